@@ -1,0 +1,324 @@
+"""What is the answer? Sums by dimension, from calls in memory or a store's own sums, always with what they lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, overload
+
+from langchain_tokens.call import Call
+from langchain_tokens.errors import MissingExtraError, TokensError
+from langchain_tokens.query import NONE_LABEL, Query
+from langchain_tokens.render import UNKNOWN, Table, csv_table, html_table, text_table
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = (
+    "Breakdown",
+    "BreakdownRow",
+    "Sums",
+    "UnknownRowError",
+    "aggregate",
+    "dimension_value",
+    "make_breakdown",
+    "matches",
+)
+
+TOKEN_SUMS = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+_TIME_FORMATS = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}
+_ATTRIBUTES = {"run": "run_id"}
+
+
+class UnknownRowError(TokensError, KeyError):
+    """Raised when a breakdown is asked for a row that it does not have; names the rows there are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(slots=True, kw_only=True)
+class Sums:
+    """Running sums over calls, the same in memory and in SQL; a sum stays None until a call that knows the number."""
+
+    calls: int = 0
+    failed_calls: int = 0
+    succeeded_calls: int = 0
+    cached_calls: int = 0
+    estimated_calls: int = 0
+    unpriced_calls: int = 0
+    calls_without_usage: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: Decimal | None = None
+    duration_ms: float | None = None
+    timed_output_tokens: int | None = None
+    timed_ms: float | None = None
+
+    def add(self, call: Call) -> None:
+        """Count one call in."""
+        self.calls += 1
+        self.failed_calls += call.status == "error"
+        self.succeeded_calls += call.status in ("ok", "cached")
+        self.cached_calls += call.status == "cached"
+        self.estimated_calls += call.usage_source == "estimated"
+        self.unpriced_calls += call.price_status == "unpriced"
+        self.calls_without_usage += call.usage_source == "missing"
+        self.cost_usd = _plus(self.cost_usd, call.cost_usd)
+        self.duration_ms = _plus(self.duration_ms, call.duration_ms)
+        if call.usage is not None:
+            for name in TOKEN_SUMS:
+                setattr(self, name, _plus(getattr(self, name), getattr(call.usage, name)))
+        if call.tokens_per_second is not None and call.usage is not None:
+            self.timed_output_tokens = _plus(self.timed_output_tokens, call.usage.output_tokens)
+            self.timed_ms = _plus(self.timed_ms, call.duration_ms)
+
+    def merge(self, other: Sums) -> None:
+        """Count another group in."""
+        for item in fields(self):
+            setattr(self, item.name, _plus(getattr(self, item.name), getattr(other, item.name)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakdownRow:
+    """Sums over one group of calls. A token or cost sum covers only the calls that know the number; the counts of
+    those that do not stand beside it (`calls_without_usage`, `unpriced_calls`).
+    """
+
+    key: Mapping[str, str | int | None]
+    calls: int
+    failed_calls: int
+    cached_calls: int
+    estimated_calls: int
+    unpriced_calls: int
+    calls_without_usage: int
+    input_tokens: int | None
+    output_tokens: int | None
+    total_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    cost_usd: Decimal | None
+    duration_ms: float | None
+    tokens_per_second: float | None
+    """Output tokens for each second, over the calls that know both."""
+    success_rate: float | None
+    """Calls answered (by a model or a cache) for each call, 0 to 1; None without calls."""
+    share: float | None
+    """This row's part of all total tokens, 0 to 1."""
+
+
+class Breakdown(Sequence[BreakdownRow]):
+    """An immutable answer: rows, largest first (a timeline: oldest first), and their total.
+
+    `breakdown["sql_fix"]` looks a row up by its key, a tuple for several dimensions; `breakdown[0]` by position.
+    """
+
+    __slots__ = ("_rows", "by", "total")
+
+    def __init__(self, by: Sequence[str], rows: Sequence[BreakdownRow], total: BreakdownRow) -> None:
+        self.by = tuple(by)
+        self._rows = tuple(rows)
+        self.total = total
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[BreakdownRow]:
+        return iter(self._rows)
+
+    @overload
+    def __getitem__(self, index: int | str | tuple[str | int | None, ...] | None) -> BreakdownRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[BreakdownRow]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, (int, slice)) and not isinstance(index, bool):
+            return self._rows[index]
+        wanted = index if isinstance(index, tuple) else (index,)
+        normal = tuple(None if part == NONE_LABEL else part for part in wanted)
+        for row in self._rows:
+            if tuple(row.key.values()) == normal:
+                return row
+        known = ", ".join(repr(_key_text(row)) for row in self._rows[:20]) or "none"
+        raise UnknownRowError(f"no row {index!r} in this breakdown by {', '.join(self.by) or 'nothing'}; rows: {known}")
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._rows or any(
+            tuple(row.key.values()) == (item if isinstance(item, tuple) else (item,)) for row in self._rows
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Breakdown):
+            return NotImplemented
+        return (self.by, self._rows, self.total) == (other.by, other._rows, other.total)
+
+    __hash__ = None  # type: ignore[assignment]  # rows hold dicts
+
+    def __str__(self) -> str:
+        return text_table(self._table())
+
+    def __repr__(self) -> str:
+        return f"<Breakdown by {', '.join(self.by) or 'nothing'}: {len(self)} rows, {self.total.calls} calls>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._table())
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """One flat dict a row: its key's dimensions, then its numbers (`cost_usd` a Decimal)."""
+        return [_record(row) for row in self._rows]
+
+    def to_json(self) -> str:
+        """A JSON document with `by`, `rows` and `total`; money as text, unknown as null."""
+        document = {"by": list(self.by), "rows": self.to_records(), "total": _record(self.total)}
+        return json.dumps(document, default=str, ensure_ascii=False, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """CSV with a heading line, one line a row, no total; unknown is an empty cell."""
+        headings = [*self.by, *_NUMBERS]
+        return csv_table(headings, [list(record.values()) for record in self.to_records()])
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A DataFrame, one row a row.
+
+        Raises:
+            MissingExtraError: without the extra `export`.
+
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError("to_pandas() needs pandas: pip install 'langchain_tokens[export]'") from error
+        return pandas.DataFrame(self.to_records(), columns=[*self.by, *_NUMBERS])
+
+    def _table(self) -> Table:
+        rows = [(*(_show_key(value) for value in row.key.values()), *_show_numbers(row)) for row in self._rows]
+        if self.by:
+            rows.append(("total", *[""] * (len(self.by) - 1), *_show_numbers(self.total)))
+        else:
+            rows = [("total", *_show_numbers(self.total))]
+        headings = (*(self.by or ("",)), "calls", "failed", "input", "output", "total", "cost USD", "share")
+        return Table(headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=_notes(self.total))
+
+
+def aggregate(calls: Iterable[Call], query: Query, folded: Iterable[tuple[tuple[Any, ...], Sums]] = ()) -> Breakdown:
+    """Group calls in memory by the query's dimensions; `folded` are groups that were summed before."""
+    groups: dict[tuple[Any, ...], Sums] = {}
+    for call in calls:
+        if matches(call, query):
+            groups.setdefault(tuple(dimension_value(call, name) for name in query.by), Sums()).add(call)
+    for key, sums in folded:
+        groups.setdefault(key, Sums()).merge(sums)
+    return make_breakdown(query.by, groups.items())
+
+
+def make_breakdown(
+    by: Sequence[str], groups: Iterable[tuple[tuple[Any, ...], Sums]], *, in_time_order: bool = False
+) -> Breakdown:
+    """Make the answer from summed groups: rows with their share, sorted, and the total."""
+    items = list(groups)
+    total = Sums()
+    for _, sums in items:
+        total.merge(sums)
+    rows = [_row(dict(zip(by, key, strict=True)), sums, total) for key, sums in items]
+    rows.sort(key=_text_key if in_time_order else _largest_first)
+    return Breakdown(by, rows if by else [_row({}, total, total)], _row({}, total, total))
+
+
+def matches(call: Call, query: Query) -> bool:
+    """Tell whether a call passes the query's filters."""
+    if query.since is not None and call.started_at < query.since:
+        return False
+    if query.until is not None and call.started_at >= query.until:
+        return False
+    if any(dimension_value(call, name) not in allowed for name, allowed in query.equals.items()):
+        return False
+    return all(call.tags.get(key) in allowed for key, allowed in query.tags.items())
+
+
+def dimension_value(call: Call, name: str) -> str | int | None:
+    """The value that a call has in a dimension; None where it has none."""
+    if name in _TIME_FORMATS:
+        return call.started_at.astimezone(UTC).strftime(_TIME_FORMATS[name])
+    if name.startswith("tag:"):
+        return call.tags.get(name[4:])
+    value: str | int | None = getattr(call, _ATTRIBUTES.get(name, name))
+    return value
+
+
+def _row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
+    known = {item.name: getattr(sums, item.name) for item in fields(sums)}
+    succeeded, timed_output, timed_ms = (
+        known.pop(name) for name in ("succeeded_calls", "timed_output_tokens", "timed_ms")
+    )
+    return BreakdownRow(
+        key=key,
+        **known,
+        tokens_per_second=timed_output / (timed_ms / 1000) if timed_ms and timed_output is not None else None,
+        success_rate=succeeded / sums.calls if sums.calls else None,
+        share=sums.total_tokens / total.total_tokens if total.total_tokens and sums.total_tokens is not None else None,
+    )
+
+
+_NUMBERS = tuple(item.name for item in fields(BreakdownRow) if item.name != "key")
+
+
+def _record(row: BreakdownRow) -> dict[str, Any]:
+    return {**row.key, **{name: getattr(row, name) for name in _NUMBERS}}
+
+
+def _plus(left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+def _largest_first(row: BreakdownRow) -> tuple[bool, int, int, tuple[str, ...]]:
+    known = row.total_tokens is not None
+    return (not known, -(row.total_tokens or 0), -row.calls, _text_key(row))
+
+
+def _text_key(row: BreakdownRow) -> tuple[str, ...]:
+    return tuple(str(value) if value is not None else "" for value in row.key.values())
+
+
+def _key_text(row: BreakdownRow) -> Any:
+    values = [NONE_LABEL if value is None else value for value in row.key.values()]
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _show_key(value: str | int | None) -> str:
+    return NONE_LABEL if value is None else str(value)
+
+
+def _show_numbers(row: BreakdownRow) -> tuple[str, ...]:
+    tokens = (row.input_tokens, row.output_tokens, row.total_tokens)
+    return (
+        f"{row.calls:,}",
+        f"{row.failed_calls:,}",
+        *(UNKNOWN if count is None else f"{count:,}" for count in tokens),
+        UNKNOWN if row.cost_usd is None else f"{row.cost_usd:,.6f}",
+        UNKNOWN if row.share is None else f"{row.share:.0%}",
+    )
+
+
+def _notes(total: BreakdownRow) -> tuple[str, ...]:
+    said = (
+        (total.calls_without_usage, "without usage: tokens not in these sums"),
+        (total.unpriced_calls, "without a price: cost not in these sums"),
+        (total.estimated_calls, "with estimated tokens"),
+    )
+    return tuple(f"{count:,} of {total.calls:,} calls {what}" for count, what in said if count)

@@ -1,0 +1,127 @@
+"""What is a fact? A call to a model, and a run that holds calls; frozen, and refined only by making a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from langchain_tokens.usage import TokenUsage
+
+__all__ = ("Call", "CallStatus", "PriceStatus", "RetryKind", "RunFact", "RunStatus", "UsageSource", "plain")
+
+CallStatus = Literal["ok", "error", "cancelled", "cached"]
+RunStatus = Literal["running", "ok", "error", "cancelled", "interrupted"]
+RetryKind = Literal["retry", "fallback", "replay"]
+UsageSource = Literal["provider", "estimated", "missing"]
+PriceStatus = Literal["priced", "free", "unpriced", "reported"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request to one model, as it is stored and shown.
+
+    Token counts are inclusive (see `TokenUsage`), times are aware UTC, durations milliseconds, money US dollars.
+    What nobody knows is None, never 0.
+    """
+
+    call_id: str
+    """The model run's own id; the store holds one row for it however often it is delivered."""
+    run_id: str
+    """The root run: one invocation of a chain or graph with everything below it."""
+    started_at: datetime
+    parent_run_id: str | None = None
+    session: str | None = None
+    chain: str | None = None
+    """The named step the call was made in; None where nothing gave it a name."""
+    agent: str | None = None
+    path: str | None = None
+    """The names from the root down, such as `nl2sql/sql_agent/sql_fix`."""
+    node: str | None = None
+    step: int | None = None
+    attempt: int = 1
+    """The how-many-eth model call this is for this chain, in this run, agent instance and fan-out lane."""
+    attempt_error: str | None = None
+    """The error that made this attempt necessary, where the application said it (`tokens_error`)."""
+    retry_kind: RetryKind | None = None
+    mode: str | None = None
+    model: str | None = None
+    """The model that served the call."""
+    requested_model: str | None = None
+    provider: str | None = None
+    user: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    ended_at: datetime | None = None
+    duration_ms: float | None = None
+    time_to_first_token_ms: float | None = None
+    """None where the call was not streamed, so that nobody could see the first token."""
+    usage: TokenUsage | None = None
+    usage_source: UsageSource = "missing"
+    usage_flags: tuple[str, ...] = ()
+    saved_usage: TokenUsage | None = None
+    """What a call answered by LangChain's cache would have used; not part of any sum."""
+    raw_usage: Mapping[str, Any] | None = None
+    """The provider's own usage payload, as it was handed over."""
+    cost_usd: Decimal | None = None
+    input_cost_usd: Decimal | None = None
+    output_cost_usd: Decimal | None = None
+    other_cost_usd: Decimal | None = None
+    price_status: PriceStatus = "unpriced"
+    price_source: str | None = None
+    price_version: str | None = None
+    unit_prices: Mapping[str, str] | None = None
+    """The rates that were used, USD for one million units, as text."""
+    status: CallStatus = "ok"
+    error_type: str | None = None
+    error_message: str | None = None
+    tool_calls: tuple[str, ...] = ()
+    """The names of the tools that the model asked for, in its order."""
+    streamed: bool | None = None
+    finish_reason: str | None = None
+    message_id: str | None = None
+    revision: int = 0
+    """Rises when a late event corrects what was recorded; the store keeps the highest."""
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Output tokens for each second of the call; None where either is unknown or the time is zero."""
+        if self.usage is None or self.usage.output_tokens is None or not self.duration_ms or self.status == "cached":
+            return None
+        return self.usage.output_tokens / (self.duration_ms / 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFact:
+    """What is known of a root run beside its calls; a later fact about the same run completes an earlier one."""
+
+    run_id: str
+    started_at: datetime
+    name: str | None = None
+    session: str | None = None
+    mode: str | None = None
+    user: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    ended_at: datetime | None = None
+    status: RunStatus = "running"
+    error_type: str | None = None
+    error_message: str | None = None
+
+    @property
+    def duration_ms(self) -> float | None:
+        """Milliseconds from start to end; None while the run goes on."""
+        if self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds() * 1000
+
+
+def plain(value: Any) -> Any:
+    """Make a value JSON-able without losing anything: times as ISO 8601, money as text, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return format(value, "f") if isinstance(value, Decimal) else value

@@ -1,0 +1,157 @@
+"""What becomes of an event? Starts open runs and calls; ends make records, for the memory and on their way to the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from langchain_core.runnables.config import var_child_runnable_config
+
+from langchain_tokens.answers import UNREAD, Answer, read_result
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.closing import closed_call, ended_alone
+from langchain_tokens.frames import Started
+from langchain_tokens.memory import RunMemory
+from langchain_tokens.names import CURRENT_SCOPE, Names
+from langchain_tokens.recorder import Recorder, Refine, Warnings
+from langchain_tokens.run import Run
+from langchain_tokens.runlog import RunLog
+from langchain_tokens.runs import OpenCall, OpenRuns
+
+__all__ = ("Capture",)
+
+_EMPTY: Mapping[str, Any] = {}
+_READ_WAIT_SECONDS = 5.0
+
+
+class Capture:
+    """All that one handler knows. Thread-safe."""
+
+    def __init__(self, defaults: Names, refine: Refine, recorder: Recorder) -> None:
+        self.defaults = defaults
+        self.refine = refine
+        self.recorder = recorder
+        self.warnings = Warnings()
+        self.memory = RunMemory(refine)
+        self.runs = OpenRuns(defaults)
+
+    def open_frame(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> None:
+        """A chain, graph, node, tool or retriever starts."""
+        self.runs.open_frame(_started(run_id, name, kwargs))
+
+    def close_frame(self, run_id: UUID, error: BaseException | None) -> None:
+        """It ends; calls in it that are still open never will, as far as anybody knows."""
+        fact, left_open = self.runs.close_frame(str(run_id), datetime.now(UTC), error)
+        for opened in left_open:
+            self.keep_unended(opened)
+        if fact is not None and self.memory.run(fact.run_id) is not None:  # a run without calls is no fact of ours
+            self.memory.note_end(fact)
+            self.recorder.record(fact)
+
+    def open_call(self, serialized: Mapping[str, Any] | None, run_id: UUID, kwargs: Mapping[str, Any]) -> None:
+        """A call to a model starts."""
+        started = _started(run_id, kwargs.get("name"), kwargs)
+        parameters = kwargs.get("invocation_params") or _EMPTY
+        model = started.metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
+        self.runs.open_call(started, _class_name(serialized), model, started.metadata.get("ls_provider"))
+
+    def note_piece(self, run_id: UUID, has_content: bool) -> None:
+        """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
+        call = self.runs.get_call(str(run_id))
+        if call is None:
+            return
+        call.streamed = True
+        if has_content and call.first_token is None:
+            call.first_token = time.perf_counter()
+
+    def close_call(self, run_id: UUID, response: Any, error: BaseException | None) -> None:
+        """A call ends, well or not; a second end of the same call changes nothing."""
+        ended = time.perf_counter()
+        opened = self.runs.close_call(str(run_id), failed=error is not None)
+        if opened is not None:
+            self._keep_ended(opened, closed_call(opened, ended, self._read(response, str(run_id)), error), error)
+
+    def keep_unended(self, opened: OpenCall) -> None:
+        """Record a call that has not ended as cancelled; a late end corrects it."""
+        self._keep_ended(opened, closed_call(opened, time.perf_counter(), None, None), None)
+
+    def keep(self, call: Call, fact: RunFact | None, open_log: Callable[[], RunLog], tracked: RunLog | None) -> None:
+        """Take a call, and what is new of its run, into memory and on its way to the store.
+
+        Args:
+            call: the record.
+            fact: what is new of its run; None where nothing is.
+            open_log: begins the run in memory, where it is not held.
+            tracked: the run that a `track()` holds, if this is one.
+
+        """
+        self.memory.note_call(call, open_log)
+        if tracked is not None:
+            tracked.recorders.add(self.recorder)
+        elif fact is not None:
+            self.memory.note_end(fact)
+        self.recorder.record(call, self.refine, self.memory.settle)
+        if fact is not None:
+            self.recorder.record(fact)
+
+    def enclosing_run(self, run_id: str) -> Run | None:
+        """The live run that an open chain, tool or node belongs to."""
+        root = self.runs.root_of(run_id)
+        if root is None:
+            return None
+        return Run(root.log) if root.log is not None else self.memory.open_run(root.run_id, lambda: RunLog(root.fact()))
+
+    def end(self) -> None:
+        """Close what is open, deliver what can be delivered, and release the store."""
+        for opened in self.runs.take_open_calls():
+            self.keep_unended(opened)
+        self.recorder.close()
+
+    def finish(self) -> bool:
+        """Wait some seconds at most for all that was recorded to be in the store, so that a reader sees it."""
+        return self.recorder.flush(_READ_WAIT_SECONDS)
+
+    def _keep_ended(self, opened: OpenCall, call: Call, error: BaseException | None) -> None:
+        root = opened.root
+        fact = None if root.is_announced else root.fact()
+        root.is_announced = True
+        if ended_alone(opened) and call.ended_at is not None:
+            fact = root.ended(call.ended_at, error)
+        self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log)
+
+    def _read(self, response: Any, run_id: str) -> Answer:
+        try:
+            return read_result(response, run_id)
+        except Exception as error:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
+            self.warnings.once("answer", "an answer could not be read; its usage is unknown", error)
+            return UNREAD
+
+
+def _started(run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> Started:
+    parent = kwargs.get("parent_run_id")
+    ambient = var_child_runnable_config.get() or _EMPTY
+    ambient_parent = getattr(ambient.get("callbacks"), "parent_run_id", None) if parent is None else None
+    return Started(
+        run_id=str(run_id),
+        parent_run_id=None if parent is None else str(parent),
+        name=name,
+        tags=kwargs.get("tags") or (),
+        metadata=kwargs.get("metadata") or _EMPTY,
+        at=datetime.now(UTC),
+        clock=time.perf_counter(),
+        scope=CURRENT_SCOPE.get(),
+        ambient_parent=None if ambient_parent is None else str(ambient_parent),
+        configurable=ambient.get("configurable"),
+    )
+
+
+def _class_name(serialized: Mapping[str, Any] | None) -> str | None:
+    """The model's class name, which a retry wrapper around it has as its run name."""
+    if not serialized:
+        return None
+    way = serialized.get("id")
+    name = serialized.get("name") or (way[-1] if isinstance(way, (list, tuple)) and way else None)
+    return name if isinstance(name, str) else None

@@ -1,0 +1,61 @@
+"""How is a fact written in the journal? One JSON line for each, read back to an equal fact."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from langchain_tokens.call import Call, RunFact, plain
+from langchain_tokens.usage import TokenUsage
+
+__all__ = ("decode", "encode")
+
+_MONEY = ("cost_usd", "input_cost_usd", "output_cost_usd", "other_cost_usd")
+_USAGE = ("usage", "saved_usage")
+_TUPLES = ("usage_flags", "tool_calls")
+_MOMENTS = ("started_at", "ended_at")
+
+
+def encode(fact: Call | RunFact) -> bytes:
+    """One line with its line feed. Text that is no valid Unicode (lone surrogates) loses the invalid characters."""
+    kind = "call" if isinstance(fact, Call) else "run"
+    try:
+        return orjson.dumps({kind: fact}, default=str, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # lone surrogates, integers beyond 64 bits: rare, and worth the slow way
+        text = json.dumps({kind: plain(dataclasses.asdict(fact))}, default=str, ensure_ascii=False)
+        return text.encode("utf-8", "replace") + b"\n"
+
+
+def decode(line: bytes) -> Call | RunFact:
+    """Read a line back.
+
+    Raises:
+        ValueError: when it is none that `encode` wrote.
+
+    """
+    try:
+        document = json.loads(line)
+        ((kind, values),) = document.items()
+        maker = {"call": Call, "run": RunFact}[kind]
+        known = {item.name for item in dataclasses.fields(maker)}
+        return maker(**{name: _value(name, value) for name, value in values.items() if name in known})
+    except (AttributeError, KeyError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"not a journal line: {type(error).__name__}: {error}") from error
+
+
+def _value(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _MOMENTS:
+        return datetime.fromisoformat(value)
+    if name in _MONEY:
+        return Decimal(value)
+    if name in _USAGE:
+        return TokenUsage(**value) if isinstance(value, Mapping) else None
+    return tuple(value) if name in _TUPLES else value

@@ -1,0 +1,50 @@
+"""What can go wrong? One tree of errors, each with a sentence on when it happens.
+
+TokensError
+├── QueryError            a question that cannot be answered as asked
+├── StoreError            a store that cannot be opened, read or written
+│   └── SchemaError       a database whose schema is not the one this version needs
+├── UsageShapeError       a response or usage object of no known shape
+├── UnknownRunError       a run that neither the memory nor the store knows
+└── MissingExtraError     a part of the package whose extra is not installed
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "MissingExtraError",
+    "QueryError",
+    "SchemaError",
+    "StoreError",
+    "TokensError",
+    "UnknownRunError",
+    "UsageShapeError",
+)
+
+
+class TokensError(Exception):
+    """Root of all errors that langchain_tokens raises on purpose; its text says what was found and what was expected."""
+
+
+class QueryError(TokensError, ValueError):
+    """Raised when a dimension, a filter or a time range is not one that can be asked for."""
+
+
+class StoreError(TokensError):
+    """Raised when a store's URL is wrong, its file is not a database, or it cannot be reached."""
+
+
+class SchemaError(StoreError):
+    """Raised when a database's schema is older or newer than the one this version of the package needs."""
+
+
+class UsageShapeError(TokensError, ValueError):
+    """Raised when a response or usage object has none of the known shapes."""
+
+
+class UnknownRunError(TokensError, LookupError):
+    """Raised when a run is asked for that neither this handler nor its store has seen."""
+
+
+class MissingExtraError(TokensError, ImportError):
+    """Raised when a part of the package is used whose extra is not installed; names the extra."""

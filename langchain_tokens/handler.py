@@ -1,0 +1,329 @@
+"""What does LangChain tell us? `TokenUsageHandler`: thin hooks inside one shield.
+
+Each hook copies plain values, settles whose call it is, and records; it does no input or output but the journal's
+append. `run_inline` keeps the hooks of asynchronous runs on the event loop's thread, where they cost least.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from langchain_tokens.breakdown import Breakdown
+from langchain_tokens.call import Call
+from langchain_tokens.capture import Capture
+from langchain_tokens.errors import UnknownRunError
+from langchain_tokens.given import Given, given_call
+from langchain_tokens.names import CURRENT_SCOPE, Names
+from langchain_tokens.query import make_query
+from langchain_tokens.recorder import RecorderStats
+from langchain_tokens.registry import REGISTRY
+from langchain_tokens.run import Run
+from langchain_tokens.runlog import RunLog
+from langchain_tokens.store.target import parse_target
+
+if TYPE_CHECKING:
+    from langchain_tokens.prices import PriceBook
+    from langchain_tokens.store.store import UsageStore
+
+__all__ = ("TokenUsageHandler",)
+
+Hook = TypeVar("Hook", bound=Callable[..., None])
+_EMPTY: Mapping[str, Any] = {}
+
+
+def _shielded(hook: Hook) -> Hook:
+    """Keep every slip inside a hook from the host; the first of each kind is logged."""
+
+    @functools.wraps(hook)
+    def guarded(self: TokenUsageHandler, *args: Any, **kwargs: Any) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001  # the host's run must go on whatever happens in here
+            self._capture.warnings.once(f"{hook.__name__} {type(error).__name__}", f"{hook.__name__} failed", error)
+
+    return cast("Hook", guarded)
+
+
+class TokenUsageHandler(BaseCallbackHandler):
+    """Catch every call to a model below the chain or graph that this handler is given to.
+
+    Thread-safe, for any number of runs at once; one for the whole process is the normal use. As a context manager it
+    is closed at the end of the block.
+
+    Args:
+        store: a path, `sqlite:///FILE`, `postgresql+psycopg://…`, or a `UsageStore`; None is `$LANGCHAIN_TOKENS_URL`,
+            else `langchain_tokens.db` in the working directory.
+        session: the session of calls that nothing closer names; so for `mode`, `agent`, `user` and `tags`.
+        mode: the application's own way of working, free text.
+        agent: who makes calls that no agent makes.
+        user: on whose behalf.
+        tags: free keys and values for every call.
+        prices: what calls cost; None prices from the bundled catalogue.
+        journal: whether records are kept in a local file until they are stored (so that they survive a kill), or the
+            folder for those files.
+
+    Raises:
+        StoreError: when the URL is wrong or the file is not a database. A database that is away is no error: calls wait
+            in the journal.
+
+    """
+
+    run_inline = True
+
+    def __init__(
+        self,
+        store: str | Path | UsageStore | None = None,
+        *,
+        session: str | None = None,
+        mode: str | None = None,
+        agent: str | None = None,
+        user: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        prices: PriceBook | None = None,
+        journal: bool | Path = True,
+    ) -> None:
+        from langchain_tokens.prices import PriceBook
+        from langchain_tokens.store.store import UsageStore
+
+        target = parse_target(store) if store is None or isinstance(store, (str, Path)) else store.target
+        sink = UsageStore(target) if store is None or isinstance(store, (str, Path)) else store
+        folder = target.journal_folder if journal is True else Path(journal) if journal else None
+        is_own = sink is store or target.is_memory
+        recorder = REGISTRY.recorder(sink if is_own else target.url, sink, folder)
+        defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=dict(tags or {}))
+        self._capture = Capture(defaults, (PriceBook() if prices is None else prices).price, recorder)
+        self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TokenUsageHandler on {self._store!r}>"
+
+    # What was seen
+
+    def breakdown(self, *by: str, **filters: Any) -> Breakdown:
+        """Sums by dimension over what this handler saw, exact at once; `by` and `filters` as `UsageStore.breakdown`.
+
+        Raises:
+            QueryError: for an unknown dimension or filter; and for a split by session, run, user, tag or time once runs
+                have left this handler's memory, which the store answers.
+
+        """
+        return self._capture.memory.breakdown(make_query(by, filters))
+
+    def run(self, run_id: UUID | str) -> Run:
+        """One run, finished or still going on; from the store where it has left memory.
+
+        Raises:
+            UnknownRunError: when neither knows it.
+
+        """
+        held = self._capture.memory.run(str(run_id))
+        if held is not None:
+            return held
+        stored = self._store.runs(run=str(run_id), limit=1)
+        if not stored:
+            raise UnknownRunError(f"no run {str(run_id)!r} in this handler or in {self._store!r}")
+        return stored[0]
+
+    def enclosing_run(self, run_id: UUID | str) -> Run | None:
+        """The live run that an open chain, tool or node belongs to; None where it is not open here."""
+        return self._capture.enclosing_run(str(run_id))
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """The newest runs with a call in them (1,000 are kept), newest last; older ones are in the store."""
+        return self._capture.memory.runs()
+
+    @property
+    def last_run(self) -> Run | None:
+        """The newest run with a call in it."""
+        held = self._capture.memory.runs()
+        return held[-1] if held else None
+
+    @property
+    def store(self) -> UsageStore:
+        """The store, for reading; it shows all that this handler has recorded."""
+        return self._store
+
+    # Recording without LangChain, and the end
+
+    def record(
+        self,
+        usage: Any,
+        *,
+        chain: str | None = None,
+        agent: str | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        session: str | None = None,
+        run_id: UUID | str | None = None,
+        mode: str | None = None,
+        status: str = "ok",
+        error: str | BaseException | None = None,
+        started_at: datetime | None = None,
+        duration_ms: float | None = None,
+        attempt: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Call:
+        """Record a call that was made without LangChain, or whose result arrived as data.
+
+        Args:
+            usage: a `TokenUsage`, any provider's response, usage object or dict, or None where nothing is known.
+            chain: the named step; so for `agent`, `model`, `provider`, `session` and `mode`.
+            run_id: the run that the call belongs to; None is the open `track()`'s, else a run of its own.
+            status: `ok`, `error`, `cancelled` or `cached`.
+            error: what went wrong; with status `ok`, the error that made this attempt necessary.
+            started_at: aware; None is now less the duration.
+            duration_ms: milliseconds.
+            attempt: the how-many-eth try; None is 1.
+            tags: free keys and values.
+
+        Returns:
+            The call as recorded, priced.
+
+        Raises:
+            TokensError: for a status, time or number that cannot be; for usage of no known shape the call is recorded
+                without usage, flagged, and a warning logged.
+
+        """
+        given = Given(
+            usage=usage,
+            names=Names(chain=chain, agent=agent, session=session, mode=mode, tags=dict(tags or {})),
+            model=model,
+            provider=provider,
+            run_id=None if run_id is None else str(run_id),
+            status=status,
+            error=error,
+            started_at=started_at,
+            duration_ms=duration_ms,
+            attempt=attempt,
+        )
+        capture, scope = self._capture, CURRENT_SCOPE.get()
+        call, fact = given_call(given, capture.defaults, scope, capture.warnings)
+        log = scope.log if scope is not None and given.run_id is None else None
+        capture.keep(call, None if log is not None else fact, lambda: log or RunLog(fact), log)
+        return capture.refine(call)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was recorded so far is in the database.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            Whether it is.
+
+        """
+        return self._capture.recorder.flush(timeout)
+
+    def close(self) -> None:
+        """Close calls that never ended as cancelled, deliver all (waiting some seconds at most), and release the store.
+
+        The handler may be used again. What cannot be delivered stays in the journal for the next opener.
+        """
+        self._capture.end()
+
+    def stats(self) -> RecorderStats:
+        """Counters of the way to the store: recorded, stored, pending, dropped, refused, last error."""
+        return self._capture.recorder.stats()
+
+    # Hooks: calls to models
+
+    @_shielded
+    def on_chat_model_start(
+        self, serialized: dict[str, Any] | None, messages: Any, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """A call to a chat model starts."""
+        self._capture.open_call(serialized, run_id, kwargs)
+
+    @_shielded
+    def on_llm_start(self, serialized: dict[str, Any] | None, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A call to a text model starts."""
+        self._capture.open_call(serialized, run_id, kwargs)
+
+    @_shielded
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
+        self._capture.note_piece(run_id, bool(token) or _has_content(chunk))
+
+    @_shielded
+    def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """An event of a v3 stream arrived."""
+        self._capture.note_piece(run_id, isinstance(event, Mapping) and event.get("event") == "content-block-delta")
+
+    @_shielded
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A call was answered."""
+        self._capture.close_call(run_id, response, None)
+
+    @_shielded
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A call failed, or was given up; what had arrived is kept."""
+        self._capture.close_call(run_id, kwargs.get("response"), error)
+
+    # Hooks: what calls are made in
+
+    @_shielded
+    def on_chain_start(self, serialized: dict[str, Any] | None, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A chain, graph, node or function starts."""
+        self._capture.open_frame(run_id, kwargs.get("name"), kwargs)
+
+    @_shielded
+    def on_tool_start(self, serialized: dict[str, Any] | None, input_str: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A tool starts; its name stands in `serialized`."""
+        name = kwargs.get("name") or (serialized or _EMPTY).get("name")
+        self._capture.open_frame(run_id, name, kwargs)
+
+    @_shielded
+    def on_retriever_start(self, serialized: dict[str, Any] | None, query: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A retriever starts."""
+        self._capture.open_frame(run_id, kwargs.get("name"), kwargs)
+
+    @_shielded
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A chain, graph, node or function ends."""
+        self._capture.close_frame(run_id, None)
+
+    @_shielded
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A chain fails, is given up, is interrupted or hands over."""
+        self._capture.close_frame(run_id, error)
+
+    @_shielded
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A tool ends."""
+        self._capture.close_frame(run_id, None)
+
+    @_shielded
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A tool fails."""
+        self._capture.close_frame(run_id, error)
+
+    @_shielded
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A retriever ends."""
+        self._capture.close_frame(run_id, None)
+
+    @_shielded
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A retriever fails."""
+        self._capture.close_frame(run_id, error)
+
+
+def _has_content(chunk: Any) -> bool:
+    message = getattr(chunk, "message", None)
+    if message is None:
+        return False
+    return bool(message.content or getattr(message, "tool_call_chunks", None) or message.additional_kwargs)

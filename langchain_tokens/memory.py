@@ -1,0 +1,139 @@
+"""What did this handler see? Its newest runs call by call, and older ones as sums, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from langchain_tokens.breakdown import Breakdown, Sums, aggregate, dimension_value
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.errors import QueryError
+from langchain_tokens.query import Query
+from langchain_tokens.run import Run
+from langchain_tokens.runlog import RunLog
+
+__all__ = ("RunMemory",)
+
+_KEPT_DIMENSIONS = ("mode", "agent", "chain", "path", "model", "provider", "status", "attempt")
+_FOLDED_GROUPS = 10_000
+_LEAVING_RUNS = 10_000
+
+
+class RunMemory:
+    """The runs that a handler has seen. Thread-safe."""
+
+    def __init__(self, refine: Callable[[Call], Call], *, keep_runs: int = 1_000) -> None:
+        self._refine = refine
+        self._keep_runs = keep_runs
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[str, RunLog] = OrderedDict()
+        self._leaving: deque[RunLog] = deque(maxlen=_LEAVING_RUNS)
+        self._folded: dict[tuple[Any, ...], Sums] = {}
+        self._newest_folded: datetime | None = None
+        self._forgotten_runs = 0
+
+    def note_end(self, fact: RunFact) -> None:
+        """Note what the end of a run says; a run without calls is not held, and nothing is noted."""
+        with self._lock:
+            log = self._runs.get(fact.run_id)
+            if log is not None:
+                log.fact = fact
+
+    def note_call(self, call: Call, open_log: Callable[[], RunLog]) -> None:
+        """Note a call that ended, or a correction of it; `open_log` begins its run where that is not held."""
+        self._held(call.run_id, open_log).note(call, self._refine)
+
+    def open_run(self, run_id: str, open_log: Callable[[], RunLog]) -> Run:
+        """Hold a run that somebody wants to watch from its start on."""
+        return Run(self._held(run_id, open_log))
+
+    def _held(self, run_id: str, open_log: Callable[[], RunLog]) -> RunLog:
+        with self._lock:
+            held = self._runs.get(run_id)
+            if held is None:
+                held = self._runs[run_id] = open_log()
+                self._let_go()
+            return held
+
+    def settle(self, call: Call) -> None:
+        """Take a call as the writer thread has refined it; fold runs that left into sums, while at it."""
+        log = self._runs.get(call.run_id)
+        if log is not None:
+            log.settle(call)
+        self._fold()
+
+    def run(self, run_id: str) -> Run | None:
+        """A run that is still held."""
+        log = self._runs.get(run_id)
+        return None if log is None else Run(log)
+
+    def runs(self) -> Sequence[Run]:
+        """The runs that are held, newest last."""
+        with self._lock:
+            return [Run(log) for log in self._runs.values()]
+
+    def breakdown(self, query: Query) -> Breakdown:
+        """Sums over everything that was seen.
+
+        Raises:
+            QueryError: for a question about runs that left memory, by something that only single calls know.
+
+        """
+        self._fold()
+        with self._lock:
+            logs = list(self._runs.values())
+            folded = list(self._folded_for(query))
+        return aggregate((call for log in logs for call in log.calls), query, folded)
+
+    def _let_go(self) -> None:
+        """Let the oldest runs go; those that still go on stay, unless they are all that there is."""
+        while len(self._runs) > self._keep_runs:
+            oldest = next((log for log in self._runs.values() if log.fact.status != "running"), None)
+            if oldest is None:
+                if len(self._runs) <= 2 * self._keep_runs:
+                    return
+                oldest = next(iter(self._runs.values()))
+            del self._runs[oldest.fact.run_id]
+            self._forgotten_runs += len(self._leaving) == _LEAVING_RUNS
+            self._leaving.append(oldest)
+
+    def _fold(self) -> None:
+        """Add runs that left to the sums; not in a hook, since it may have to price their calls."""
+        while True:
+            try:
+                log = self._leaving.popleft()
+            except IndexError:
+                return
+            for call in log.calls:
+                self._fold_call(call)
+
+    def _fold_call(self, call: Call) -> None:
+        key = tuple(dimension_value(call, name) for name in _KEPT_DIMENSIONS)
+        with self._lock:
+            if key not in self._folded and len(self._folded) >= _FOLDED_GROUPS:
+                self._forgotten_runs += 1
+                return
+            self._folded.setdefault(key, Sums()).add(call)
+            newest = self._newest_folded
+            self._newest_folded = call.started_at if newest is None else max(newest, call.started_at)
+
+    def _folded_for(self, query: Query) -> Iterable[tuple[tuple[Any, ...], Sums]]:
+        if self._newest_folded is None and not self._forgotten_runs:
+            return
+        if query.since is not None and self._newest_folded is not None and query.since > self._newest_folded:
+            return
+        asked = {*query.by, *query.equals}
+        lost = sorted(asked - set(_KEPT_DIMENSIONS))
+        if lost or query.since or query.until or query.tags or self._forgotten_runs:
+            what = ", ".join(lost) or "a time range or tag"
+            raise QueryError(
+                f"older runs have left this handler's memory (it keeps the newest {self._keep_runs:,}), and their sums "
+                f"cannot be split by {what}; ask handler.store.breakdown(...), which has them all"
+            )
+        for key, sums in self._folded.items():
+            values = dict(zip(_KEPT_DIMENSIONS, key, strict=True))
+            if all(values[name] in allowed for name, allowed in query.equals.items()):
+                yield tuple(values[name] for name in query.by), sums

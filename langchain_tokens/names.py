@@ -1,0 +1,117 @@
+"""What was named explicitly? The names that travel in LangChain's config metadata, and those of an open `track()`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_tokens.runlog import RunLog
+
+__all__ = (
+    "CURRENT_SCOPE",
+    "NO_NAMES",
+    "Names",
+    "Scope",
+    "introduced",
+    "metadata_names",
+    "metadata_tags",
+    "session_of",
+    "text_or_none",
+)
+
+METADATA_KEYS = {
+    "chain": "tokens_chain",
+    "agent": "tokens_agent",
+    "mode": "tokens_mode",
+    "session": "tokens_session",
+    "user": "tokens_user",
+    "attempt": "tokens_attempt",
+    "error": "tokens_error",
+    "session_id": "session_id",
+    "thread_id": "thread_id",
+    "conversation_id": "conversation_id",
+    "user_id": "user_id",
+}
+"""Name → the key of LangChain's metadata that carries it. The last four are what applications set anyway."""
+TAG_PREFIX = "tokens_tag_"
+_SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
+_KEYS = tuple(METADATA_KEYS.values())
+_POSITIONS = tuple(METADATA_KEYS)
+
+type_names = tuple[str | None, ...]
+NO_NAMES: type_names = (None,) * len(_KEYS)
+"""What metadata says that names nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Names that somebody gave: a handler's defaults, or one `track()` block with those around it."""
+
+    chain: str | None = None
+    agent: str | None = None
+    mode: str | None = None
+    session: str | None = None
+    user: str | None = None
+    attempt: str | None = None
+    error: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def given(self) -> dict[str, str]:
+        """The names that are not None, without tags."""
+        named = ((name, getattr(self, name)) for name in _POSITIONS[:7])
+        return {name: value for name, value in named if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """One open `track()`: its names (inner ones have won already), and the run that calls inside it belong to."""
+
+    names: Names
+    log: RunLog | None
+    """The run that `track()` opened; None inside a LangChain run, which is the run then."""
+
+
+CURRENT_SCOPE: ContextVar[Scope | None] = ContextVar("langchain_tokens_scope", default=None)
+"""The innermost open `track()` of this thread or task."""
+
+
+def text_or_none(value: Any) -> str | None:
+    """A name as text; None and empty text name nothing."""
+    if value is None or value == "":
+        return None
+    return value if type(value) is str else str(value)
+
+
+def metadata_names(metadata: Mapping[str, Any]) -> type_names:
+    """Read the names out of a run's metadata, in the order of `METADATA_KEYS`."""
+    get = metadata.get
+    found = tuple([get(key) for key in _KEYS])
+    for value in found:
+        if value is not None and type(value) is not str:
+            return tuple([text_or_none(value) for value in found])
+    return found
+
+
+def introduced(before: type_names, now: type_names) -> dict[str, str]:
+    """The names that appear or change between a run's parent and the run: metadata is inherited, so only a
+    difference tells where a name was set.
+    """
+    pairs = zip(_POSITIONS, before, now, strict=True)
+    return {name: new for name, old, new in pairs if new is not None and new != old}
+
+
+def metadata_tags(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The `tokens_tag_<KEY>` entries of a run's metadata."""
+    return {key[len(TAG_PREFIX) :]: str(value) for key, value in metadata.items() if key.startswith(TAG_PREFIX)}
+
+
+def session_of(explicit: Mapping[str, str], configurable: Mapping[str, Any]) -> str | None:
+    """The session: `tokens_session`, `session_id`, `thread_id`, `conversation_id`; for each of them what the metadata
+    says, then the ambient configurable.
+    """
+    named = explicit.get("session") or text_or_none(configurable.get("tokens_session"))
+    for key in _SESSION_KEYS:
+        named = named or explicit.get(key) or text_or_none(configurable.get(key))
+    return named

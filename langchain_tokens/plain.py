@@ -1,0 +1,78 @@
+"""What does a foreign object hold? A view of it as a mapping, and a detached copy of it that any JSON encoder takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from itertools import count, islice
+from math import isfinite
+from typing import Any, Final
+
+import orjson
+
+__all__ = ("as_mapping", "detached")
+
+_LARGEST: Final = 2**63 - 1
+_MOST_NODES: Final = 1_000  # of a payload that has to be copied by hand; a real one has below a hundred
+_DEEPEST: Final = 8
+
+
+def as_mapping(value: object) -> Mapping[Any, Any] | None:
+    """View a dict, another mapping, a pydantic object, a dataclass or a plain object as a mapping; else None."""
+    if value is None or isinstance(value, dict):
+        return value
+    if isinstance(value, Mapping):
+        return value
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        dumped = dump(warnings=False)
+        return dumped if isinstance(dumped, Mapping) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    held = getattr(value, "__dict__", None)
+    return held if isinstance(held, dict) else None
+
+
+def detached(payload: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """Copy a payload into plain data.
+
+    Args:
+        payload: Any mapping; what cannot be held in JSON is replaced by text, NaN and infinity by None.
+
+    Returns:
+        A copy that any JSON encoder takes and that shares nothing with the payload.
+
+    """
+    try:
+        plain: dict[str, Any] = orjson.loads(orjson.dumps(payload, default=_stand_in, option=orjson.OPT_NON_STR_KEYS))
+    except (TypeError, ValueError, RecursionError):  # a number or text that JSON cannot hold, or a circle
+        plain = _rebuilt(payload, 0, count())
+    return plain
+
+
+def _stand_in(value: object) -> object:
+    held = as_mapping(value)
+    return f"<{type(value).__qualname__}>" if held is None else dict(held)
+
+
+def _rebuilt(value: Any, depth: int, nodes: Iterator[int]) -> Any:
+    """The slow copy for a payload that JSON cannot hold: bounded in depth and size, whatever is in it."""
+    if next(nodes) > _MOST_NODES or depth > _DEEPEST:
+        return "…"
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if abs(value) <= _LARGEST else str(value)
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list | tuple):
+        return [_rebuilt(entry, depth + 1, nodes) for entry in islice(value, _MOST_NODES)]
+    held = as_mapping(value)
+    if held is None:
+        return f"<{type(value).__qualname__}>"
+    return {
+        str(key).encode("utf-8", "replace").decode(): _rebuilt(entry, depth + 1, nodes)
+        for key, entry in islice(held.items(), _MOST_NODES)
+    }

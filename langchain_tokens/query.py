@@ -1,0 +1,141 @@
+"""What can be asked? Dimensions, filters and ranges, checked before anything is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from langchain_tokens.errors import QueryError
+
+__all__ = ("DIMENSIONS", "EQUALITY_FILTERS", "NONE_LABEL", "Query", "make_query", "parse_moment")
+
+NONE_LABEL = "(none)"
+"""How a missing name is shown, and how a filter asks for it."""
+TIME_DIMENSIONS = ("hour", "day", "month")
+DIMENSIONS = ("session", "run", "mode", "agent", "chain", "path", "model", "provider", "user", "status", "attempt")
+EQUALITY_FILTERS = ("session", "run", "mode", "agent", "chain", "model", "provider", "user", "status")
+_TAG = "tag:"
+_SPAN = re.compile(r"(\d+)\s*([mhdw])", re.IGNORECASE)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A question that was checked: what to group by, and what counts."""
+
+    by: tuple[str, ...] = ()
+    since: datetime | None = None
+    """Calls that started at or after this moment, UTC."""
+    until: datetime | None = None
+    """Calls that started before this moment, UTC."""
+    equals: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    """Allowed values for a dimension; None asks for calls that have no value there."""
+    tags: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+
+
+def make_query(
+    by: Sequence[str] = (), filters: Mapping[str, Any] | None = None, *, now: datetime | None = None
+) -> Query:
+    """Check dimensions and filters and make them a `Query`.
+
+    Args:
+        by: dimensions to group by, in order; `tag:KEY` groups by a tag.
+        filters: `since`, `until` and equality filters; a filter of None filters nothing, `"(none)"` asks for calls
+            without that name, a list allows several values.
+        now: the moment that relative ranges count back from; the clock's by default.
+
+    Raises:
+        QueryError: for an unknown dimension, filter or range; it says what was found and what is allowed.
+
+    """
+    for name in by:
+        _check_dimension(name)
+    if len(set(by)) != len(by):
+        raise QueryError(f"a dimension stands twice in {', '.join(by)}; name each once")
+    given = {key: value for key, value in (filters or {}).items() if value is not None}
+    unknown = sorted(set(given) - {"since", "until", "tags", *EQUALITY_FILTERS})
+    if unknown:
+        raise QueryError(f"unknown filter {unknown[0]!r}; allowed: since, until, tags, {', '.join(EQUALITY_FILTERS)}")
+    moment = now or datetime.now(UTC)
+    since = parse_moment(given["since"], moment, "since") if "since" in given else None
+    until = parse_moment(given["until"], moment, "until") if "until" in given else None
+    if since is not None and until is not None and since >= until:
+        raise QueryError(f"an empty range: since {since.isoformat()} is not before until {until.isoformat()}")
+    return Query(
+        by=tuple(by),
+        since=since,
+        until=until,
+        equals={key: _values(key, given[key]) for key in EQUALITY_FILTERS if key in given},
+        tags=_tag_filter(given.get("tags")),
+    )
+
+
+def parse_moment(value: Any, now: datetime, name: str = "since") -> datetime:
+    """Read a moment: aware datetime, date, timedelta (back from now) or text, as UTC.
+
+    Texts are spans back from now (`90m`, `24h`, `7d`, `2w`), `today`, `yesterday`, or ISO 8601 dates and times; a date
+    means its first moment in UTC, and a text without an offset is UTC.
+
+    Raises:
+        QueryError: for anything else, a naive datetime among them.
+
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise QueryError(f"{name}={value!r} has no time zone; pass an aware datetime, such as datetime.now(UTC)")
+        return value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC)
+    if isinstance(value, timedelta):
+        return now - value
+    if isinstance(value, str):
+        return _moment_from_text(value, now, name)
+    raise QueryError(f"{name}={value!r} is a {type(value).__name__}; {_EXPECTED_MOMENT}")
+
+
+_EXPECTED_MOMENT = (
+    "expected an aware datetime, a date, a timedelta, or a text such as '7d', '24h', '90m', '2w', 'today', "
+    "'yesterday', '2026-11-01' or '2026-11-01T12:00Z'"
+)
+
+
+def _moment_from_text(text: str, now: datetime, name: str) -> datetime:
+    cleaned = text.strip().lower()
+    midnight = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+    if cleaned in {"today", "yesterday"}:
+        return midnight - timedelta(days=cleaned == "yesterday")
+    span = _SPAN.fullmatch(cleaned)
+    try:
+        if span is not None:
+            return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        moment = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        raise QueryError(f"{name}={text!r} is not a moment; {_EXPECTED_MOMENT}") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _check_dimension(name: object) -> None:
+    if isinstance(name, str) and (name in DIMENSIONS or name in TIME_DIMENSIONS):
+        return
+    if isinstance(name, str) and name.startswith(_TAG) and len(name) > len(_TAG):
+        return
+    allowed = ", ".join((*DIMENSIONS, *TIME_DIMENSIONS))
+    raise QueryError(f"unknown dimension {name!r}; allowed: {allowed}, or tag:KEY")
+
+
+def _values(name: str, value: Any) -> tuple[str | None, ...]:
+    values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    if not values:
+        raise QueryError(f"the filter {name} has an empty list; leave it out or name at least one value")
+    return tuple(None if item is None or item == NONE_LABEL else str(item) for item in values)
+
+
+def _tag_filter(value: Any) -> Mapping[str, tuple[str | None, ...]]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise QueryError(f"tags={value!r} is a {type(value).__name__}; expected a mapping such as {{'variant': 'a'}}")
+    return {str(key): _values(f"tags[{key!r}]", item) for key, item in value.items()}

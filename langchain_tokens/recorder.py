@@ -1,0 +1,374 @@
+"""What happens to a fact? It goes to the journal at once, and from there, priced and in batches, to the store.
+
+`record` is all that the host waits for: one append and one put. A daemon thread for each store does the rest. What the
+thread cannot deliver stays in the journal, for a later try or for whoever opens the store next.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.codec import decode, encode
+from langchain_tokens.journal import Journal, Segment, abandoned
+
+__all__ = ("Recorder", "RecorderStats", "Refine", "Sink", "Warnings", "recover")
+
+LOGGER = logging.getLogger("langchain_tokens")
+_BATCH = 500
+_LINGER_SECONDS = 0.05
+_QUEUE_BOUND = 20_000
+_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
+_CLOSE_SECONDS = 5.0
+Refine = Callable[[Call], Call]
+Settle = Callable[[Call], None]
+
+
+class Sink(Protocol):
+    """Where facts end up. `add` is atomic, may be given the same facts again, and is called by one thread at a time."""
+
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None: ...
+    def close(self) -> None: ...
+    def forget_after_fork(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderStats:
+    """Counters of one recorder since it was made, in facts (calls and runs)."""
+
+    recorded: int
+    stored: int
+    pending: int
+    dropped: int
+    """Not kept anywhere: neither the journal nor the memory had room."""
+    refused: int
+    """Refused by the database for a value in them; kept beside the journal in a `.bad` file."""
+    last_error: str | None
+
+
+class Warnings:
+    """Log each kind of trouble once, so that a broken part does not flood the host's log."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def once(self, kind: str, message: str, error: BaseException | None = None) -> None:
+        """Warn if this kind of trouble is new."""
+        if kind in self._seen:
+            return
+        self._seen.add(kind)
+        LOGGER.warning("%s%s", message, "" if error is None else f" ({type(error).__name__}: {error})")
+
+
+@dataclass(slots=True)
+class _Pending:
+    fact: Call | RunFact
+    refine: Refine | None
+    settle: Settle | None
+    segment: Segment | None
+
+
+class Recorder:
+    """The way of facts into one store. Thread-safe; usable again after `close`."""
+
+    def __init__(self, sink: Sink, journal_folder: Path | None, *, warnings: Warnings | None = None) -> None:
+        self.sink = sink
+        self._folder = journal_folder
+        self._journal = Journal(journal_folder) if journal_folder is not None else None
+        self._warnings = warnings or Warnings()
+        self._start_over()
+        self._recorded = self._settled = self._stored = self._dropped = self._refused = 0
+        self._last_error: str | None = None
+        self._refine: Refine | None = None
+
+    def record(self, fact: Call | RunFact, refine: Refine | None = None, settle: Settle | None = None) -> None:
+        """Take a fact; when this returns it survives the process, as long as the journal can be written.
+
+        Args:
+            fact: what to store.
+            refine: what the writer thread does to a call before it is stored, such as pricing; must not raise.
+            settle: told the refined call, in the writer thread.
+
+        """
+        with self._lock:
+            self._recorded += 1
+            self._refine = refine or self._refine
+            is_full = self._recorded - self._settled > _QUEUE_BOUND
+        segment = self._append(fact)
+        if is_full:
+            self._spill(segment)
+            return
+        self._queue.put(_Pending(fact, refine, settle, segment))
+        if self._thread is None:
+            self._start()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was recorded so far is in the store.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            Whether it is.
+
+        """
+        with self._lock:
+            goal = self._recorded
+            if self._settled >= goal:
+                return True
+        if self._thread is None:
+            self._start()
+        self._queue.put(None)
+        self._hurry.set()
+        with self._progress:
+            return self._progress.wait_for(lambda: self._settled >= goal, timeout)
+
+    def close(self, timeout: float = _CLOSE_SECONDS) -> bool:
+        """Deliver what can be delivered in `timeout` seconds, and stop. What is left stays in the journal."""
+        done = self.flush(timeout)
+        thread = self._thread
+        if thread is not None:
+            self._stopping.set()
+            self._hurry.set()
+            self._queue.put(None)
+            thread.join(timeout if done else 0.2)
+            if thread.is_alive():
+                return False  # the store holds it up; it is a daemon, and the journal keeps what it has not delivered
+        self._stopping.clear()
+        with self._lock:  # a call that is being recorded waits here, and goes on with a new thread and journal
+            self._thread = None
+            if self._recorded == self._settled:
+                self.sink.close()
+                if self._journal is not None:
+                    self._journal.close()
+                return True
+        self._start()
+        return False
+
+    def stats(self) -> RecorderStats:
+        """The counters now."""
+        with self._lock:
+            return RecorderStats(
+                recorded=self._recorded,
+                stored=self._stored,
+                pending=self._recorded - self._settled,
+                dropped=self._dropped,
+                refused=self._refused,
+                last_error=self._last_error,
+            )
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: what is queued belongs to the parent; begin anew with a journal of our own."""
+        self.sink.forget_after_fork()
+        if self._journal is not None:
+            self._journal.forget_after_fork()
+        self._recorded = self._settled
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._lock = threading.Lock()
+        self._progress = threading.Condition(self._lock)
+        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._hurry = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _append(self, fact: Call | RunFact) -> Segment | None:
+        if self._journal is None:
+            return None
+        try:
+            return self._journal.append(encode(fact))
+        except OSError as error:
+            self._last_error = str(error)
+            message = (
+                f"the journal in {self._folder} cannot be written; until it can, a kill loses what is not stored yet"
+            )
+            self._warnings.once("journal", message, error)
+            return None
+
+    def _spill(self, segment: Segment | None) -> None:
+        """Too much waits in memory (the database is slow or gone): leave it to the journal, or count it as lost."""
+        with self._lock:
+            if segment is not None:
+                segment.spilled += 1
+                return
+            self._dropped += 1
+            self._settled += 1
+        self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._work, name="langchain_tokens-writer", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        stopping = self._stopping
+        self._recover()
+        while not stopping.is_set():
+            batch = self._next_batch()
+            if batch:
+                self._deliver(batch)
+            elif self._journal is not None and not stopping.is_set():
+                self._deliver_spilled(self._journal)
+                self._journal.tidy()
+
+    def _next_batch(self) -> list[_Pending]:
+        """Wait for a fact, then a moment for more; a None in the queue ends the waiting. Empty after an idle second."""
+        batch: list[_Pending] = []
+        deadline = time.monotonic() + 1.0
+        while len(batch) < _BATCH:
+            try:
+                item = self._queue.get(timeout=max(deadline - time.monotonic(), 0.0))
+            except queue.Empty:
+                break
+            if item is None:
+                if self._queue.empty():
+                    break
+                continue
+            if not batch:
+                deadline = time.monotonic() + _LINGER_SECONDS
+            batch.append(item)
+        return batch
+
+    def _deliver(self, batch: list[_Pending]) -> None:
+        facts = [self._refined(item.fact, item.refine or self._refine) for item in batch]
+        for item, fact in zip(batch, facts, strict=True):
+            if item.settle is not None and isinstance(fact, Call):
+                item.settle(fact)
+        if not self._store(facts):
+            return  # stopping: the journal keeps them
+        if self._journal is not None:
+            for item in batch:
+                if item.segment is not None:
+                    self._journal.release(item.segment, 1)
+            self._journal.rotate()
+        self._note_settled(len(batch))
+
+    def _store(self, facts: Sequence[Call | RunFact]) -> bool:
+        """Store a batch, however long the database is away; False when the recorder stops before that."""
+        tries = 0
+        while True:
+            try:
+                _add(self.sink, facts)
+            except Exception as error:  # noqa: BLE001  # any sink, any trouble: the host must not notice
+                self._last_error = str(error)
+                if _is_refusal(error):
+                    self._store_one_by_one(facts)
+                    return True
+                self._warnings.once("store", "the store takes no calls now; they wait in the journal", error)
+                if self._stopping.is_set():
+                    return False
+                self._hurry.wait(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
+                self._hurry.clear()
+                tries += 1
+            else:
+                self._stored += len(facts)
+                return True
+
+    def _store_one_by_one(self, facts: Sequence[Call | RunFact]) -> None:
+        for fact in facts:
+            try:
+                _add(self.sink, [fact])
+                self._stored += 1
+            except Exception as error:  # noqa: BLE001  # as above
+                self._refuse(encode(fact), error)
+
+    def _refuse(self, line: bytes, error: Exception) -> None:
+        """Keep aside what the database will never take."""
+        self._refused += 1
+        self._last_error = str(error)
+        self._warnings.once(
+            "refused", "the store refused a record; it is kept in a .bad file beside the journal", error
+        )
+        if self._folder is not None:
+            _keep_aside(self._folder, line)
+
+    def _deliver_spilled(self, journal: Journal) -> None:
+        """Memory has drained: take back what only the journal has."""
+        if journal.has_spilled():
+            journal.rotate(even_small=True)
+        for segment in journal.spilled():
+            with open(segment.path, "rb") as file:
+                lines = file.read().splitlines()
+            for start in range(0, len(lines), _BATCH):
+                facts = [self._refined(decode(line), self._refine) for line in lines[start : start + _BATCH]]
+                if not self._store(facts):
+                    return
+            spilled = segment.spilled
+            segment.spilled = 0
+            journal.release(segment, spilled)
+            self._note_settled(spilled)
+
+    def _recover(self) -> None:
+        if self._folder is None:
+            return
+        try:
+            recover(self._folder, self.sink, self._refine, self._warnings)
+        except Exception as error:  # noqa: BLE001  # the journals stay for the next opener
+            self._last_error = str(error)
+            self._warnings.once("recover", "journals of ended processes could not be delivered yet", error)
+
+    def _refined(self, fact: Call | RunFact, refine: Refine | None) -> Call | RunFact:
+        if refine is None or not isinstance(fact, Call):
+            return fact
+        try:
+            return refine(fact)
+        except Exception as error:  # noqa: BLE001  # a step failed: the call is recorded with what is known
+            self._warnings.once("refine", "a call could not be priced; it is stored without a cost", error)
+            return fact
+
+    def _note_settled(self, count: int) -> None:
+        with self._progress:
+            self._settled += count
+            self._progress.notify_all()
+
+
+def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> int:
+    """Deliver the journals that dead processes left in a folder.
+
+    Returns:
+        How many facts were delivered; some may have been stored before.
+
+    Raises:
+        Exception: what the sink raises; the journal at hand then stays for the next opener.
+
+    """
+    delivered = 0
+    for segment in abandoned(folder):
+        facts: list[Call | RunFact] = []
+        for line in segment.lines():
+            try:
+                fact = decode(line)
+            except ValueError as error:
+                _keep_aside(folder, line)
+                warnings.once("bad line", f"{segment.path} has a line that cannot be read; kept in a .bad file", error)
+                continue
+            facts.append(refine(fact) if refine is not None and isinstance(fact, Call) else fact)
+        for start in range(0, len(facts), _BATCH):
+            _add(sink, facts[start : start + _BATCH])
+        delivered += len(facts)
+        segment.remove()
+    return delivered
+
+
+def _add(sink: Sink, facts: Sequence[Call | RunFact]) -> None:
+    calls = [fact for fact in facts if isinstance(fact, Call)]
+    sink.add(calls, [fact for fact in facts if isinstance(fact, RunFact)])
+
+
+def _is_refusal(error: Exception) -> bool:
+    return any(kind.__name__ == "RowError" for kind in type(error).__mro__)
+
+
+def _keep_aside(folder: Path, line: bytes) -> None:
+    with open(folder / "refused.bad", "ab") as file:
+        file.write(line.rstrip(b"\n") + b"\n")

@@ -1,0 +1,94 @@
+"""Which recorder serves this store? One for each store and process, drained at exit and begun anew after a fork."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from langchain_tokens.recorder import LOGGER, Recorder, Sink, Warnings, recover
+from langchain_tokens.store.target import StoreTarget, parse_target
+
+__all__ = ("REGISTRY", "Registry", "open_store")
+
+
+class Registry:
+    """The recorders of this process, by store and journal folder."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._recorders: dict[tuple[Any, Path | None], Recorder] = {}
+        self._is_hooked = False
+
+    def recorder(self, key: object, sink: Sink, journal_folder: Path | None) -> Recorder:
+        """The recorder for a store; made at the first request."""
+        with self._lock:
+            self._hook()
+            place = (key, journal_folder)
+            if place not in self._recorders:
+                self._recorders[place] = Recorder(sink, journal_folder)
+            return self._recorders[place]
+
+    def drain(self) -> None:
+        """Deliver what waits, at the end of the interpreter."""
+        for recorder in list(self._recorders.values()):
+            try:
+                recorder.close()
+            except Exception as error:  # noqa: BLE001  # at exit there is nobody left to handle it, and the journal has it all
+                LOGGER.warning("a store could not be closed at exit (%s: %s)", type(error).__name__, error)
+
+    def _hook(self) -> None:
+        if self._is_hooked:
+            return
+        self._is_hooked = True
+        atexit.register(self.drain)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget_after_fork)
+
+    def _forget_after_fork(self) -> None:
+        self._lock = threading.Lock()
+        for recorder in self._recorders.values():
+            recorder.forget_after_fork()
+
+
+REGISTRY = Registry()
+"""The one piece of process-wide state: two handlers on one store must share a writer thread, and exit and fork hooks
+belong to the process. It is empty until a handler records."""
+
+
+def open_store(url: str | Path | None = None) -> Any:
+    """Open a store for reading, and deliver what ended processes left in its journal.
+
+    Args:
+        url: a path, `sqlite:///FILE` or `postgresql+psycopg://…`; None is `$LANGCHAIN_TOKENS_URL`, else
+            `langchain_tokens.db` in the working directory. A database that does not exist yet is made, empty.
+
+    Raises:
+        StoreError: when the URL is wrong, the file is not a database, or it cannot be reached.
+        SchemaError: when its schema is not the one this version needs.
+
+    """
+    from langchain_tokens.store.store import UsageStore
+
+    target = parse_target(url)
+    store = UsageStore(target, before_read=_own_writer(target))
+    store.breakdown()  # opens it now, so that a wrong store is an error here and not later
+    if target.journal_folder is not None:
+        recover(target.journal_folder, store, None, Warnings())
+    return store
+
+
+def _own_writer(target: StoreTarget) -> Any:
+    """Reads see what this process has recorded: let its writer finish first, for a moment."""
+
+    def finish() -> None:
+        for (key, _), recorder in list(REGISTRY._recorders.items()):
+            if key == target.url:
+                recorder.flush(_READ_WAIT_SECONDS)
+
+    return finish
+
+
+_READ_WAIT_SECONDS = 5.0

@@ -1,0 +1,104 @@
+"""How does a table look? Rows of text as a terminal table, HTML or CSV; knows nothing of tokens."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ("UNKNOWN", "Table", "clean", "csv_table", "html_table", "text_table")
+
+UNKNOWN = "–"
+"""How an unknown number is shown; never 0."""
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Headings, rows of ready text, and notes below; the first `names` columns are text, the others numbers."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    names: int
+    notes: tuple[str, ...] = ()
+
+
+def clean(text: str) -> str:
+    """Make a name safe to print: control and direction-changing characters become visible escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode() for char in text)
+
+
+def text_table(table: Table) -> str:
+    """Align columns for a fixed-width font: names to the left, numbers to the right."""
+    lines = [table.headings, *table.rows]
+    cells = [[clean(cell) for cell in line] for line in lines]
+    widths = [max(_width(line[column]) for line in cells) for column in range(len(table.headings))]
+    text = [
+        "  ".join(
+            _pad(cell, width, column < table.names)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join([*text, *(clean(note) for note in table.notes)])
+
+
+def html_table(table: Table) -> str:
+    """Write one `<table>`, every text escaped, with classes that start with `lt-`."""
+    head = "".join(_html_cell("th", cell, index < table.names) for index, cell in enumerate(table.headings))
+    body = "".join(
+        "<tr>" + "".join(_html_cell("td", cell, index < table.names) for index, cell in enumerate(row)) + "</tr>"
+        for row in table.rows
+    )
+    notes = "".join(f'<p class="lt-note">{html.escape(clean(note))}</p>' for note in table.notes)
+    return f'<table class="lt-breakdown"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}'
+
+
+def csv_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Write CSV with a heading line; None is an empty cell.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, "CSV Injection").
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows([_csv_cell(cell) for cell in row] for row in rows)
+    return out.getvalue()
+
+
+def _csv_cell(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
+        return "'" + cell
+    return "" if cell is None else cell
+
+
+def _html_cell(tag: str, text: str, is_name: bool) -> str:
+    align = "left" if is_name else "right"
+    return f'<{tag} style="text-align:{align}">{html.escape(clean(text))}</{tag}>'
+
+
+def _is_shown(char: str) -> bool:
+    return char.isprintable() or char == " "
+
+
+def _pad(text: str, width: int, left: bool) -> str:
+    space = " " * (width - _width(text))
+    return text + space if left else space + text
+
+
+def _width(text: str) -> int:
+    """Columns in a terminal: wide East Asian characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(_char_width(char) for char in text)
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

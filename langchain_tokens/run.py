@@ -1,0 +1,207 @@
+"""What did one root invocation use? A read-only view on a run, finished or still going on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Protocol
+
+from langchain_tokens.breakdown import Breakdown, BreakdownRow, aggregate
+from langchain_tokens.call import Call, RunFact, RunStatus, plain
+from langchain_tokens.query import NONE_LABEL, make_query
+from langchain_tokens.render import UNKNOWN, clean
+
+__all__ = ("FixedRun", "Run", "RunSource")
+
+_UNNAMED = "unnamed run"
+
+
+class RunSource(Protocol):
+    """Where a `Run` reads from: memory, or rows that a store has read. Both answers are consistent snapshots."""
+
+    @property
+    def fact(self) -> RunFact: ...
+    @property
+    def calls(self) -> Sequence[Call]: ...
+
+
+class FixedRun:
+    """A run that no longer changes, as a store hands it out."""
+
+    __slots__ = ("calls", "fact")
+
+    def __init__(self, fact: RunFact, calls: Sequence[Call]) -> None:
+        self.fact = fact
+        self.calls = tuple(calls)
+
+
+class Run:
+    """One root invocation of a chain or graph with every call below it.
+
+    A live view: while the run goes on, each read shows what is known then.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: RunSource) -> None:
+        self._source = source
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name or _UNNAMED} {self.run_id} {self.status}: {len(self.calls)} calls>"
+
+    @property
+    def run_id(self) -> str:
+        """The root run's id."""
+        return self._source.fact.run_id
+
+    @property
+    def name(self) -> str | None:
+        """The root's name; None where it has only a generic one."""
+        return self._source.fact.name
+
+    @property
+    def session(self) -> str | None:
+        """The session it belongs to."""
+        return self._source.fact.session
+
+    @property
+    def mode(self) -> str | None:
+        """The application's own way of working."""
+        return self._source.fact.mode
+
+    @property
+    def started_at(self) -> datetime:
+        """Start, aware UTC."""
+        return self._source.fact.started_at
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """End, aware UTC; None while it goes on."""
+        return self._source.fact.ended_at
+
+    @property
+    def duration_ms(self) -> float | None:
+        """Milliseconds from start to end; None while it goes on."""
+        return self._source.fact.duration_ms
+
+    @property
+    def status(self) -> RunStatus:
+        """`running`, `ok`, `error`, `cancelled` or `interrupted`."""
+        return self._source.fact.status
+
+    @property
+    def error_message(self) -> str | None:
+        """The error that ended the run."""
+        return self._source.fact.error_message
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """Its calls so far, in the order they started."""
+        return self._source.calls
+
+    @property
+    def total(self) -> BreakdownRow:
+        """The sums over all its calls."""
+        return self.breakdown().total
+
+    def breakdown(self, *by: str) -> Breakdown:
+        """Sums by dimension, as `UsageStore.breakdown`.
+
+        Raises:
+            QueryError: for an unknown dimension.
+
+        """
+        return aggregate(self.calls, make_query(by))
+
+    def summary(self) -> str:
+        """A text for people: title, id, duration, calls, tokens, then each chain with its success rate."""
+        total = self.total
+        duration = UNKNOWN if self.duration_ms is None else f"{self.duration_ms / 1000:.2f} s"
+        succeeded = sum(call.status in ("ok", "cached") for call in self.calls)
+        lines = [
+            f"Token usage of {clean(self.name or _UNNAMED)}",
+            f"Run: {self.run_id}",
+            f"Duration: {duration}",
+            f"Calls: {total.calls:,} ({succeeded:,} successful, {total.failed_calls:,} failed)",
+            f"Tokens: {_tokens(total)}",
+            f"Cost: {UNKNOWN if total.cost_usd is None else f'{total.cost_usd:,.6f} USD'}",
+            *_gaps(total),
+            "",
+            "By chain:",
+        ]
+        return "\n".join([*lines, *(self._summary_line(row) for row in self.breakdown("chain"))])
+
+    def to_response(self) -> dict[str, Any]:
+        """The `llm_token_usage` object for an HTTP API's response.
+
+        For each chain its tokens; calls that ran again (attempt 2 and later, or any attempt that an error made
+        necessary) stand in a list `<chain>_retries` with attempt, error and tokens; every token stands in one place
+        only, and `total_tokens_used` is the sum of all that is known. `calls_without_usage` appears where there are any.
+        """
+        first: dict[str, list[Call]] = {}
+        again: dict[str, list[dict[str, Any]]] = {}
+        previous: dict[tuple[str, str | None], Call] = {}
+        for call in self.calls:
+            chain = call.chain or NONE_LABEL
+            before = previous.get((chain, call.agent))
+            if call.attempt > 1 or call.attempt_error is not None:
+                error = call.attempt_error or (before.error_message if before is not None else None)
+                entry = {"attempt": call.attempt, "error": error, "tokens": _response_tokens([call])}
+                again.setdefault(f"{chain}_retries", []).append(entry)
+            else:
+                first.setdefault(chain, []).append(call)
+            previous[chain, call.agent] = call
+        total = self.total
+        response: dict[str, Any] = {chain: _response_tokens(calls) for chain, calls in first.items()}
+        response |= again
+        response["total_tokens_used"] = total.total_tokens
+        if total.calls_without_usage:
+            response["calls_without_usage"] = total.calls_without_usage
+        return response
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything known of the run as plain JSON-able values: its facts, totals, and each call."""
+        return {
+            "run_id": self.run_id,
+            "name": self.name,
+            "session": self.session,
+            "mode": self.mode,
+            "status": self.status,
+            "error_message": self.error_message,
+            "started_at": self.started_at.isoformat(),
+            "ended_at": None if self.ended_at is None else self.ended_at.isoformat(),
+            "duration_ms": self.duration_ms,
+            "total": {name: plain(value) for name, value in asdict(self.total).items() if name != "key"},
+            "calls": [plain(asdict(call)) for call in self.calls],
+        }
+
+    def _summary_line(self, row: BreakdownRow) -> str:
+        chain = row.key["chain"]
+        mine = [call for call in self.calls if call.chain == chain]
+        succeeded = sum(call.status in ("ok", "cached") for call in mine)
+        name = clean(NONE_LABEL if chain is None else str(chain))
+        return f"  {name}: {row.calls:,} calls, {_tokens(row)}, success rate {succeeded}/{row.calls}"
+
+
+def _tokens(row: BreakdownRow) -> str:
+    counts = (("input", row.input_tokens), ("output", row.output_tokens), ("total", row.total_tokens))
+    return ", ".join(f"{UNKNOWN if count is None else f'{count:,}'} {name}" for name, count in counts)
+
+
+def _gaps(total: BreakdownRow) -> list[str]:
+    gaps = []
+    if total.calls_without_usage:
+        gaps.append(f"Not covered by the tokens: {total.calls_without_usage:,} calls without usage")
+    if total.unpriced_calls:
+        gaps.append(f"Not covered by the cost: {total.unpriced_calls:,} calls without a price")
+    return gaps
+
+
+def _response_tokens(calls: Sequence[Call]) -> dict[str, int | None]:
+    total = aggregate(calls, make_query()).total
+    return {
+        "prompt_tokens": total.input_tokens,
+        "completion_tokens": total.output_tokens,
+        "total_tokens": total.total_tokens,
+    }

@@ -1,0 +1,57 @@
+"""What does a run hold while it goes on? Its fact and its calls, priced when somebody looks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_tokens.call import Call, RunFact
+
+__all__ = ("RunLog",)
+
+Refine = Callable[[Call], Call]
+
+
+class RunLog:
+    """The source of a live `Run`. Thread-safe.
+
+    A reader never waits for the writer thread or a database: what the writer has not refined (priced) yet, the reader
+    refines itself, by the same function.
+    """
+
+    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "recorders")
+
+    def __init__(self, fact: RunFact) -> None:
+        self.fact = fact
+        self.recorders: set[Any] = set()
+        """The recorders that took calls of this run, for whoever ends it."""
+        self._lock = threading.Lock()
+        self._calls: dict[str, Call] = {}
+        self._unrefined: dict[str, Refine] = {}
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """The calls so far in the order they started, all refined."""
+        with self._lock:
+            waiting = [(self._calls[call_id], refine) for call_id, refine in self._unrefined.items()]
+        for call, refine in waiting:
+            self.settle(refine(call))
+        with self._lock:
+            return sorted(self._calls.values(), key=lambda call: call.started_at)
+
+    def note(self, call: Call, refine: Refine) -> None:
+        """Take a call that ended, or a correction of one; the same call twice counts once."""
+        with self._lock:
+            before = self._calls.get(call.call_id)
+            if before is None or call.revision > before.revision:
+                self._calls[call.call_id] = call
+                self._unrefined[call.call_id] = refine
+
+    def settle(self, call: Call) -> None:
+        """Put a refined call in the place of the one it was made from."""
+        with self._lock:
+            waits = call.call_id in self._unrefined and self._calls[call.call_id].revision == call.revision
+            if waits:
+                self._calls[call.call_id] = call
+                del self._unrefined[call.call_id]

@@ -1,0 +1,101 @@
+"""How is a database opened? One engine for each store, with its pragmas, its schema, and errors in our own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, exc, make_url
+
+from langchain_tokens.errors import MissingExtraError, StoreError
+from langchain_tokens.store.target import StoreTarget
+
+__all__ = ("RowError", "make_engine", "reading", "translated", "writing")
+
+_BUSY_SECONDS = 30
+_WRITES = {"tokens_writes": True}
+_ROW_ERRORS = (exc.DataError, exc.IntegrityError, exc.StatementError, UnicodeError, OverflowError)
+
+
+class RowError(StoreError):
+    """Raised when a batch holds a value that the database refuses, so that trying it again cannot help."""
+
+
+def make_engine(target: StoreTarget) -> Engine:
+    """Make the engine; opens no connection yet.
+
+    Raises:
+        MissingExtraError: for PostgreSQL without its driver.
+
+    """
+    if target.is_memory:
+        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    elif target.path is not None:
+        url = URL.create("sqlite", database=str(target.path))
+        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+    else:
+        engine = _server_engine(target)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine, target: StoreTarget) -> Iterator[Connection]:
+    """A connection that sees one consistent state."""
+    with translated(target), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine, target: StoreTarget) -> Iterator[Connection]:
+    """A transaction that writes; committed when the block ends, rolled back when it raises."""
+    with translated(target), engine.connect() as plain_connection:
+        connection = plain_connection.execution_options(**_WRITES)
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def translated(target: StoreTarget) -> Iterator[None]:
+    """Turn the database library's errors into ours, without parameters (which may hold content) or passwords."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        kind = RowError if isinstance(error, (exc.DataError, exc.IntegrityError)) else StoreError
+        raise kind(f"the store {target} failed: {_first_line(error.orig)}") from error
+    except _ROW_ERRORS as error:
+        raise RowError(f"the store {target} refused a value: {_first_line(error)}") from error
+    except exc.SQLAlchemyError as error:
+        raise StoreError(f"the store {target} failed: {_first_line(error)}") from error
+
+
+def _server_engine(target: StoreTarget) -> Engine:
+    try:
+        return create_engine(make_url(target.url), pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    except ImportError as error:
+        raise MissingExtraError("PostgreSQL needs its driver: pip install 'langchain_tokens[postgres]'") from error
+    except exc.ArgumentError as error:
+        raise StoreError(f"the store URL {target} cannot be read: {_first_line(error)}") from error
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves, see `_begin_sqlite`
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A transaction that will write takes the lock at once: one that starts by reading could not wait for it."""
+    writes = connection.get_execution_options().get("tokens_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,68 @@
+"""Is the schema the right one? Brought up by the migrations, which are its only source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from langchain_tokens.errors import SchemaError
+from langchain_tokens.store.engine import reading, writing
+from langchain_tokens.store.target import StoreTarget
+
+__all__ = ("HEAD", "VERSION_TABLE", "ensure_schema", "upgrade")
+
+HEAD = "0001"
+"""The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
+VERSION_TABLE = "langchain_tokens_version"
+"""Not Alembic's own default: an application that shares the database may use that one."""
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def ensure_schema(engine: Engine, target: StoreTarget) -> None:
+    """Make the schema in a database that has none; leave the right one alone.
+
+    Raises:
+        SchemaError: for a schema of another version, naming what to do.
+        StoreError: when the database cannot be reached.
+
+    """
+    with reading(engine, target) as connection:
+        found = current_revision(connection)
+    if found == HEAD:
+        return
+    if found is not None:
+        raise SchemaError(_mismatch(target, found))
+    with writing(engine, target) as connection:
+        if connection.dialect.name == "postgresql":  # one process at a time; SQLite's write lock is held already
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('langchain_tokens schema'))"))
+        if current_revision(connection) is None:  # another process may have been faster
+            upgrade(connection)
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision of a database's schema; None where it has none of ours."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return None if revision is None else str(revision)
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations on a connection, inside its transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _mismatch(target: StoreTarget, found: str) -> str:
+    if found > HEAD:
+        return (
+            f"the store {target} has schema {found}, which is newer than {HEAD}, the newest that this version of "
+            "langchain_tokens knows; update the package"
+        )
+    return f"the store {target} has schema {found}, and {HEAD} is needed; run: langchain-tokens db upgrade"

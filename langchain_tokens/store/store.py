@@ -1,0 +1,230 @@
+"""What is stored? `UsageStore`: the read side that every report uses, and the one way in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, and_, select, true
+
+from langchain_tokens.breakdown import Breakdown, make_breakdown
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.errors import QueryError
+from langchain_tokens.query import Query, make_query
+from langchain_tokens.run import Run
+from langchain_tokens.store.engine import make_engine, reading, writing
+from langchain_tokens.store.rows import call_from_row, fact_from_row
+from langchain_tokens.store.schema import ensure_schema
+from langchain_tokens.store.sums import conditions, key_and_sums, one_of, sums_statement
+from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.target import StoreTarget
+from langchain_tokens.store.writes import delete_calls, write_batch
+
+__all__ = ("UsageStore",)
+
+_TIMELINES = ("hour", "day", "month")
+_ORDERS = {
+    "started_at": CALLS.c.started_at,
+    "duration_ms": CALLS.c.duration_ms,
+    "total_tokens": CALLS.c.total_tokens,
+    "cost_usd": CALLS.c.total_cost,
+}
+_RUN_FILTERS = {
+    "session": RUNS.c.session_id,
+    "run": RUNS.c.run_id,
+    "mode": RUNS.c.mode,
+    "user": RUNS.c.user_id,
+    "status": RUNS.c.status,
+}
+
+
+class UsageStore:
+    """Everything that was recorded in one database.
+
+    Thread-safe. The database is opened, and its schema made where there is none, at the first use. All filters are
+    those of `breakdown`: `since` and `until` (aware datetime, date, timedelta, or text such as `7d`, `24h`,
+    `2026-11-01`), and by equality or a list `session, run, mode, agent, chain, model, provider, user, status, tags`.
+
+    Every method raises `QueryError` for a question that cannot be asked, and `StoreError` when the database fails.
+    """
+
+    def __init__(self, target: StoreTarget, *, before_read: Callable[[], object] | None = None) -> None:
+        self.target = target
+        self._before_read = before_read
+        self._opener = _Opener(target)
+
+    def __repr__(self) -> str:
+        return f"<UsageStore {self.target}>"
+
+    def breakdown(self, *by: str, **filters: Any) -> Breakdown:
+        """Sums by dimension, largest first: `store.breakdown("chain", "model", since="7d")`.
+
+        Args:
+            by: any of `session run mode agent chain path model provider user status attempt hour day month`, or
+                `tag:KEY`; none gives the total only.
+            filters: which calls count.
+
+        """
+        query = make_query(by, filters)
+        return make_breakdown(query.by, self._sums(query))
+
+    def timeline(self, every: str = "day", *, by: str | None = None, **filters: Any) -> Breakdown:
+        """Sums for each hour, day or month (UTC), oldest first, optionally split by one more dimension."""
+        if every not in _TIMELINES:
+            raise QueryError(f"unknown step {every!r} of a timeline; allowed: {', '.join(_TIMELINES)}")
+        query = make_query((every, *([by] if by is not None else [])), filters)
+        return make_breakdown(query.by, self._sums(query), in_time_order=True)
+
+    def sessions(self, **filters: Any) -> Breakdown:
+        """Sums for each session, largest first."""
+        return self.breakdown("session", **filters)
+
+    def calls(self, *, limit: int = 100, offset: int = 0, order: str = "-started_at", **filters: Any) -> Sequence[Call]:
+        """Single calls, newest first unless `order` (started_at, duration_ms, total_tokens, cost_usd; `-` turns it
+        round) says otherwise.
+        """
+        column = _ORDERS.get(order.removeprefix("-"))
+        if column is None:
+            raise QueryError(f"unknown order {order!r}; allowed: {', '.join(_ORDERS)}, each with - for largest first")
+        direction = column.desc().nulls_last() if order.startswith("-") else column.asc().nulls_last()
+        statement = select(CALLS).where(conditions(make_query((), filters))).order_by(direction, CALLS.c.call_id)
+        with self._reading() as connection:
+            rows = connection.execute(statement.limit(_checked(limit)).offset(_checked(offset))).all()
+        return [call_from_row(row) for row in rows]
+
+    def runs(self, *, limit: int = 100, offset: int = 0, **filters: Any) -> Sequence[Run]:
+        """Runs, newest first. `status` is the run's own; `agent`, `chain`, `model` and `provider` ask for runs with
+        such a call.
+        """
+        statement = select(RUNS).where(_run_conditions(make_query((), filters)))
+        statement = statement.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id)
+        with self._reading() as connection:
+            rows = connection.execute(statement.limit(_checked(limit)).offset(_checked(offset))).all()
+        return [Run(_StoredRun(self, fact_from_row(row))) for row in rows]
+
+    def delete(self, **filters: Any) -> int:
+        """Delete the calls that the filters match, and runs that have no call left; everything: `until="2100-01-01"`.
+
+        Returns:
+            How many calls were deleted.
+
+        Raises:
+            QueryError: without a filter.
+
+        """
+        query = make_query((), filters)
+        if query == Query():
+            raise QueryError("delete() needs at least one filter, such as session='s1' or until='2026-01-01'")
+        engine = self._ready()
+        with writing(engine, self.target) as connection:
+            return delete_calls(connection, query)
+
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+        """Store a batch in one transaction; what is stored already stays as it is, so a batch may come twice.
+
+        Args:
+            calls: facts; one with a higher `revision` corrects the one that is stored.
+            runs: facts about root runs; each completes what is stored of its run.
+
+        """
+        with writing(self._engine(), self.target) as connection:
+            write_batch(connection, calls, runs)
+
+    def reading_after(self, before_read: Callable[[], object]) -> UsageStore:
+        """The same store, whose reads first let a writer finish."""
+        twin = UsageStore(self.target, before_read=before_read)
+        twin._opener = self._opener
+        return twin
+
+    def close(self) -> None:
+        """Close the database's connections; a later use opens them again."""
+        self._opener.close()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: drop the parent's connections without closing them."""
+        self._opener.forget_after_fork()
+
+    def _sums(self, query: Query) -> list[Any]:
+        with self._reading() as connection:
+            rows = connection.execute(sums_statement(query, connection.dialect.name)).all()
+        return [key_and_sums(row, query) for row in rows]
+
+    def _calls_of(self, run_id: str) -> Sequence[Call]:
+        statement = select(CALLS).where(CALLS.c.run_id == run_id).order_by(CALLS.c.started_at, CALLS.c.call_id)
+        with self._reading() as connection:
+            return [call_from_row(row) for row in connection.execute(statement).all()]
+
+    def _reading(self) -> Any:
+        return reading(self._ready(), self.target)
+
+    def _ready(self) -> Engine:
+        if self._before_read is not None:
+            self._before_read()
+        return self._engine()
+
+    def _engine(self) -> Engine:
+        return self._opener.engine()
+
+
+class _Opener:
+    """The engine of one store, opened at the first use; shared by the stores that read after different writers."""
+
+    def __init__(self, target: StoreTarget) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._opened: Engine | None = None
+
+    def engine(self) -> Engine:
+        with self._lock:
+            if self._opened is None:
+                engine = make_engine(self._target)
+                ensure_schema(engine, self._target)
+                self._opened = engine
+            return self._opened
+
+    def close(self) -> None:
+        with self._lock:
+            if self._opened is not None and not self._target.is_memory:  # a database in memory would be gone
+                self._opened.dispose()
+                self._opened = None
+
+    def forget_after_fork(self) -> None:
+        self._lock = threading.Lock()
+        if self._opened is not None:
+            self._opened.dispose(close=False)
+
+
+class _StoredRun:
+    """A run as the database holds it; its calls are read when somebody asks."""
+
+    def __init__(self, store: UsageStore, fact: RunFact) -> None:
+        self._store = store
+        self.fact = fact
+        self._calls: Sequence[Call] | None = None
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        if self._calls is None:
+            self._calls = self._store._calls_of(self.fact.run_id)
+        return self._calls
+
+
+def _run_conditions(query: Query) -> ColumnElement[bool]:
+    parts: list[ColumnElement[bool]] = [true()]
+    if query.since is not None:
+        parts.append(RUNS.c.started_at >= query.since)
+    if query.until is not None:
+        parts.append(RUNS.c.started_at < query.until)
+    parts += [one_of(_RUN_FILTERS[name], allowed) for name, allowed in query.equals.items() if name in _RUN_FILTERS]
+    parts += [one_of(RUNS.c.tags[key].as_string(), allowed) for key, allowed in query.tags.items()]
+    of_calls = {name: allowed for name, allowed in query.equals.items() if name not in _RUN_FILTERS}
+    if of_calls:
+        parts.append(RUNS.c.run_id.in_(select(CALLS.c.run_id).where(conditions(Query(equals=of_calls)))))
+    return and_(*parts)
+
+
+def _checked(number: int) -> int:
+    if number < 0:
+        raise QueryError(f"limit and offset are whole numbers from 0 on; found {number!r}")
+    return number

@@ -1,0 +1,161 @@
+"""What is a row? The tables as SQLModel classes, with metadata of their own beside the application's.
+
+Rows are written only from checked facts and never leave this package: SQLModel table classes do not validate.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, DateTime, Index, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import registry
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+__all__ = ("CALLS", "METADATA", "RUNS", "LlmCall", "LlmRun", "UtcDateTime")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment: `timestamptz` where the database has it, UTC text in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC; SQLite's text carries no offset."""
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware again."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class _Table(SQLModel, registry=registry()):
+    """Base with a registry of its own: an application's `SQLModel.metadata.create_all` must not make our tables."""
+
+
+def _count() -> Any:
+    return Field(default=None, sa_type=BigInteger, nullable=True)
+
+
+def _text() -> Any:
+    return Field(default=None, sa_type=Text, nullable=True)
+
+
+def _moment(*, nullable: bool) -> Any:
+    return Field(sa_type=UtcDateTime, nullable=nullable)
+
+
+def _json() -> Any:
+    return Field(default=None, sa_type=JSON(none_as_null=True), nullable=True)  # type: ignore[call-overload]
+
+
+class LlmCall(_Table, table=True):
+    """One request to one model. Counts in tokens; money in integer pico-USD (1e-12 USD); NULL is unknown."""
+
+    __tablename__: ClassVar[str] = "llm_call"
+    __table_args__: ClassVar[Any] = (
+        Index("ix_llm_call_started_at", "started_at"),
+        Index("ix_llm_call_run_id", "run_id"),
+        Index("ix_llm_call_session_id", "session_id", "started_at"),
+        Index("ix_llm_call_agent_name", "agent_name", "started_at"),
+    )
+
+    call_id: str = Field(primary_key=True, sa_type=Text)
+    run_id: str = Field(sa_type=Text)
+    parent_run_id: str | None = _text()
+    session_id: str | None = _text()
+    message_id: str | None = _text()
+    chain_name: str | None = _text()
+    agent_name: str | None = _text()
+    path: str | None = _text()
+    node: str | None = _text()
+    step: int | None = None
+    attempt: int = 1
+    attempt_error: str | None = _text()
+    retry_kind: str | None = _text()
+    mode: str | None = _text()
+    model_name: str | None = _text()
+    requested_model: str | None = _text()
+    provider: str | None = _text()
+    user_id: str | None = _text()
+    tags: dict[str, str] | None = _json()
+    started_at: datetime = _moment(nullable=False)
+    ended_at: datetime | None = _moment(nullable=True)
+    duration_ms: float | None = None
+    time_to_first_token_ms: float | None = None
+    tokens_per_second: float | None = None
+    input_tokens: int | None = _count()
+    output_tokens: int | None = _count()
+    total_tokens: int | None = _count()
+    cache_read_tokens: int | None = _count()
+    cache_write_tokens: int | None = _count()
+    cache_write_5m_tokens: int | None = _count()
+    cache_write_1h_tokens: int | None = _count()
+    reasoning_tokens: int | None = _count()
+    audio_input_tokens: int | None = _count()
+    audio_output_tokens: int | None = _count()
+    other_units: dict[str, Any] | None = _json()
+    service_tier: str | None = _text()
+    saved_usage: dict[str, Any] | None = _json()
+    input_cost: int | None = _count()
+    output_cost: int | None = _count()
+    other_cost: int | None = _count()
+    total_cost: int | None = _count()
+    unit_prices: dict[str, str] | None = _json()
+    price_status: str = Field(sa_type=Text)
+    price_source: str | None = _text()
+    price_version: str | None = _text()
+    status: str = Field(sa_type=Text)
+    error_type: str | None = _text()
+    error_message: str | None = _text()
+    tool_calls: list[str] | None = _json()
+    streamed: bool | None = None
+    usage_source: str = Field(sa_type=Text)
+    usage_flags: list[str] | None = _json()
+    raw_usage: dict[str, Any] | None = _json()
+    finish_reason: str | None = _text()
+    revision: int = 0
+
+
+class LlmRun(_Table, table=True):
+    """One root run with the totals of its calls; the totals are derived from `llm_call` whenever calls arrive."""
+
+    __tablename__: ClassVar[str] = "llm_run"
+    __table_args__: ClassVar[Any] = (
+        Index("ix_llm_run_started_at", "started_at"),
+        Index("ix_llm_run_session_id", "session_id", "started_at"),
+    )
+
+    run_id: str = Field(primary_key=True, sa_type=Text)
+    name: str | None = _text()
+    session_id: str | None = _text()
+    mode: str | None = _text()
+    user_id: str | None = _text()
+    tags: dict[str, str] | None = _json()
+    started_at: datetime = _moment(nullable=False)
+    ended_at: datetime | None = _moment(nullable=True)
+    duration_ms: float | None = None
+    status: str = Field(sa_type=Text)
+    error_type: str | None = _text()
+    error_message: str | None = _text()
+    calls: int = 0
+    failed_calls: int = 0
+    calls_without_usage: int = 0
+    unpriced_calls: int = 0
+    input_tokens: int | None = _count()
+    output_tokens: int | None = _count()
+    total_tokens: int | None = _count()
+    total_cost: int | None = _count()
+
+
+METADATA = _Table.metadata
+CALLS = METADATA.tables["llm_call"]
+RUNS = METADATA.tables["llm_run"]

@@ -1,0 +1,122 @@
+"""Which database is meant? A URL or path, checked without opening it and without loading a database library."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from langchain_tokens.errors import StoreError
+
+__all__ = ("StoreTarget", "parse_target")
+
+_DEFAULT_URL = "sqlite:///langchain_tokens.db"
+_ENVIRONMENT = "LANGCHAIN_TOKENS_URL"
+_EXPECTED = "expected a path, sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE"
+_POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
+_SQLITE = ("sqlite", "sqlite+pysqlite")
+_SQLITE_HEADER = b"SQLite format 3\x00"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreTarget:
+    """A database that was named, resolved against the working directory of that moment."""
+
+    url: str
+    """The URL for the database library; may hold a password."""
+    path: Path | None
+    """The SQLite file; None for a server or for memory."""
+    journal_folder: Path | None
+    """Where records wait until they are in the database; None for a database that dies with the process."""
+
+    @property
+    def is_memory(self) -> bool:
+        """Tell whether the database lives in this process only."""
+        return self.path is None and self.journal_folder is None
+
+    def __str__(self) -> str:
+        return _without_password(self.url)
+
+
+def parse_target(store: str | Path | None) -> StoreTarget:
+    """Resolve what a user named: None is `$LANGCHAIN_TOKENS_URL`, else `langchain_tokens.db` in the working directory.
+
+    Raises:
+        StoreError: for an unknown kind of URL, a folder that does not exist, or a file that is no SQLite database.
+
+    """
+    if store is None:
+        store = os.environ.get(_ENVIRONMENT) or _DEFAULT_URL
+    if isinstance(store, Path):
+        return _file_target(store)
+    if not isinstance(store, str) or not store.strip():
+        raise StoreError(f"the store {store!r} is a {type(store).__name__}; {_EXPECTED}")
+    if "://" not in store:
+        return _file_target(Path(store))
+    scheme = store.split("://", 1)[0].lower()
+    if scheme in _SQLITE:
+        return _sqlite_target(store)
+    if scheme in _POSTGRESQL:
+        return _server_target(store)
+    raise StoreError(f"the store URL {_without_password(store)!r} has the scheme {scheme!r}; {_EXPECTED}")
+
+
+def _sqlite_target(url: str) -> StoreTarget:
+    rest = url.split("://", 1)[1].split("?", 1)[0]
+    if rest in ("", "/", "/:memory:"):
+        return StoreTarget(url="sqlite://", path=None, journal_folder=None)
+    if not rest.startswith("/"):
+        raise StoreError(f"the store URL {url!r} names a host ({rest!r}); a file needs three slashes: sqlite:///{rest}")
+    return _file_target(Path(unquote(rest[1:])))
+
+
+def _file_target(path: Path) -> StoreTarget:
+    resolved = path.expanduser().absolute()
+    _check_file(resolved)
+    folder = resolved.with_name(resolved.name + ".pending")
+    return StoreTarget(url=f"sqlite:///{resolved}", path=resolved, journal_folder=folder)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise StoreError(f"the store {path} is a folder; {_EXPECTED}")
+    if not path.parent.is_dir():
+        raise StoreError(f"the store {path} is in a folder that does not exist; make {path.parent} first")
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE_HEADER))
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be read: {error.strerror}") from error
+    if start and start != _SQLITE_HEADER:
+        raise StoreError(f"the store {path} is not an SQLite database (it starts with {start[:16]!r}); {_EXPECTED}")
+
+
+def _server_target(url: str) -> StoreTarget:
+    full = "postgresql+psycopg://" + url.split("://", 1)[1]
+    name = hashlib.sha256(_without_password(full).encode()).hexdigest()[:16]
+    return StoreTarget(url=full, path=None, journal_folder=_state_folder() / name)
+
+
+def _state_folder() -> Path:
+    """Where a program keeps state between its runs (XDG Base Directory; LOCALAPPDATA on Windows)."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return base / "langchain_tokens"
+
+
+def _without_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.split("://", 1)[0] + "://…"
+    if parts.password is None:
+        return url
+    netloc = parts.netloc.replace(f":{parts.password}@", ":***@", 1)
+    return urlunsplit(parts._replace(netloc=netloc))

@@ -1,0 +1,114 @@
+"""How does a batch get in? Rows first, then the runs' totals derived from them, so that a replay changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, bindparam, case, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.query import Query
+from langchain_tokens.store.rows import call_values, run_values
+from langchain_tokens.store.sums import conditions, sums_statement
+from langchain_tokens.store.tables import CALLS, RUNS
+
+__all__ = ("delete_calls", "write_batch")
+
+_CHUNK = 500
+_TOTALS = (
+    "calls",
+    "failed_calls",
+    "calls_without_usage",
+    "unpriced_calls",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+)
+
+
+def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
+    """Write calls and runs. A call that is stored is left alone, unless the new one corrects it; a run is completed."""
+    if calls:
+        connection.execute(_insert_calls(connection), [call_values(call) for call in calls])
+    if runs:
+        connection.execute(_insert_runs(connection), [run_values(fact) for fact in runs])
+    touched = {call.run_id for call in calls} | {fact.run_id for fact in runs}
+    _refresh_totals(connection, sorted(touched))  # sorted: concurrent writers take row locks in one order
+
+
+def delete_calls(connection: Connection, query: Query) -> int:
+    """Delete the calls that a query's filters match, and the runs that have none left."""
+    condition = conditions(query)
+    touched = sorted(connection.execute(select(CALLS.c.run_id).where(condition).distinct()).scalars())
+    deleted = connection.execute(delete(CALLS).where(condition)).rowcount
+    for chunk in _chunks(touched):
+        alive = select(CALLS.c.run_id).where(CALLS.c.run_id.in_(chunk))
+        connection.execute(delete(RUNS).where(RUNS.c.run_id.in_(chunk), RUNS.c.run_id.not_in(alive)))
+    _refresh_totals(connection, touched)
+    return deleted
+
+
+def _insert_calls(connection: Connection) -> Any:
+    statement = _insert(connection, CALLS)
+    new = statement.excluded
+    values = {column.name: new[column.name] for column in CALLS.columns if not column.primary_key}
+    return statement.on_conflict_do_update(
+        index_elements=["call_id"], set_=values, where=new.revision > CALLS.c.revision
+    )
+
+
+def _insert_runs(connection: Connection) -> Any:
+    """Insert or complete: what is known wins over NULL, an end over `running`."""
+    statement = _insert(connection, RUNS).values({name: bindparam(name) for name in _RUN_COLUMNS} | _ZERO_TOTALS)
+    new = statement.excluded
+    kept = {
+        name: func.coalesce(new[name], RUNS.c[name]) for name in _RUN_COLUMNS if name not in {"run_id", "started_at"}
+    }
+    kept["status"] = case((new.status == "running", RUNS.c.status), else_=new.status)
+    return statement.on_conflict_do_update(index_elements=["run_id"], set_=kept)
+
+
+_RUN_COLUMNS = (
+    "run_id",
+    "name",
+    "session_id",
+    "mode",
+    "user_id",
+    "tags",
+    "started_at",
+    "ended_at",
+    "duration_ms",
+    "status",
+    "error_type",
+    "error_message",
+)
+_ZERO_TOTALS = {"calls": 0, "failed_calls": 0, "calls_without_usage": 0, "unpriced_calls": 0}
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    maker = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return maker(table)
+
+
+def _refresh_totals(connection: Connection, run_ids: Sequence[str]) -> None:
+    for chunk in _chunks(run_ids):
+        rows = connection.execute(_totals_of(connection, chunk)).all()
+        changes = [
+            {"this_run": row.key_0, "new_total_cost": row.cost_usd}
+            | {f"new_{name}": getattr(row, name) for name in _TOTALS}
+            for row in rows
+        ]
+        if changes:
+            values = {name: bindparam(f"new_{name}") for name in (*_TOTALS, "total_cost")}
+            connection.execute(update(RUNS).where(RUNS.c.run_id == bindparam("this_run")).values(values), changes)
+
+
+def _totals_of(connection: Connection, run_ids: Sequence[str]) -> Select[Any]:
+    query = Query(by=("run",), equals={"run": tuple(run_ids)})
+    return sums_statement(query, connection.dialect.name)
+
+
+def _chunks(items: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))

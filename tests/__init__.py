@@ -1,0 +1,1 @@
+"""Tests: what the package promises, said by behaviour."""
