@@ -98,11 +98,11 @@ def _first_text(keys: tuple[str, ...], *sources: Mapping[str, Any]) -> str | Non
 
 def _undoubled(text: str | None) -> str | None:
     """Merged stream chunks concatenate text: a name that two chunks said stands there twice, end to end."""
-    if text is None or len(text) < 4:
-        return text
+    if text is None:
+        return None
     for parts in (2, 3):
         size, rest = divmod(len(text), parts)
-        if rest == 0 and text == text[:size] * parts:
+        if size > 1 and rest == 0 and text == text[:size] * parts:
             return text[:size]
     return text
 

@@ -1,4 +1,4 @@
-"""What becomes of an event? Starts open runs and calls; ends make records, for the memory and on their way to the store."""
+"""What becomes of an event? Starts open runs and calls; ends make records for the memory and the store."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from langchain_tokens.closing import closed_call, ended_alone
 from langchain_tokens.frames import Started
 from langchain_tokens.memory import RunMemory
 from langchain_tokens.names import CURRENT_SCOPE, Names
-from langchain_tokens.recorder import Recorder, Refine, Warnings
+from langchain_tokens.recorder import Recorder
+from langchain_tokens.recovery import Refine
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
 from langchain_tokens.runs import OpenCall, OpenRuns
+from langchain_tokens.trouble import Warnings
 
 __all__ = ("Capture",)
 
@@ -32,11 +34,19 @@ class Capture:
 
     def __init__(self, defaults: Names, refine: Refine, recorder: Recorder) -> None:
         self.defaults = defaults
-        self.refine = refine
+        self._refine = refine
         self.recorder = recorder
         self.warnings = Warnings()
-        self.memory = RunMemory(refine)
+        self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults)
+
+    def refine(self, call: Call) -> Call:
+        """Price a call. A price book that fails leaves it unpriced: neither the writer nor a reader may stop for it."""
+        try:
+            return self._refine(call)
+        except Exception as error:  # noqa: BLE001  # a user's price book may do anything
+            self.warnings.once("price", "a call could not be priced; it is kept without a cost", error)
+            return call
 
     def open_frame(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> None:
         """A chain, graph, node, tool or retriever starts."""

@@ -19,6 +19,7 @@ __all__ = ("decode", "encode")
 _MONEY = ("cost_usd", "input_cost_usd", "output_cost_usd", "other_cost_usd")
 _USAGE = ("usage", "saved_usage")
 _TUPLES = ("usage_flags", "tool_calls")
+_MAKERS: Mapping[str, type[Call | RunFact]] = {"call": Call, "run": RunFact}
 _MOMENTS = ("started_at", "ended_at")
 
 
@@ -42,7 +43,7 @@ def decode(line: bytes) -> Call | RunFact:
     try:
         document = json.loads(line)
         ((kind, values),) = document.items()
-        maker = {"call": Call, "run": RunFact}[kind]
+        maker: type[Call | RunFact] = _MAKERS[kind]
         known = {item.name for item in dataclasses.fields(maker)}
         return maker(**{name: _value(name, value) for name, value in values.items() if name in known})
     except (AttributeError, KeyError, TypeError, ArithmeticError) as error:

@@ -23,7 +23,7 @@ __all__ = (
 
 
 class TokensError(Exception):
-    """Root of all errors that langchain_tokens raises on purpose; its text says what was found and what was expected."""
+    """Root of all errors that are raised on purpose; the text says what was found and what was expected."""
 
 
 class QueryError(TokensError, ValueError):

@@ -14,8 +14,8 @@ from langchain_tokens.call import Call, CallStatus, RunFact
 from langchain_tokens.counting import Reading
 from langchain_tokens.errors import TokensError
 from langchain_tokens.names import Names, Scope
-from langchain_tokens.recorder import Warnings
 from langchain_tokens.shapes import read
+from langchain_tokens.trouble import Warnings
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("Given", "given_call")
@@ -52,7 +52,7 @@ def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: War
     duration = timedelta(milliseconds=given.duration_ms or 0.0)
     started = given.started_at or datetime.now(UTC) - duration
     ended = started + duration if given.duration_ms is not None else None
-    fact = _fact(given, scope, started, ended, named, tags)
+    fact = _fact(given, scope, started, ended, named=named, tags=tags)
     failed = given.status == "error"
     attempt = given.attempt if given.attempt is not None else _number(named.get("attempt"))
     call = Call(
@@ -92,6 +92,7 @@ def _fact(
     scope: Scope | None,
     started: datetime,
     ended: datetime | None,
+    *,
     named: dict[str, str],
     tags: dict[str, str],
 ) -> RunFact:

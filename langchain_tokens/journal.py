@@ -55,7 +55,7 @@ class Journal:
         self._older: list[Segment] = []
 
     def append(self, line: bytes) -> Segment:
-        """Append one line, which ends with a line feed; when this returns, it survives the process.
+        """Append one line, with its line feed; when this returns, it survives the process.
 
         Raises:
             OSError: when the line is not safe: no space, no permission, the journal at its bound. Nothing of it is left.
@@ -71,7 +71,7 @@ class Journal:
             return segment
 
     def release(self, segment: Segment, count: int) -> None:
-        """Note that `count` records of a segment are in the database; give its space back once that is true of all."""
+        """Note that `count` records of a segment are in the database; its space is given back once all are."""
         with self._lock:
             segment.released += count
             if segment.released < segment.appended:
@@ -135,8 +135,7 @@ class Journal:
         unlocked = self.folder / f".{name}"
         descriptor = os.open(unlocked, _FLAGS, 0o600)
         try:
-            if not _try_lock(descriptor):
-                raise OSError(f"cannot lock {unlocked}")
+            _lock(descriptor)
             path = unlocked.rename(self.folder / f"{name}{_SUFFIX}")  # only now can another process find it
         except OSError:
             os.close(descriptor)
@@ -161,7 +160,7 @@ class Abandoned:
 
     def lines(self) -> Iterator[bytes]:
         """Its whole lines, without their line feeds; a torn last line is left out: it was never acknowledged."""
-        with open(self.path, "rb") as file:
+        with self.path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
                     yield line[:-1]
@@ -210,13 +209,17 @@ def _empty(segment: Segment) -> None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Take the file's lock without waiting; it is free again when its owner's process ends, however it ends."""
     try:
-        if sys.platform == "win32":
-            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a byte beyond the records: Windows locks bar other writers
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
     except OSError:
         return False
     return True
+
+
+def _lock(descriptor: int) -> None:
+    """Take the file's lock without waiting; it is free again when its owner's process ends, however it ends."""
+    if sys.platform == "win32":
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a byte beyond the records: Windows locks bar other writers
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

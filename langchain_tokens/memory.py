@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from langchain_tokens.breakdown import Breakdown, Sums, aggregate, dimension_value
+from langchain_tokens.breakdown import Breakdown, aggregate
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
+from langchain_tokens.sums import Sums, dimension_value
 
 __all__ = ("RunMemory",)
 

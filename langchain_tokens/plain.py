@@ -55,7 +55,7 @@ def _stand_in(value: object) -> object:
     return f"<{type(value).__qualname__}>" if held is None else dict(held)
 
 
-def _rebuilt(value: Any, depth: int, nodes: Iterator[int]) -> Any:
+def _rebuilt(value: Any, depth: int, nodes: Iterator[int]) -> Any:  # noqa: PLR0911  # one return for each kind of value
     """The slow copy for a payload that JSON cannot hold: bounded in depth and size, whatever is in it."""
     if next(nodes) > _MOST_NODES or depth > _DEEPEST:
         return "…"

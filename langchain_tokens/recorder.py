@@ -6,37 +6,26 @@ thread cannot deliver stays in the journal, for a later try or for whoever opens
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import decode, encode
-from langchain_tokens.journal import Journal, Segment, abandoned
+from langchain_tokens.journal import Journal, Segment
+from langchain_tokens.recovery import BATCH, Refine, Sink, add_facts, is_refusal, keep_aside, recover
+from langchain_tokens.trouble import Warnings
 
-__all__ = ("Recorder", "RecorderStats", "Refine", "Sink", "Warnings", "recover")
+__all__ = ("Recorder", "RecorderStats")
 
-LOGGER = logging.getLogger("langchain_tokens")
-_BATCH = 500
 _LINGER_SECONDS = 0.05
 _QUEUE_BOUND = 20_000
 _RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 _CLOSE_SECONDS = 5.0
-Refine = Callable[[Call], Call]
 Settle = Callable[[Call], None]
-
-
-class Sink(Protocol):
-    """Where facts end up. `add` is atomic, may be given the same facts again, and is called by one thread at a time."""
-
-    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None: ...
-    def close(self) -> None: ...
-    def forget_after_fork(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +40,6 @@ class RecorderStats:
     refused: int
     """Refused by the database for a value in them; kept beside the journal in a `.bad` file."""
     last_error: str | None
-
-
-class Warnings:
-    """Log each kind of trouble once, so that a broken part does not flood the host's log."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def once(self, kind: str, message: str, error: BaseException | None = None) -> None:
-        """Warn if this kind of trouble is new."""
-        if kind in self._seen:
-            return
-        self._seen.add(kind)
-        LOGGER.warning("%s%s", message, "" if error is None else f" ({type(error).__name__}: {error})")
 
 
 @dataclass(slots=True)
@@ -83,6 +58,7 @@ class Recorder:
         self._folder = journal_folder
         self._journal = Journal(journal_folder) if journal_folder is not None else None
         self._warnings = warnings or Warnings()
+        self._thread: threading.Thread | None = None
         self._start_over()
         self._recorded = self._settled = self._stored = self._dropped = self._refused = 0
         self._last_error: str | None = None
@@ -178,7 +154,7 @@ class Recorder:
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = None
 
     def _append(self, fact: Call | RunFact) -> Segment | None:
         if self._journal is None:
@@ -204,11 +180,12 @@ class Recorder:
         self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
 
     def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="langchain_tokens-writer", daemon=True)
         with self._lock:
             if self._thread is not None:
                 return
-            self._thread = threading.Thread(target=self._work, name="langchain_tokens-writer", daemon=True)
-        self._thread.start()
+            self._thread = thread
+        thread.start()
 
     def _work(self) -> None:
         stopping = self._stopping
@@ -225,7 +202,7 @@ class Recorder:
         """Wait for a fact, then a moment for more; a None in the queue ends the waiting. Empty after an idle second."""
         batch: list[_Pending] = []
         deadline = time.monotonic() + 1.0
-        while len(batch) < _BATCH:
+        while len(batch) < BATCH:
             try:
                 item = self._queue.get(timeout=max(deadline - time.monotonic(), 0.0))
             except queue.Empty:
@@ -258,10 +235,10 @@ class Recorder:
         tries = 0
         while True:
             try:
-                _add(self.sink, facts)
+                add_facts(self.sink, facts)
             except Exception as error:  # noqa: BLE001  # any sink, any trouble: the host must not notice
                 self._last_error = str(error)
-                if _is_refusal(error):
+                if is_refusal(error):
                     self._store_one_by_one(facts)
                     return True
                 self._warnings.once("store", "the store takes no calls now; they wait in the journal", error)
@@ -277,7 +254,7 @@ class Recorder:
     def _store_one_by_one(self, facts: Sequence[Call | RunFact]) -> None:
         for fact in facts:
             try:
-                _add(self.sink, [fact])
+                add_facts(self.sink, [fact])
                 self._stored += 1
             except Exception as error:  # noqa: BLE001  # as above
                 self._refuse(encode(fact), error)
@@ -290,17 +267,17 @@ class Recorder:
             "refused", "the store refused a record; it is kept in a .bad file beside the journal", error
         )
         if self._folder is not None:
-            _keep_aside(self._folder, line)
+            keep_aside(self._folder, line)
 
     def _deliver_spilled(self, journal: Journal) -> None:
         """Memory has drained: take back what only the journal has."""
         if journal.has_spilled():
             journal.rotate(even_small=True)
         for segment in journal.spilled():
-            with open(segment.path, "rb") as file:
+            with segment.path.open("rb") as file:
                 lines = file.read().splitlines()
-            for start in range(0, len(lines), _BATCH):
-                facts = [self._refined(decode(line), self._refine) for line in lines[start : start + _BATCH]]
+            for start in range(0, len(lines), BATCH):
+                facts = [self._refined(decode(line), self._refine) for line in lines[start : start + BATCH]]
                 if not self._store(facts):
                     return
             spilled = segment.spilled
@@ -330,45 +307,3 @@ class Recorder:
         with self._progress:
             self._settled += count
             self._progress.notify_all()
-
-
-def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> int:
-    """Deliver the journals that dead processes left in a folder.
-
-    Returns:
-        How many facts were delivered; some may have been stored before.
-
-    Raises:
-        Exception: what the sink raises; the journal at hand then stays for the next opener.
-
-    """
-    delivered = 0
-    for segment in abandoned(folder):
-        facts: list[Call | RunFact] = []
-        for line in segment.lines():
-            try:
-                fact = decode(line)
-            except ValueError as error:
-                _keep_aside(folder, line)
-                warnings.once("bad line", f"{segment.path} has a line that cannot be read; kept in a .bad file", error)
-                continue
-            facts.append(refine(fact) if refine is not None and isinstance(fact, Call) else fact)
-        for start in range(0, len(facts), _BATCH):
-            _add(sink, facts[start : start + _BATCH])
-        delivered += len(facts)
-        segment.remove()
-    return delivered
-
-
-def _add(sink: Sink, facts: Sequence[Call | RunFact]) -> None:
-    calls = [fact for fact in facts if isinstance(fact, Call)]
-    sink.add(calls, [fact for fact in facts if isinstance(fact, RunFact)])
-
-
-def _is_refusal(error: Exception) -> bool:
-    return any(kind.__name__ == "RowError" for kind in type(error).__mro__)
-
-
-def _keep_aside(folder: Path, line: bytes) -> None:
-    with open(folder / "refused.bad", "ab") as file:
-        file.write(line.rstrip(b"\n") + b"\n")

@@ -8,8 +8,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from langchain_tokens.recorder import LOGGER, Recorder, Sink, Warnings, recover
+from langchain_tokens.recorder import Recorder
+from langchain_tokens.recovery import Sink, recover
 from langchain_tokens.store.target import StoreTarget, parse_target
+from langchain_tokens.trouble import LOGGER, Warnings
 
 __all__ = ("REGISTRY", "Registry", "open_store")
 

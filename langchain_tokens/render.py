@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 __all__ = ("UNKNOWN", "Table", "clean", "csv_table", "html_table", "text_table")
 
-UNKNOWN = "–"
+UNKNOWN = "–"  # noqa: RUF001  # the usual sign in tables; a hyphen could be a minus
 """How an unknown number is shown; never 0."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

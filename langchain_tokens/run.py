@@ -21,9 +21,12 @@ class RunSource(Protocol):
     """Where a `Run` reads from: memory, or rows that a store has read. Both answers are consistent snapshots."""
 
     @property
-    def fact(self) -> RunFact: ...
+    def fact(self) -> RunFact:
+        """What is known of the run now."""
+
     @property
-    def calls(self) -> Sequence[Call]: ...
+    def calls(self) -> Sequence[Call]:
+        """Its calls so far, in the order they started."""
 
 
 class FixedRun:
@@ -137,7 +140,7 @@ class Run:
 
         For each chain its tokens; calls that ran again (attempt 2 and later, or any attempt that an error made
         necessary) stand in a list `<chain>_retries` with attempt, error and tokens; every token stands in one place
-        only, and `total_tokens_used` is the sum of all that is known. `calls_without_usage` appears where there are any.
+        only, and `total_tokens_used` sums all that is known. `calls_without_usage` appears where there are any.
         """
         first: dict[str, list[Call]] = {}
         again: dict[str, list[dict[str, Any]]] = {}
@@ -181,7 +184,7 @@ class Run:
         mine = [call for call in self.calls if call.chain == chain]
         succeeded = sum(call.status in ("ok", "cached") for call in mine)
         name = clean(NONE_LABEL if chain is None else str(chain))
-        return f"  {name}: {row.calls:,} calls, {_tokens(row)}, success rate {succeeded}/{row.calls}"
+        return f"  {name}: {_number_of(row.calls)}, {_tokens(row)}, success rate {succeeded}/{row.calls}"
 
 
 def _tokens(row: BreakdownRow) -> str:
@@ -189,12 +192,16 @@ def _tokens(row: BreakdownRow) -> str:
     return ", ".join(f"{UNKNOWN if count is None else f'{count:,}'} {name}" for name, count in counts)
 
 
+def _number_of(calls: int) -> str:
+    return f"{calls:,} call" if calls == 1 else f"{calls:,} calls"
+
+
 def _gaps(total: BreakdownRow) -> list[str]:
     gaps = []
     if total.calls_without_usage:
-        gaps.append(f"Not covered by the tokens: {total.calls_without_usage:,} calls without usage")
+        gaps.append(f"Not covered by the tokens: {_number_of(total.calls_without_usage)} without usage")
     if total.unpriced_calls:
-        gaps.append(f"Not covered by the cost: {total.unpriced_calls:,} calls without a price")
+        gaps.append(f"Not covered by the cost: {_number_of(total.unpriced_calls)} without a price")
     return gaps
 
 

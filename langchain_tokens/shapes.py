@@ -151,7 +151,7 @@ def read(payload: object) -> Reading:
     """
     try:
         return _read(payload)
-    except Exception:  # a usage payload is foreign data of any kind, and the host's call must not fail for it
+    except Exception:  # noqa: BLE001  # a usage payload is foreign data of any kind, and the host's call must not fail for it
         return UNREADABLE
 
 
@@ -181,7 +181,7 @@ def read_answer(
     try:
         handed = (as_mapping(llm_output), as_mapping(response_metadata), as_mapping(generation_info))
         return _read_answer(as_mapping(usage_metadata), handed)
-    except Exception:  # as in `read`
+    except Exception:  # noqa: BLE001  # as in `read`
         return UNREADABLE
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+from pathlib import Path
 
 __all__ = ("ROW_LIMIT", "Shop", "create_shop")
 

@@ -12,19 +12,16 @@ one addition is `tokens_error` in the config of the fix, which tells why the wor
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Literal, NotRequired, TypeAlias, TypedDict, cast
+from typing import Literal, NotRequired, TypeAlias, TypedDict, cast
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import CommaSeparatedListOutputParser, StrOutputParser
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from examples.sql_agent.database import Shop
 from examples.sql_agent.prompts import DIRECT_ANSWER, INTENT_CLASSIFICATION, SQL_FIX, SQL_GENERATION, TABLE_SELECTION
-
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
-    from langchain_core.runnables import RunnableConfig
-
-    from examples.sql_agent.database import Shop
 
 __all__ = ("MAX_FIXES", "Graph", "Question", "State", "TriedQuery", "ask", "build_graph")
 

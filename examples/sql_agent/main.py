@@ -6,19 +6,16 @@ import argparse
 import json
 import sqlite3
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+
+from langchain_core.language_models import BaseChatModel
 
 from examples.sql_agent.database import create_shop
 from examples.sql_agent.graph import State, ask, build_graph
 from examples.sql_agent.scripted_model import CHARACTERS_PER_TOKEN, STANDS_IN_FOR, ScriptedModel
 from langchain_tokens import TokensError, TokenUsageHandler
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from langchain_core.language_models import BaseChatModel
 
 __all__ = ("main",)
 

@@ -8,8 +8,9 @@ often are, and it repairs a query by the database's real error and schema. It ca
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
@@ -18,9 +19,6 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from examples.sql_agent.sql_repair import repair
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ("CHARACTERS_PER_TOKEN", "STANDS_IN_FOR", "ScriptedModel", "count_tokens")
 

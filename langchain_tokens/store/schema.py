@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, column, func, inspect, select, table
 
 from langchain_tokens.errors import SchemaError
 from langchain_tokens.store.engine import reading, writing
@@ -16,6 +16,8 @@ HEAD = "0001"
 """The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
 VERSION_TABLE = "langchain_tokens_version"
 """Not Alembic's own default: an application that shares the database may use that one."""
+_VERSION = table(VERSION_TABLE, column("version_num")).c.version_num
+_SCHEMA_LOCK = 7_246_218_117  # any number that other programs hardly use
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -35,7 +37,7 @@ def ensure_schema(engine: Engine, target: StoreTarget) -> None:
         raise SchemaError(_mismatch(target, found))
     with writing(engine, target) as connection:
         if connection.dialect.name == "postgresql":  # one process at a time; SQLite's write lock is held already
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('langchain_tokens schema'))"))
+            connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
         if current_revision(connection) is None:  # another process may have been faster
             upgrade(connection)
 
@@ -44,7 +46,7 @@ def current_revision(connection: Connection) -> str | None:
     """The revision of a database's schema; None where it has none of ours."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    revision = connection.execute(select(_VERSION)).scalar()
     return None if revision is None else str(revision)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, true
 from sqlalchemy.engine import Row
 
-from langchain_tokens.breakdown import Sums
 from langchain_tokens.query import Query
 from langchain_tokens.store.rows import CALL_COLUMNS, from_pico
 from langchain_tokens.store.tables import CALLS
+from langchain_tokens.sums import Sums
 
 __all__ = ("conditions", "key_and_sums", "sums_statement")
 
@@ -69,7 +69,8 @@ def _dimension(name: str, dialect: str) -> ColumnElement[Any]:
 
 
 def _tag(key: str) -> ColumnElement[Any]:
-    return CALLS.c.tags[key].as_string()
+    value: ColumnElement[Any] = CALLS.c.tags[key].as_string()
+    return value
 
 
 def _count_where(condition: ColumnElement[bool]) -> ColumnElement[Any]:

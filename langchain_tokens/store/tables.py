@@ -30,7 +30,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # the library gives it
         """Aware again."""
         if value is None:
             return None
@@ -54,7 +54,7 @@ def _moment(*, nullable: bool) -> Any:
 
 
 def _json() -> Any:
-    return Field(default=None, sa_type=JSON(none_as_null=True), nullable=True)  # type: ignore[call-overload]
+    return Field(default=None, sa_type=JSON(none_as_null=True), nullable=True)
 
 
 class LlmCall(_Table, table=True):

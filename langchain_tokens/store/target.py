@@ -52,8 +52,8 @@ def parse_target(store: str | Path | None) -> StoreTarget:
         store = os.environ.get(_ENVIRONMENT) or _DEFAULT_URL
     if isinstance(store, Path):
         return _file_target(store)
-    if not isinstance(store, str) or not store.strip():
-        raise StoreError(f"the store {store!r} is a {type(store).__name__}; {_EXPECTED}")
+    if not store.strip():
+        raise StoreError(f"the store is an empty text; {_EXPECTED}")
     if "://" not in store:
         return _file_target(Path(store))
     scheme = store.split("://", 1)[0].lower()

@@ -63,7 +63,7 @@ def _insert_runs(connection: Connection) -> Any:
     """Insert or complete: what is known wins over NULL, an end over `running`."""
     statement = _insert(connection, RUNS).values({name: bindparam(name) for name in _RUN_COLUMNS} | _ZERO_TOTALS)
     new = statement.excluded
-    kept = {
+    kept: dict[str, Any] = {
         name: func.coalesce(new[name], RUNS.c[name]) for name in _RUN_COLUMNS if name not in {"run_id", "started_at"}
     }
     kept["status"] = case((new.status == "running", RUNS.c.status), else_=new.status)
@@ -101,7 +101,7 @@ def _refresh_totals(connection: Connection, run_ids: Sequence[str]) -> None:
             for row in rows
         ]
         if changes:
-            values = {name: bindparam(f"new_{name}") for name in (*_TOTALS, "total_cost")}
+            values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in (*_TOTALS, "total_cost")}
             connection.execute(update(RUNS).where(RUNS.c.run_id == bindparam("this_run")).values(values), changes)
 
 

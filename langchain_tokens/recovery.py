@@ -1,0 +1,76 @@
+"""How do facts get into a sink? In one piece, again and again until it holds, also from journals of dead processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.codec import decode
+from langchain_tokens.journal import abandoned
+from langchain_tokens.trouble import Warnings
+
+__all__ = ("Refine", "Sink", "add_facts", "is_refusal", "keep_aside", "recover")
+
+BATCH = 500
+"""Facts that go into one transaction."""
+Refine = Callable[[Call], Call]
+
+
+class Sink(Protocol):
+    """Where facts end up."""
+
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+        """Take facts, all or none. The same facts may come again; one thread calls at a time."""
+
+    def close(self) -> None:
+        """Let go of connections; a later `add` opens them again."""
+
+    def forget_after_fork(self) -> None:
+        """Drop what belongs to the parent process."""
+
+
+def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> int:
+    """Deliver the journals that dead processes left in a folder.
+
+    Returns:
+        How many facts were delivered; some may have been stored before.
+
+    Raises:
+        Exception: what the sink raises; the journal at hand then stays for the next opener.
+
+    """
+    delivered = 0
+    for segment in abandoned(folder):
+        facts: list[Call | RunFact] = []
+        for line in segment.lines():
+            try:
+                fact = decode(line)
+            except ValueError as error:
+                keep_aside(folder, line)
+                warnings.once("bad line", f"{segment.path} has a line that cannot be read; kept in a .bad file", error)
+                continue
+            facts.append(refine(fact) if refine is not None and isinstance(fact, Call) else fact)
+        for start in range(0, len(facts), BATCH):
+            add_facts(sink, facts[start : start + BATCH])
+        delivered += len(facts)
+        segment.remove()
+    return delivered
+
+
+def add_facts(sink: Sink, facts: Sequence[Call | RunFact]) -> None:
+    """Hand facts over in one piece."""
+    calls = [fact for fact in facts if isinstance(fact, Call)]
+    sink.add(calls, [fact for fact in facts if isinstance(fact, RunFact)])
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether a sink refused a value, so that the same facts would never get in."""
+    return any(kind.__name__ == "RowError" for kind in type(error).__mro__)
+
+
+def keep_aside(folder: Path, line: bytes) -> None:
+    """Keep a line that no store will take in the `.bad` file beside the journal."""
+    with (folder / "refused.bad").open("ab") as file:
+        file.write(line.rstrip(b"\n") + b"\n")

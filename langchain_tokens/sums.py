@@ -1,0 +1,97 @@
+"""How do calls add up? Running sums, the same in memory and in SQL, and which group a call belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC
+from decimal import Decimal
+from typing import Any
+
+from langchain_tokens.call import Call
+from langchain_tokens.query import Query
+
+__all__ = ("Sums", "dimension_value", "matches")
+
+TOKEN_SUMS = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+_TIME_FORMATS = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}
+_ATTRIBUTES = {"run": "run_id"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Sums:
+    """Running sums over calls, the same in memory and in SQL; a sum stays None until a call that knows the number."""
+
+    calls: int = 0
+    failed_calls: int = 0
+    succeeded_calls: int = 0
+    cached_calls: int = 0
+    estimated_calls: int = 0
+    unpriced_calls: int = 0
+    calls_without_usage: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: Decimal | None = None
+    duration_ms: float | None = None
+    timed_output_tokens: int | None = None
+    timed_ms: float | None = None
+
+    def add(self, call: Call) -> None:
+        """Count one call in."""
+        self.calls += 1
+        self.failed_calls += call.status == "error"
+        self.succeeded_calls += call.status in ("ok", "cached")
+        self.cached_calls += call.status == "cached"
+        self.estimated_calls += call.usage_source == "estimated"
+        self.unpriced_calls += call.price_status == "unpriced"
+        self.calls_without_usage += call.usage_source == "missing"
+        self.cost_usd = _plus(self.cost_usd, call.cost_usd)
+        self.duration_ms = _plus(self.duration_ms, call.duration_ms)
+        if call.usage is not None:
+            for name in TOKEN_SUMS:
+                setattr(self, name, _plus(getattr(self, name), getattr(call.usage, name)))
+        if call.tokens_per_second is not None and call.usage is not None:
+            self.timed_output_tokens = _plus(self.timed_output_tokens, call.usage.output_tokens)
+            self.timed_ms = _plus(self.timed_ms, call.duration_ms)
+
+    def merge(self, other: Sums) -> None:
+        """Count another group in."""
+        for item in fields(self):
+            setattr(self, item.name, _plus(getattr(self, item.name), getattr(other, item.name)))
+
+
+def matches(call: Call, query: Query) -> bool:
+    """Tell whether a call passes the query's filters."""
+    if query.since is not None and call.started_at < query.since:
+        return False
+    if query.until is not None and call.started_at >= query.until:
+        return False
+    if any(dimension_value(call, name) not in allowed for name, allowed in query.equals.items()):
+        return False
+    return all(call.tags.get(key) in allowed for key, allowed in query.tags.items())
+
+
+def dimension_value(call: Call, name: str) -> str | int | None:
+    """The value that a call has in a dimension; None where it has none."""
+    if name in _TIME_FORMATS:
+        return call.started_at.astimezone(UTC).strftime(_TIME_FORMATS[name])
+    if name.startswith("tag:"):
+        return call.tags.get(name[4:])
+    value: str | int | None = getattr(call, _ATTRIBUTES.get(name, name))
+    return value
+
+
+def _plus(left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right

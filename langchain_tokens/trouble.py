@@ -1,0 +1,23 @@
+"""What went wrong, quietly? Each kind of trouble is logged once; the host goes on."""
+
+from __future__ import annotations
+
+import logging
+
+__all__ = ("LOGGER", "Warnings")
+
+LOGGER = logging.getLogger("langchain_tokens")
+
+
+class Warnings:
+    """Log each kind of trouble once, so that a broken part does not flood the host's log."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def once(self, kind: str, message: str, error: BaseException | None = None) -> None:
+        """Warn if this kind of trouble is new."""
+        if kind in self._seen:
+            return
+        self._seen.add(kind)
+        LOGGER.warning("%s%s", message, "" if error is None else f" ({type(error).__name__}: {error})")
