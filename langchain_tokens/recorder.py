@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,21 +198,25 @@ class Recorder:
                 self._journal.tidy()
 
     def _next_batch(self) -> list[_Pending]:
-        """Wait for a fact, then a moment for more; a None in the queue ends the waiting. Empty after an idle second."""
-        batch: list[_Pending] = []
-        deadline = time.monotonic() + 1.0
+        """Wait up to a second for a fact, then a moment for more, unless somebody is in a hurry.
+
+        The moment is slept, not spent in `get`: to wake this thread for each fact would slow the host's threads down.
+        """
+        try:
+            first = self._queue.get(timeout=1.0)
+        except queue.Empty:
+            return []
+        if self._queue.qsize() < BATCH:
+            self._hurry.wait(_LINGER_SECONDS)
+            self._hurry.clear()
+        batch = [] if first is None else [first]
         while len(batch) < BATCH:
             try:
-                item = self._queue.get(timeout=max(deadline - time.monotonic(), 0.0))
+                item = self._queue.get_nowait()
             except queue.Empty:
                 break
-            if item is None:
-                if self._queue.empty():
-                    break
-                continue
-            if not batch:
-                deadline = time.monotonic() + _LINGER_SECONDS
-            batch.append(item)
+            if item is not None:
+                batch.append(item)
         return batch
 
     def _deliver(self, batch: list[_Pending]) -> None:

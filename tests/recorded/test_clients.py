@@ -59,8 +59,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def handler(url: str) -> Iterator[TokenUsageHandler]:
-    """Give one handler for the whole module, which estimates nothing: what is missing shall show as missing."""
-    with TokenUsageHandler(store=url, estimate=False) as running:
+    """Give one handler for the whole module."""
+    with TokenUsageHandler(store=url) as running:
         yield running
 
 
