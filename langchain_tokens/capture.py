@@ -103,9 +103,8 @@ class Capture:
             tracked.recorders.add(self.recorder)
         elif fact is not None:
             self.memory.note_end(fact)
-        self.recorder.record(call, self.refine, self.memory.settle)
-        if fact is not None:
-            self.recorder.record(fact)
+        facts = (call,) if fact is None else (call, fact)
+        self.recorder.record(*facts, refine=self.refine, settle=self.memory.settle)
 
     def enclosing_run(self, run_id: str) -> Run | None:
         """The live run that an open chain, tool or node belongs to."""

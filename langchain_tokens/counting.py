@@ -177,7 +177,7 @@ def _read_keys(draft: Draft, keys: Keys, *, add: bool) -> None:
     counts, payload = draft.counts, draft.payload
     for section, names in keys.items():
         part = _section(draft, section) if section else payload
-        if not part:
+        if not part or (add and part.keys() <= draft.shape.says[section].keys()):
             continue
         for key, name in names.items():
             value = part.get(key)

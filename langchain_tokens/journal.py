@@ -54,20 +54,20 @@ class Journal:
         self._active: Segment | None = None
         self._older: list[Segment] = []
 
-    def append(self, line: bytes) -> Segment:
-        """Append one line, with its line feed; when this returns, it survives the process.
+    def append(self, lines: bytes, count: int = 1) -> Segment:
+        """Append lines, each with its line feed; when this returns, they survive the process.
 
         Raises:
-            OSError: when the line is not safe: no space, no permission, the journal at its bound. Nothing of it is left.
+            OSError: when they are not safe: no space, no permission, the journal at its bound. Nothing of them is left.
 
         """
         with self._lock:
             segment = self._active or self._open()
-            if segment.size + sum(older.size for older in self._older) + len(line) > self._max_bytes:
+            if segment.size + sum(older.size for older in self._older) + len(lines) > self._max_bytes:
                 raise OSError(f"the journal in {self.folder} is at its bound of {self._max_bytes:,} bytes")
-            _write_whole(segment, line)
-            segment.size += len(line)
-            segment.appended += 1
+            _write_whole(segment, lines)
+            segment.size += len(lines)
+            segment.appended += count
             return segment
 
     def release(self, segment: Segment, count: int) -> None:

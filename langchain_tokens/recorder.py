@@ -43,7 +43,7 @@ class RecorderStats:
 
 @dataclass(slots=True)
 class _Pending:
-    fact: Call | RunFact
+    facts: tuple[Call | RunFact, ...]
     refine: Refine | None
     settle: Settle | None
     segment: Segment | None
@@ -63,24 +63,24 @@ class Recorder:
         self._last_error: str | None = None
         self._refine: Refine | None = None
 
-    def record(self, fact: Call | RunFact, refine: Refine | None = None, settle: Settle | None = None) -> None:
-        """Take a fact; when this returns it survives the process, as long as the journal can be written.
+    def record(self, *facts: Call | RunFact, refine: Refine | None = None, settle: Settle | None = None) -> None:
+        """Take facts; when this returns they survive the process, as long as the journal can be written.
 
         Args:
-            fact: what to store.
+            facts: what to store.
             refine: what the writer thread does to a call before it is stored, such as pricing; must not raise.
             settle: told the refined call, in the writer thread.
 
         """
         with self._lock:
-            self._recorded += 1
+            self._recorded += len(facts)
             self._refine = refine or self._refine
             is_full = self._recorded - self._settled > _QUEUE_BOUND
-        segment = self._append(fact)
+        segment = self._append(facts)
         if is_full:
-            self._spill(segment)
+            self._spill(segment, len(facts))
             return
-        self._queue.put(_Pending(fact, refine, settle, segment))
+        self._queue.put(_Pending(facts, refine, settle, segment))
         if self._thread is None:
             self._start()
 
@@ -155,11 +155,11 @@ class Recorder:
         self._stopping = threading.Event()
         self._thread = None
 
-    def _append(self, fact: Call | RunFact) -> Segment | None:
+    def _append(self, facts: tuple[Call | RunFact, ...]) -> Segment | None:
         if self._journal is None:
             return None
         try:
-            return self._journal.append(encode(fact))
+            return self._journal.append(b"".join([encode(fact) for fact in facts]), len(facts))
         except OSError as error:
             self._last_error = str(error)
             message = (
@@ -168,14 +168,14 @@ class Recorder:
             self._warnings.once("journal", message, error)
             return None
 
-    def _spill(self, segment: Segment | None) -> None:
+    def _spill(self, segment: Segment | None, count: int) -> None:
         """Too much waits in memory (the database is slow or gone): leave it to the journal, or count it as lost."""
         with self._lock:
             if segment is not None:
-                segment.spilled += 1
+                segment.spilled += count
                 return
-            self._dropped += 1
-            self._settled += 1
+            self._dropped += count
+            self._settled += count
         self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
 
     def _start(self) -> None:
@@ -220,18 +220,23 @@ class Recorder:
         return batch
 
     def _deliver(self, batch: list[_Pending]) -> None:
-        facts = [self._refined(item.fact, item.refine or self._refine) for item in batch]
-        for item, fact in zip(batch, facts, strict=True):
-            if item.settle is not None and isinstance(fact, Call):
-                item.settle(fact)
+        facts: list[Call | RunFact] = []
+        for item in batch:
+            refined = [self._refined(fact, item.refine or self._refine) for fact in item.facts]
+            facts += refined
+            for fact in refined:
+                if item.settle is not None and isinstance(fact, Call):
+                    item.settle(fact)
         if not self._store(facts):
-            return  # stopping: the journal keeps them
+            for item in batch:  # stopping: for a later thread of this process, or the next opener of the journal
+                self._queue.put(item)
+            return
         if self._journal is not None:
             for item in batch:
                 if item.segment is not None:
-                    self._journal.release(item.segment, 1)
+                    self._journal.release(item.segment, len(item.facts))
             self._journal.rotate()
-        self._note_settled(len(batch))
+        self._note_settled(len(facts))
 
     def _store(self, facts: Sequence[Call | RunFact]) -> bool:
         """Store a batch, however long the database is away; False when the recorder stops before that."""
