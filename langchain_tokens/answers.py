@@ -5,7 +5,6 @@ The result object is shared: LangChain's cache and agents change it later, so no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +12,10 @@ from typing import Any
 from langchain_tokens.counting import UNREADABLE
 from langchain_tokens.shapes import Reading, read_answer
 
-__all__ = ("UNREAD", "Answer", "error_text", "read_result")
+__all__ = ("UNREAD", "Answer", "read_result")
 
 _MODEL_KEYS = ("model_name", "model", "model_id")
 _FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
-_ERROR_LENGTH = 2_000
-_SECRETS = re.compile(
-    r"(sk-|rk-|pk-|gsk_|xai-|AIza|Bearer\s+|api[_-]?key['\"]?\s*[=:]\s*['\"]?)[A-Za-z0-9_\-.*]{6,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +69,6 @@ def read_result(result: Any, run_id: str) -> Answer:
         message_id=message_id if isinstance(message_id, str) else None,
         is_from_cache=_is_from_cache(usage_metadata, message_id, run_id),
     )
-
-
-def error_text(error: BaseException) -> str:
-    """An error's message, without what looks like a secret, and not endlessly long."""
-    text = _SECRETS.sub("***", str(error))
-    return text if len(text) <= _ERROR_LENGTH else text[:_ERROR_LENGTH] + "…"
 
 
 def _mapping(value: Any) -> Mapping[str, Any] | None:

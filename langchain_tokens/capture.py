@@ -15,7 +15,7 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.closing import closed_call, ended_alone
 from langchain_tokens.frames import Started
 from langchain_tokens.memory import RunMemory
-from langchain_tokens.names import CURRENT_SCOPE, Names
+from langchain_tokens.names import CURRENT_SCOPE, Names, text_or_none
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Refine
 from langchain_tokens.run import Run
@@ -65,8 +65,10 @@ class Capture:
         """A call to a model starts."""
         started = _started(run_id, kwargs.get("name"), kwargs)
         parameters = kwargs.get("invocation_params") or _EMPTY
-        model = started.metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
-        self.runs.open_call(started, _class_name(serialized), model, started.metadata.get("ls_provider"))
+        named = (started.metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
+        model = next((text for said in named if (text := text_or_none(said))), None)
+        provider = text_or_none(started.metadata.get("ls_provider"))
+        self.runs.open_call(started, _class_name(serialized), model, provider)
 
     def note_piece(self, run_id: UUID, has_content: bool) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
@@ -113,6 +115,11 @@ class Capture:
             return None
         return Run(root.log) if root.log is not None else self.memory.open_run(root.run_id, lambda: RunLog(root.fact()))
 
+    def forget_after_fork(self) -> None:
+        """In a forked child: locks that another thread of the parent held would never be free again."""
+        self.runs.forget_after_fork()
+        self.memory.forget_after_fork()
+
     def end(self) -> None:
         """Close what is open, deliver what can be delivered, and release the store."""
         for opened in self.runs.take_open_calls():
@@ -146,7 +153,7 @@ def _started(run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> Start
     return Started(
         run_id=str(run_id),
         parent_run_id=None if parent is None else str(parent),
-        name=name,
+        name=text_or_none(name),
         tags=kwargs.get("tags") or (),
         metadata=kwargs.get("metadata") or _EMPTY,
         at=datetime.now(UTC),

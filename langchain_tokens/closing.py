@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from langchain_tokens.answers import Answer, error_text
+from langchain_tokens.answers import Answer
 from langchain_tokens.call import Call, CallStatus, UsageSource
 from langchain_tokens.frames import run_status
+from langchain_tokens.masking import error_text
 from langchain_tokens.runs import OpenCall
 from langchain_tokens.usage import TokenUsage
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from langchain_tokens.call import RetryKind, RunFact, RunStatus
-from langchain_tokens.names import NO_NAMES, Scope
+from langchain_tokens.masking import error_text
+from langchain_tokens.names import NO_NAMES, Scope, text_or_none
 from langchain_tokens.runlog import RunLog
 
 __all__ = ("Frame", "Root", "Started", "is_generic", "retry_tag", "run_status")
@@ -120,7 +121,7 @@ class Root:
             ended_at=ended_at,
             status=status,
             error_type=type(error).__name__ if status == "error" else None,
-            error_message=str(error) if status == "error" else None,
+            error_message=error_text(error) if error is not None and status == "error" else None,
         )
 
     def ended(self, at: datetime, error: BaseException | None) -> RunFact:
@@ -205,8 +206,8 @@ class Frame:
         frame = cls(started.run_id, root)
         frame.explicit, frame.metadata_names = explicit
         frame.scope = started.scope
-        frame.namespace = started.metadata.get("langgraph_checkpoint_ns")
-        frame.lc_agent = started.metadata.get("lc_agent_name")
+        frame.namespace = text_or_none(started.metadata.get("langgraph_checkpoint_ns"))
+        frame.lc_agent = text_or_none(started.metadata.get("lc_agent_name"))
         if parent is not None:
             frame._inherit(parent)
         elif root.log is not None and root.name is not None:
@@ -288,7 +289,7 @@ class Frame:
         if named is not None and (parent is None or named != parent.explicit.get("agent")):
             self.agent, self.agent_key = named, self.run_id
         elif mapped is not None:
-            self.agent, self.agent_key = mapped, self.run_id
+            self.agent, self.agent_key = str(mapped), self.run_id
         elif lc_agent is not None and (parent is None or lc_agent != parent.lc_agent):
             self.agent, self.agent_key = lc_agent, self.run_id
         self.agent_map = started.metadata.get("tokens_agents")

@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from langchain_core.utils.uuid import uuid7
 
-from langchain_tokens.answers import error_text
 from langchain_tokens.call import Call, CallStatus, RunFact
 from langchain_tokens.counting import Reading
 from langchain_tokens.errors import TokensError
+from langchain_tokens.masking import error_text
 from langchain_tokens.names import Names, Scope
 from langchain_tokens.shapes import read
 from langchain_tokens.trouble import Warnings
@@ -139,7 +139,7 @@ def _check(given: Given) -> None:
 
 
 def _text(error: str | BaseException) -> str:
-    return error_text(error if isinstance(error, BaseException) else Exception(error))
+    return error_text(error)
 
 
 def _number(text: str | None) -> int | None:

@@ -98,7 +98,10 @@ class TokenUsageHandler(BaseCallbackHandler):
         is_own = sink is store or target.is_memory
         recorder = REGISTRY.recorder(sink if is_own else target.url, sink, folder)
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=dict(tags or {}))
-        self._capture = Capture(defaults, (PriceBook() if prices is None else prices).price, recorder)
+        book = PriceBook() if prices is None else prices
+        book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks
+        self._capture = Capture(defaults, book.price, recorder)
+        REGISTRY.watch(self._capture)
         self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish)
 
     def __enter__(self) -> Self:

@@ -76,6 +76,12 @@ class RunMemory:
         with self._lock:
             return [Run(log) for log in self._runs.values()]
 
+    def forget_after_fork(self) -> None:
+        """In a forked child: begin with free locks."""
+        self._lock = threading.Lock()
+        for log in self._runs.values():
+            log.forget_after_fork()
+
     def breakdown(self, query: Query) -> Breakdown:
         """Sums over everything that was seen.
 

@@ -79,9 +79,14 @@ CURRENT_SCOPE: ContextVar[Scope | None] = ContextVar("langchain_tokens_scope", d
 
 def text_or_none(value: Any) -> str | None:
     """A name as text; None and empty text name nothing."""
-    if value is None or value == "":
+    if type(value) is str:
+        return value or None
+    if value is None:
         return None
-    return value if type(value) is str else str(value)
+    try:
+        return str(value) or None
+    except Exception:  # noqa: BLE001  # a foreign class may fail even here, and then it names nothing
+        return None
 
 
 def metadata_names(metadata: Mapping[str, Any]) -> type_names:
@@ -104,7 +109,8 @@ def introduced(before: type_names, now: type_names) -> dict[str, str]:
 
 def metadata_tags(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The `tokens_tag_<KEY>` entries of a run's metadata."""
-    return {key[len(TAG_PREFIX) :]: str(value) for key, value in metadata.items() if key.startswith(TAG_PREFIX)}
+    named = ((key, text_or_none(value)) for key, value in metadata.items())
+    return {key[len(TAG_PREFIX) :]: text for key, text in named if text is not None and str(key).startswith(TAG_PREFIX)}
 
 
 def session_of(explicit: Mapping[str, str], configurable: Mapping[str, Any]) -> str | None:

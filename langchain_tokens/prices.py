@@ -95,7 +95,7 @@ class PriceBook:
         return call
 
     def _look_up(self, call: Call, usage: TokenUsage, provider: str | None, model: str) -> Any:
-        catalogue = self._load()
+        catalogue = self.load()
         try:
             return catalogue.calc(
                 _catalogue_usage(usage),
@@ -108,8 +108,8 @@ class PriceBook:
         except (LookupError, ValueError, TypeError):
             return None  # unknown model, or counts that the model's rates do not cover
 
-    def _load(self) -> Any:
-        """A snapshot of our own: the library's module-level one belongs to the application."""
+    def load(self) -> Any:
+        """Load the catalogue, if that was not done yet; a snapshot of our own: the library's belongs to the application."""
         with self._lock:
             if self._catalogue is None:
                 from genai_prices.data import providers

@@ -15,7 +15,7 @@ from pathlib import Path
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import Journal, Segment
-from langchain_tokens.recovery import BATCH, Refine, Sink, add_facts, is_refusal, keep_aside, recover
+from langchain_tokens.recovery import BATCH, Refine, Sink, add_or_set_aside, recover
 from langchain_tokens.trouble import Warnings
 
 __all__ = ("Recorder", "RecorderStats")
@@ -24,6 +24,8 @@ _LINGER_SECONDS = 0.05
 _QUEUE_BOUND = 20_000
 _RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 _CLOSE_SECONDS = 5.0
+_GIVE_UP_SECONDS = 0.2
+_PAUSE_SECONDS = 1.0
 Settle = Callable[[Call], None]
 
 
@@ -58,6 +60,7 @@ class Recorder:
         self._journal = Journal(journal_folder) if journal_folder is not None else None
         self._warnings = warnings or Warnings()
         self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
         self._start_over()
         self._recorded = self._settled = self._stored = self._dropped = self._refused = 0
         self._last_error: str | None = None
@@ -108,24 +111,36 @@ class Recorder:
     def close(self, timeout: float = _CLOSE_SECONDS) -> bool:
         """Deliver what can be delivered in `timeout` seconds, and stop. What is left stays in the journal."""
         done = self.flush(timeout)
-        thread = self._thread
+        with self._lock:
+            thread, stopping = self._thread, self._stopping
+            self._thread, self._stopping = None, threading.Event()
+        stopping.set()
+        self._queue.put(None)
+        self._hurry.set()
         if thread is not None:
-            self._stopping.set()
-            self._hurry.set()
-            self._queue.put(None)
-            thread.join(timeout if done else 0.2)
+            thread.join(timeout if done else _GIVE_UP_SECONDS)
             if thread.is_alive():
                 return False  # the store holds it up; it is a daemon, and the journal keeps what it has not delivered
-        self._stopping.clear()
         with self._lock:  # a call that is being recorded waits here, and goes on with a new thread and journal
-            self._thread = None
-            if self._recorded == self._settled:
-                self.sink.close()
-                if self._journal is not None:
-                    self._journal.close()
-                return True
-        self._start()
-        return False
+            if self._recorded != self._settled or self._thread is not None:
+                return False
+            self.sink.close()
+            if self._journal is not None:
+                self._journal.close()
+        return True
+
+    def pause(self) -> None:
+        """Before a fork: let the writer finish its batch, so that the child inherits nothing half done.
+
+        Waits a second at most; a store that takes longer is not worth holding the host up for.
+        """
+        self._is_paused = self._busy.acquire(timeout=_PAUSE_SECONDS)
+
+    def resume(self) -> None:
+        """After a fork, in the parent."""
+        if self._is_paused:
+            self._is_paused = False
+            self._busy.release()
 
     def stats(self) -> RecorderStats:
         """The counters now."""
@@ -152,6 +167,9 @@ class Recorder:
         self._progress = threading.Condition(self._lock)
         self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
+        self._busy = threading.Lock()
+        """Held while the writer refines or stores."""
+        self._is_paused = False
         self._stopping = threading.Event()
         self._thread = None
 
@@ -179,22 +197,24 @@ class Recorder:
         self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._work, name="langchain_tokens-writer", daemon=True)
+        thread = threading.Thread(
+            target=self._work, args=(self._stopping,), name="langchain_tokens-writer", daemon=True
+        )
         with self._lock:
             if self._thread is not None:
                 return
             self._thread = thread
         thread.start()
 
-    def _work(self) -> None:
-        stopping = self._stopping
-        self._recover()
+    def _work(self, stopping: threading.Event) -> None:
+        with self._busy:
+            self._recover()
         while not stopping.is_set():
             batch = self._next_batch()
             if batch:
-                self._deliver(batch)
+                self._deliver(batch, stopping)
             elif self._journal is not None and not stopping.is_set():
-                self._deliver_spilled(self._journal)
+                self._deliver_spilled(self._journal, stopping)
                 self._journal.tidy()
 
     def _next_batch(self) -> list[_Pending]:
@@ -219,16 +239,11 @@ class Recorder:
                 batch.append(item)
         return batch
 
-    def _deliver(self, batch: list[_Pending]) -> None:
-        facts: list[Call | RunFact] = []
-        for item in batch:
-            refined = [self._refined(fact, item.refine or self._refine) for fact in item.facts]
-            facts += refined
-            for fact in refined:
-                if item.settle is not None and isinstance(fact, Call):
-                    item.settle(fact)
-        if not self._store(facts):
-            for item in batch:  # stopping: for a later thread of this process, or the next opener of the journal
+    def _deliver(self, batch: list[_Pending], stopping: threading.Event) -> None:
+        with self._busy:
+            facts = [fact for item in batch for fact in self._refined(item)]
+        if not self._store(facts, stopping):
+            for item in batch:  # for a later thread of this process, or the next opener of the journal
                 self._queue.put(item)
             return
         if self._journal is not None:
@@ -238,46 +253,43 @@ class Recorder:
             self._journal.rotate()
         self._note_settled(len(facts))
 
-    def _store(self, facts: Sequence[Call | RunFact]) -> bool:
+    def _refined(self, item: _Pending) -> list[Call | RunFact]:
+        facts = [self._refine_one(fact, item.refine) for fact in item.facts]
+        for fact in facts:
+            if item.settle is not None and isinstance(fact, Call):
+                item.settle(fact)
+        return facts
+
+    def _refine_one(self, fact: Call | RunFact, refine: Refine | None) -> Call | RunFact:
+        if refine is None or not isinstance(fact, Call):
+            return fact
+        try:
+            return refine(fact)
+        except Exception as error:  # noqa: BLE001  # a step failed: the call is recorded with what is known
+            self._warnings.once("refine", "a call could not be priced; it is stored without a cost", error)
+            return fact
+
+    def _store(self, facts: Sequence[Call | RunFact], stopping: threading.Event) -> bool:
         """Store a batch, however long the database is away; False when the recorder stops before that."""
         tries = 0
         while True:
             try:
-                add_facts(self.sink, facts)
+                with self._busy:
+                    refused = add_or_set_aside(self.sink, facts, self._folder, self._warnings)
             except Exception as error:  # noqa: BLE001  # any sink, any trouble: the host must not notice
                 self._last_error = str(error)
-                if is_refusal(error):
-                    self._store_one_by_one(facts)
-                    return True
                 self._warnings.once("store", "the store takes no calls now; they wait in the journal", error)
-                if self._stopping.is_set():
+                if stopping.is_set():
                     return False
                 self._hurry.wait(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
                 self._hurry.clear()
                 tries += 1
             else:
-                self._stored += len(facts)
+                self._stored += len(facts) - len(refused)
+                self._refused += len(refused)
                 return True
 
-    def _store_one_by_one(self, facts: Sequence[Call | RunFact]) -> None:
-        for fact in facts:
-            try:
-                add_facts(self.sink, [fact])
-                self._stored += 1
-            except Exception as error:  # noqa: BLE001  # as above
-                self._refuse(encode(fact), error)
-
-    def _refuse(self, line: bytes, error: Exception) -> None:
-        """Keep aside what the database will never take."""
-        self._refused += 1
-        self._last_error = str(error)
-        self._warnings.once(
-            "refused", "the store refused a record; it is kept in a .bad file beside the journal", error
-        )
-        if self._folder is not None:
-            keep_aside(self._folder, line)
-
-    def _deliver_spilled(self, journal: Journal) -> None:
+    def _deliver_spilled(self, journal: Journal, stopping: threading.Event) -> None:
         """Memory has drained: take back what only the journal has."""
         if journal.has_spilled():
             journal.rotate(even_small=True)
@@ -285,8 +297,8 @@ class Recorder:
             with segment.path.open("rb") as file:
                 lines = file.read().splitlines()
             for start in range(0, len(lines), BATCH):
-                facts = [self._refined(decode(line), self._refine) for line in lines[start : start + BATCH]]
-                if not self._store(facts):
+                facts = [self._refine_one(decode(line), self._refine) for line in lines[start : start + BATCH]]
+                if not self._store(facts, stopping):
                     return
             spilled = segment.spilled
             segment.spilled = 0
@@ -301,15 +313,6 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  # the journals stay for the next opener
             self._last_error = str(error)
             self._warnings.once("recover", "journals of ended processes could not be delivered yet", error)
-
-    def _refined(self, fact: Call | RunFact, refine: Refine | None) -> Call | RunFact:
-        if refine is None or not isinstance(fact, Call):
-            return fact
-        try:
-            return refine(fact)
-        except Exception as error:  # noqa: BLE001  # a step failed: the call is recorded with what is known
-            self._warnings.once("refine", "a call could not be priced; it is stored without a cost", error)
-            return fact
 
     def _note_settled(self, count: int) -> None:
         with self._progress:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 from langchain_tokens.call import Call, RunFact
-from langchain_tokens.codec import decode
+from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import abandoned
 from langchain_tokens.trouble import Warnings
 
-__all__ = ("Refine", "Sink", "add_facts", "is_refusal", "keep_aside", "recover")
+__all__ = ("Refine", "Sink", "add_or_set_aside", "is_refusal", "keep_aside", "recover")
 
 BATCH = 500
 """Facts that go into one transaction."""
@@ -53,14 +53,48 @@ def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings)
                 continue
             facts.append(refine(fact) if refine is not None and isinstance(fact, Call) else fact)
         for start in range(0, len(facts), BATCH):
-            add_facts(sink, facts[start : start + BATCH])
-        delivered += len(facts)
+            batch = facts[start : start + BATCH]
+            delivered += len(batch) - len(add_or_set_aside(sink, batch, folder, warnings))
         segment.remove()
     return delivered
 
 
-def add_facts(sink: Sink, facts: Sequence[Call | RunFact]) -> None:
-    """Hand facts over in one piece."""
+def add_or_set_aside(
+    sink: Sink, facts: Sequence[Call | RunFact], folder: Path | None, warnings: Warnings
+) -> Sequence[Call | RunFact]:
+    """Hand facts over; where the sink refuses a value, hand them over one by one, and keep aside what it refuses.
+
+    Returns:
+        The facts that were refused.
+
+    Raises:
+        Exception: what the sink raises beside a refusal.
+
+    """
+    try:
+        _add(sink, facts)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return [fact for fact in facts if not _is_taken(sink, fact, folder, warnings)]
+    return ()
+
+
+def _is_taken(sink: Sink, fact: Call | RunFact, folder: Path | None, warnings: Warnings) -> bool:
+    line = encode(fact)
+    try:
+        _add(sink, [decode(line)])  # the journal's form holds no invalid text, which may have been all that was wrong
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        warnings.once("refused", "the store refused a record; it is kept in a .bad file beside the journal", error)
+        if folder is not None:
+            keep_aside(folder, line)
+        return False
+    return True
+
+
+def _add(sink: Sink, facts: Sequence[Call | RunFact]) -> None:
     calls = [fact for fact in facts if isinstance(fact, Call)]
     sink.add(calls, [fact for fact in facts if isinstance(fact, RunFact)])
 
@@ -72,5 +106,6 @@ def is_refusal(error: Exception) -> bool:
 
 def keep_aside(folder: Path, line: bytes) -> None:
     """Keep a line that no store will take in the `.bad` file beside the journal."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "refused.bad").open("ab") as file:
         file.write(line.rstrip(b"\n") + b"\n")

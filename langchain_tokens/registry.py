@@ -5,8 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Sink, recover
@@ -16,13 +17,25 @@ from langchain_tokens.trouble import LOGGER, Warnings
 __all__ = ("REGISTRY", "Registry", "open_store")
 
 
+class Forkable(Protocol):
+    """What has to begin anew in a forked child."""
+
+    def forget_after_fork(self) -> None:
+        """Drop what belongs to the parent process."""
+
+
 class Registry:
     """The recorders of this process, by store and journal folder."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recorders: dict[tuple[Any, Path | None], Recorder] = {}
+        self._watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
         self._is_hooked = False
+
+    def watch(self, part: Forkable) -> None:
+        """Tell something in every forked child, for as long as it lives."""
+        self._watched.add(part)
 
     def recorder(self, key: object, sink: Sink, journal_folder: Path | None) -> Recorder:
         """The recorder for a store; made at the first request."""
@@ -47,12 +60,22 @@ class Registry:
         self._is_hooked = True
         atexit.register(self.drain)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget_after_fork)
+            os.register_at_fork(
+                before=self._pause, after_in_parent=self._resume, after_in_child=self._forget_after_fork
+            )
+
+    def _pause(self) -> None:
+        for recorder in self._recorders.values():
+            recorder.pause()
+
+    def _resume(self) -> None:
+        for recorder in self._recorders.values():
+            recorder.resume()
 
     def _forget_after_fork(self) -> None:
         self._lock = threading.Lock()
-        for recorder in self._recorders.values():
-            recorder.forget_after_fork()
+        for part in (*self._recorders.values(), *self._watched):
+            part.forget_after_fork()
 
 
 REGISTRY = Registry()

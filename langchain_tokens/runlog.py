@@ -55,3 +55,7 @@ class RunLog:
             if waits:
                 self._calls[call.call_id] = call
                 del self._unrefined[call.call_id]
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: begin with a free lock."""
+        self._lock = threading.Lock()

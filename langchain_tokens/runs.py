@@ -27,6 +27,7 @@ from langchain_tokens.names import (
 __all__ = ("OpenCall", "OpenRuns")
 
 _KEPT_ENDED = 2_048
+_ATTEMPT_DIGITS = 10  # what an INTEGER column holds
 
 
 class OpenCall:
@@ -178,6 +179,10 @@ class OpenRuns:
             frame = self._frames.get(run_id)
             return None if frame is None else frame.root
 
+    def forget_after_fork(self) -> None:
+        """In a forked child: begin with a free lock."""
+        self._lock = threading.Lock()
+
     def take_open_calls(self) -> list[OpenCall]:
         """Give up all calls that are still open, for the end of the handler."""
         with self._lock:
@@ -304,4 +309,5 @@ def _attempt(call: OpenCall, explicit: tuple[dict[str, str], tuple[str | None, .
     key = (frame.agent_key, frame.lane, call.chain) if frame is not None else (None, (), call.chain)
     counters[key] = counters.get(key, 0) + 1
     said = explicit[0].get("attempt")
-    return int(said) if said is not None and said.isdecimal() else counters[key]
+    is_number = said is not None and said.isdecimal() and len(said) < _ATTEMPT_DIGITS
+    return int(said) if said is not None and is_number else counters[key]

@@ -17,10 +17,10 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from langchain_core.utils.uuid import uuid7
 
-from langchain_tokens.answers import error_text
 from langchain_tokens.call import RunFact
 from langchain_tokens.frames import run_status
 from langchain_tokens.handler import TokenUsageHandler
+from langchain_tokens.masking import error_text
 from langchain_tokens.names import CURRENT_SCOPE, METADATA_KEYS, Names, Scope
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
@@ -69,7 +69,7 @@ def track(
 
     """
     outer = CURRENT_SCOPE.get()
-    said = error_text(error) if isinstance(error, BaseException) else error
+    said = None if error is None else error_text(error)
     names = _joined(
         outer.names if outer is not None else Names(),
         Names(

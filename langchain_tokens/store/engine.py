@@ -64,7 +64,7 @@ def translated(target: StoreTarget) -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        kind = RowError if isinstance(error, (exc.DataError, exc.IntegrityError)) else StoreError
+        kind = RowError if _is_about_a_value(error) else StoreError
         raise kind(f"the store {target} failed: {_first_line(error.orig)}") from error
     except _ROW_ERRORS as error:
         raise RowError(f"the store {target} refused a value: {_first_line(error)}") from error
@@ -95,6 +95,15 @@ def _begin_sqlite(connection: Connection) -> None:
     """A transaction that will write takes the lock at once: one that starts by reading could not wait for it."""
     writes = connection.get_execution_options().get("tokens_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _is_about_a_value(error: exc.DBAPIError) -> bool:
+    """SQLite's driver reports a type it cannot bind as a programming or interface error of its own."""
+    if isinstance(error, (exc.DataError, exc.IntegrityError)):
+        return True
+    return isinstance(error, (exc.InterfaceError, exc.ProgrammingError)) and any(
+        sign in str(error.orig) for sign in ("binding parameter", "cannot adapt", "not supported")
+    )
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -168,31 +168,44 @@ class UsageStore:
 
 
 class _Opener:
-    """The engine of one store, opened at the first use; shared by the stores that read after different writers."""
+    """The engine of one store, shared by the stores that read after different writers.
+
+    The engine is made at once, so that no other thread has to load the database library; it connects at the first use.
+    """
 
     def __init__(self, target: StoreTarget) -> None:
         self._target = target
         self._lock = threading.Lock()
-        self._opened: Engine | None = None
+        self._engine = make_engine(target)
+        self._checked: tuple[int, int] | None = None
+        """The file whose schema was found right; another one in its place (deleted, replaced) is opened anew."""
 
     def engine(self) -> Engine:
         with self._lock:
-            if self._opened is None:
-                engine = make_engine(self._target)
-                ensure_schema(engine, self._target)
-                self._opened = engine
-            return self._opened
+            if self._checked is None or self._file() != self._checked:
+                if self._checked is not None:
+                    self._engine.dispose()
+                ensure_schema(self._engine, self._target)
+                self._checked = self._file()
+            return self._engine
 
     def close(self) -> None:
         with self._lock:
-            if self._opened is not None and not self._target.is_memory:  # a database in memory would be gone
-                self._opened.dispose()
-                self._opened = None
+            if not self._target.is_memory:  # a database in memory would be gone
+                self._engine.dispose()
 
     def forget_after_fork(self) -> None:
         self._lock = threading.Lock()
-        if self._opened is not None:
-            self._opened.dispose(close=False)
+        self._engine.dispose(close=False)
+
+    def _file(self) -> tuple[int, int]:
+        """Which file the path names now; a server has none."""
+        path = self._target.path
+        try:
+            found = path.stat() if path is not None else None
+        except FileNotFoundError:
+            return (0, 0)
+        return (found.st_dev, found.st_ino) if found is not None else (1, 1)
 
 
 class _StoredRun:
