@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from langchain_tokens.call import RetryKind, RunFact, RunStatus
-from langchain_tokens.masking import error_text
 from langchain_tokens.names import NO_NAMES, Scope, text_or_none
-from langchain_tokens.runlog import RunLog
+from langchain_tokens.redo import retry_tag
+from langchain_tokens.roots import Root
 
-__all__ = ("Frame", "Root", "Started", "is_generic", "retry_tag", "run_status")
+__all__ = ("Frame", "Started", "is_generic")
 
+_FALLBACKS = "RunnableWithFallbacks"
 _GENERIC_NAMES = frozenset(
     {"LangGraph", "ChatPromptTemplate", "PromptTemplate", "Prompt", "__start__", "StrOutputParser"}
 )
 _NODE_TAG = "graph:step:"
-_RETRY_TAG = re.compile(r"retry:attempt:(\d+)")
-_NOT_FAILURES = frozenset({"GraphInterrupt", "ParentCommand", "GraphBubbleUp", "NodeInterrupt", "GraphDrained"})
-_INTERRUPTS = frozenset({"GraphInterrupt", "NodeInterrupt"})
-_CANCELLATIONS = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
 
 
 def is_generic(name: str | None) -> bool:
     """Tell whether a run's name is one that LangChain gives by itself, which names no chain."""
     return name is None or not name or name.startswith("Runnable") or name in _GENERIC_NAMES
-
-
-def retry_tag(tags: Sequence[str]) -> bool:
-    """Tell whether `with_retry` marked a run as a second or later attempt."""
-    return any((found := _RETRY_TAG.fullmatch(tag)) is not None and int(found[1]) > 1 for tag in tags)
-
-
-def run_status(error: BaseException | None) -> RunStatus:
-    """The status of a run that ended with this error: handoffs and interrupts are control flow, not failures."""
-    kind = type(error).__name__
-    if error is None or kind in _NOT_FAILURES:
-        return "ok"
-    return "cancelled" if kind in _CANCELLATIONS else "error"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,77 +39,14 @@ class Started:
     """Seconds of a monotonic clock, for durations."""
     scope: Scope | None
     ambient_parent: str | None = None
-    """The parent that the ambient config names, for runs that were started without callbacks of their own."""
+    """The run that the ambient config stands in: the parent of runs that were started without callbacks of their own,
+    and what the attempts of `with_fallbacks` run in, which LangChain makes its neighbours.
+    """
     configurable: Mapping[str, Any] | None = None
-
-
-class Root:
-    """One root run: its facts, and the counters of everything below it."""
-
-    __slots__ = (
-        "attempts",
-        "is_announced",
-        "is_interrupted",
-        "is_partial",
-        "log",
-        "mode",
-        "name",
-        "node_starts",
-        "run_id",
-        "session",
-        "started_at",
-        "tags",
-        "user",
-    )
-
-    def __init__(
-        self,
-        run_id: str,
-        name: str | None,
-        started_at: datetime,
-        *,
-        log: RunLog | None = None,
-        is_partial: bool = False,
-    ) -> None:
-        self.run_id = run_id
-        self.name = name
-        self.started_at = started_at
-        self.log = log
-        """The run that a `track()` opened, and will end; several LangChain roots may lie in it."""
-        self.is_partial = is_partial
-        """Its own start was never seen, and its end never will be."""
-        self.is_interrupted = False
-        self.is_announced = False
-        """The run's fact went out with its first call."""
-        self.session: str | None = None
-        self.mode: str | None = None
-        self.user: str | None = None
-        self.tags: Mapping[str, str] = {}
-        self.attempts: dict[tuple[Any, ...], int] = {}
-        self.node_starts: dict[tuple[str, str], int] = {}
-
-    def fact(
-        self, status: RunStatus = "running", ended_at: datetime | None = None, error: BaseException | None = None
-    ) -> RunFact:
-        """What is known of this run now."""
-        return RunFact(
-            run_id=self.run_id,
-            name=self.name,
-            session=self.session,
-            mode=self.mode,
-            user=self.user,
-            tags=self.tags,
-            started_at=self.started_at,
-            ended_at=ended_at,
-            status=status,
-            error_type=type(error).__name__ if status == "error" else None,
-            error_message=error_text(error) if error is not None and status == "error" else None,
-        )
-
-    def ended(self, at: datetime, error: BaseException | None) -> RunFact:
-        """The fact that this run ended."""
-        status = run_status(error)
-        return self.fact("interrupted" if status == "ok" and self.is_interrupted else status, at, error)
+    tool_call_id: str | None = None
+    batch_size: int = 1
+    asked: int | None = None
+    """A mark of the question, equal for equal questions."""
 
 
 class Frame:

@@ -18,6 +18,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_tokens.breakdown import Breakdown
 from langchain_tokens.call import Call
 from langchain_tokens.capture import Capture
+from langchain_tokens.doctor import Diagnosis, diagnose
 from langchain_tokens.errors import UnknownRunError
 from langchain_tokens.given import Given, given_call
 from langchain_tokens.names import CURRENT_SCOPE, Names
@@ -139,6 +140,10 @@ class TokenUsageHandler(BaseCallbackHandler):
         if not stored:
             raise UnknownRunError(f"no run {str(run_id)!r} in this handler or in {self._store!r}")
         return stored[0]
+
+    def doctor(self) -> Diagnosis:
+        """What the calls of the runs in memory lack (usage, prices, names), each with the line that mends it."""
+        return diagnose([call for run in self.runs for call in run.calls])
 
     def enclosing_run(self, run_id: UUID | str) -> Run | None:
         """The live run that an open chain, tool or node belongs to; None where it is not open here."""

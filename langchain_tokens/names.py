@@ -107,10 +107,10 @@ def introduced(before: type_names, now: type_names) -> dict[str, str]:
     return {name: new for name, old, new in pairs if new is not None and new != old}
 
 
-def metadata_tags(metadata: Mapping[str, Any]) -> dict[str, str]:
+def metadata_tags(metadata: Mapping[Any, Any]) -> dict[str, str]:
     """The `tokens_tag_<KEY>` entries of a run's metadata."""
-    named = ((key, text_or_none(value)) for key, value in metadata.items())
-    return {key[len(TAG_PREFIX) :]: text for key, text in named if text is not None and str(key).startswith(TAG_PREFIX)}
+    keys = [key for key in metadata if isinstance(key, str) and key.startswith(TAG_PREFIX)]
+    return {key[len(TAG_PREFIX) :]: text for key in keys if (text := text_or_none(metadata[key])) is not None}
 
 
 def session_of(explicit: Mapping[str, str], configurable: Mapping[str, Any]) -> str | None:

@@ -109,7 +109,7 @@ class PriceBook:
             return None  # unknown model, or counts that the model's rates do not cover
 
     def load(self) -> Any:
-        """Load the catalogue, if that was not done yet; a snapshot of our own: the library's belongs to the application."""
+        """Load the catalogue, if that was not done yet; a snapshot of our own: the other is the application's."""
         with self._lock:
             if self._catalogue is None:
                 from genai_prices.data import providers

@@ -1,0 +1,120 @@
+"""What is not known, and what would make it known? Findings about calls, each with the one line that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from langchain_tokens.call import Call
+from langchain_tokens.render import clean
+
+__all__ = ("Diagnosis", "Finding", "diagnose")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One kind of gap: how many calls have it, an example, and what to do."""
+
+    kind: str
+    """`without_usage`, `unpriced`, `unattributed`, `partial` or `unnamed_agent`."""
+    calls: int
+    what: str
+    fix: str
+
+
+class Diagnosis(Sequence[Finding]):
+    """The findings about some calls; prints as text."""
+
+    __slots__ = ("_findings", "calls")
+
+    def __init__(self, findings: Iterable[Finding], calls: int) -> None:
+        self._findings = tuple(findings)
+        self.calls = calls
+
+    def __len__(self) -> int:
+        return len(self._findings)
+
+    def __getitem__(self, index: int) -> Finding:  # type: ignore[override]  # slices are of no use here
+        return self._findings[index]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._findings)
+
+    def __str__(self) -> str:
+        if not self._findings:
+            return f"{self.calls:,} calls, nothing missing"
+        return "\n".join(
+            f"{finding.calls:,} of {self.calls:,} calls {finding.what}\n  {finding.fix}" for finding in self
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    kind: str
+    applies: Callable[[Call], bool]
+    about: Callable[[Call], str]
+    fix: str
+
+
+def _model(call: Call) -> str:
+    return clean(f"{call.provider or 'unknown provider'}/{call.model or 'unknown model'}")
+
+
+_RULES = (
+    _Rule(
+        kind="without_usage",
+        applies=lambda call: call.usage_source == "missing" and call.streamed is True and call.status == "ok",
+        about=lambda call: f"streamed without usage ({_model(call)})",
+        fix="ask the client for it: ChatOpenAI(..., stream_usage=True); with a base_url it is off by default",
+    ),
+    _Rule(
+        kind="without_usage",
+        applies=lambda call: call.usage_source == "missing" and call.streamed is not True and call.status == "ok",
+        about=lambda call: f"answered without usage ({_model(call)})",
+        fix="the provider or the client class sent none: see whether its integration package has a newer version",
+    ),
+    _Rule(
+        kind="unpriced",
+        applies=lambda call: call.price_status == "unpriced" and call.usage is not None,
+        about=lambda call: f"have no price ({_model(call)})",
+        fix="is it your own machine? TokenUsageHandler(prices=PriceBook(free_providers={'ollama', 'PROVIDER'}))",
+    ),
+    _Rule(
+        kind="partial",
+        applies=lambda call: call.parent_run_id is not None and call.parent_run_id == call.run_id,
+        about=lambda call: f"were seen without the chain around them ({clean(call.chain or _model(call))})",
+        fix="pass the handler to the outermost call: graph.invoke(..., config={'callbacks': [handler]})",
+    ),
+    _Rule(
+        kind="unattributed",
+        applies=lambda call: call.chain is None,
+        about=lambda call: f"belong to no named chain ({_model(call)})",
+        fix="name it: runnable.with_config(run_name='…'), label(runnable, chain='…') or track(chain='…')",
+    ),
+    _Rule(
+        kind="unnamed_agent",
+        applies=lambda call: call.agent is None and call.node is not None,
+        about=lambda call: f"were made in a graph without a name ({clean(call.path or call.node or '')})",
+        fix="name it: graph.compile(name='…'), create_agent(..., name='…') or attach(graph, handler, agents={…})",
+    ),
+)
+
+
+def diagnose(calls: Sequence[Call]) -> Diagnosis:
+    """Look for what is missing in calls, and say what would supply it.
+
+    Args:
+        calls: the calls to look at; cached and failed ones lack nothing that could be supplied.
+
+    Returns:
+        One finding for each kind of gap and example, those with most calls first.
+
+    """
+    found: dict[tuple[str, str, str], int] = {}
+    for call in calls:
+        for rule in _RULES:
+            if rule.applies(call):
+                key = (rule.kind, rule.about(call), rule.fix)
+                found[key] = found.get(key, 0) + 1
+    findings = (Finding(kind=kind, calls=count, what=what, fix=fix) for (kind, what, fix), count in found.items())
+    return Diagnosis(sorted(findings, key=lambda finding: -finding.calls), len(calls))

@@ -1,0 +1,103 @@
+"""What is known of a whole run? One `Root` for each root run: its facts, and the counters of everything below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from langchain_tokens.call import RunFact, RunStatus
+from langchain_tokens.masking import error_text
+from langchain_tokens.runlog import RunLog
+
+__all__ = ("Root", "is_handover", "is_interrupt", "run_status")
+
+_HANDOVERS = frozenset({"ParentCommand"})
+_INTERRUPTS = frozenset({"GraphInterrupt", "NodeInterrupt"})
+_NOT_FAILURES = _HANDOVERS | _INTERRUPTS | {"GraphBubbleUp", "GraphDrained"}
+_CANCELLATIONS = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
+
+
+def run_status(error: BaseException | None) -> RunStatus:
+    """The status of a run that ended with this error: handoffs and interrupts are control flow, not failures."""
+    kind = type(error).__name__
+    if error is None or kind in _NOT_FAILURES:
+        return "ok"
+    return "cancelled" if kind in _CANCELLATIONS else "error"
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Tell whether a graph stopped here to ask somebody."""
+    return type(error).__name__ in _INTERRUPTS
+
+
+def is_handover(error: BaseException | None) -> bool:
+    """Tell whether a graph ended here to go on in its parent."""
+    return type(error).__name__ in _HANDOVERS
+
+
+class Root:
+    """One root run: its facts, and the counters of everything below it."""
+
+    __slots__ = (
+        "attempts",
+        "is_announced",
+        "is_interrupted",
+        "is_partial",
+        "log",
+        "mode",
+        "name",
+        "run_id",
+        "session",
+        "started_at",
+        "tags",
+        "user",
+    )
+
+    def __init__(
+        self,
+        run_id: str,
+        name: str | None,
+        started_at: datetime,
+        *,
+        log: RunLog | None = None,
+        is_partial: bool = False,
+    ) -> None:
+        self.run_id = run_id
+        self.name = name
+        self.started_at = started_at
+        self.log = log
+        """The run that a `track()` opened, and will end; several LangChain roots may lie in it."""
+        self.is_partial = is_partial
+        """Its own start was never seen, and its end never will be."""
+        self.is_interrupted = False
+        self.is_announced = False
+        """The run's fact went out with its first call."""
+        self.session: str | None = None
+        self.mode: str | None = None
+        self.user: str | None = None
+        self.tags: Mapping[str, str] = {}
+        self.attempts: dict[tuple[Any, ...], int] = {}
+
+    def fact(
+        self, status: RunStatus = "running", ended_at: datetime | None = None, error: BaseException | None = None
+    ) -> RunFact:
+        """What is known of this run now."""
+        return RunFact(
+            run_id=self.run_id,
+            name=self.name,
+            session=self.session,
+            mode=self.mode,
+            user=self.user,
+            tags=self.tags,
+            started_at=self.started_at,
+            ended_at=ended_at,
+            status=status,
+            error_type=type(error).__name__ if status == "error" else None,
+            error_message=error_text(error) if error is not None and status == "error" else None,
+        )
+
+    def ended(self, at: datetime, error: BaseException | None) -> RunFact:
+        """The fact that this run ended."""
+        status = run_status(error)
+        return self.fact("interrupted" if status == "ok" and self.is_interrupted else status, at, error)
