@@ -1,9 +1,9 @@
 """What does the handler cost the host? Each way of running, against no handler, empty handlers and LangChain's own.
 
-All handlers are visited in turn in one process, many rounds, so that a noisy machine hits them alike. Prints, for
-each way, the median microseconds of one run, what a handler adds to no handler, and the ratio of that to what LangChain's
-`UsageMetadataCallbackHandler` adds. Peers that are installed (langfuse, openinference) are left to their own benchmarks:
-they need a collector. Run: `python -m benchmarks.hot_path [--rounds 15]`.
+All handlers are visited in turn in one process, many rounds, so that a noisy machine hits them alike. For each way it
+prints the median microseconds of one run, what a handler adds to no handler, and the ratio of that to what LangChain's
+`UsageMetadataCallbackHandler` adds. Peers with a collector of their own are not in it. Run:
+`python -m benchmarks.hot_path [--rounds 15]`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class InstantModel(BaseChatModel):
 def _chunks() -> Iterator[ChatGenerationChunk]:
     for _ in range(CHUNKS - 1):
         yield ChatGenerationChunk(message=AIMessageChunk(content="rain "))
-    last = AIMessageChunk(content=".", usage_metadata=dict(USAGE), response_metadata=dict(META), chunk_position="last")
+    last = AIMessageChunk(content=".", usage_metadata=USAGE, response_metadata=dict(META), chunk_position="last")
     yield ChatGenerationChunk(message=last)
 
 

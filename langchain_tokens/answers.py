@@ -28,9 +28,19 @@ class Answer:
     tool_calls: tuple[str, ...]
     message_id: str | None
     is_from_cache: bool
+    is_counted_elsewhere: bool
+    """LangChain gives the usage of a text model's whole batch to its first prompt, and nothing to the others."""
 
 
-UNREAD = Answer(reading=UNREADABLE, model=None, finish_reason=None, tool_calls=(), message_id=None, is_from_cache=False)
+UNREAD = Answer(
+    reading=UNREADABLE,
+    model=None,
+    finish_reason=None,
+    tool_calls=(),
+    message_id=None,
+    is_from_cache=False,
+    is_counted_elsewhere=False,
+)
 """Of an answer that could not be read."""
 
 
@@ -68,6 +78,7 @@ def read_result(result: Any, run_id: str) -> Answer:
         tool_calls=_tool_names(message),
         message_id=message_id if isinstance(message_id, str) else None,
         is_from_cache=_is_from_cache(usage_metadata, message_id, run_id),
+        is_counted_elsewhere=message is None and llm_output.get("token_usage") == {},
     )
 
 

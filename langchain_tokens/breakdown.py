@@ -82,18 +82,19 @@ class Breakdown(Sequence[BreakdownRow]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, (int, slice)) and not isinstance(index, bool):
             return self._rows[index]
-        wanted = index if isinstance(index, tuple) else (index,)
-        normal = tuple(None if part == NONE_LABEL else part for part in wanted)
-        for row in self._rows:
-            if tuple(row.key.values()) == normal:
-                return row
+        row = self._find(index)
+        if row is not None:
+            return row
         known = ", ".join(repr(_key_text(row)) for row in self._rows[:20]) or "none"
         raise UnknownRowError(f"no row {index!r} in this breakdown by {', '.join(self.by) or 'nothing'}; rows: {known}")
 
+    def _find(self, key: object) -> BreakdownRow | None:
+        wanted = key if isinstance(key, tuple) else (key,)
+        normal = tuple(None if part == NONE_LABEL else part for part in wanted)
+        return next((row for row in self._rows if tuple(row.key.values()) == normal), None)
+
     def __contains__(self, item: object) -> bool:
-        return item in self._rows or any(
-            tuple(row.key.values()) == (item if isinstance(item, tuple) else (item,)) for row in self._rows
-        )
+        return item in self._rows or self._find(item) is not None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Breakdown):
@@ -141,11 +142,13 @@ class Breakdown(Sequence[BreakdownRow]):
     def _table(self) -> Table:
         rows = [(*(_show_key(value) for value in row.key.values()), *_show_numbers(row)) for row in self._rows]
         if self.by:
-            rows.append(("total", *[""] * (len(self.by) - 1), *_show_numbers(self.total)))
+            rows.append(("total", *[""] * (len(self.by) - 1), *_show_numbers(self.total)[:-1], ""))
         else:
-            rows = [("total", *_show_numbers(self.total))]
+            rows = [("total", *_show_numbers(self.total)[:-1], "")]
         headings = (*(self.by or ("",)), "calls", "failed", "input", "output", "total", "cost USD", "share")
-        return Table(headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=_notes(self.total))
+        return Table(
+            headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=_notes(self.total), widths=_WIDTHS
+        )
 
 
 def aggregate(calls: Iterable[Call], query: Query, folded: Iterable[tuple[tuple[Any, ...], Sums]] = ()) -> Breakdown:
@@ -186,6 +189,7 @@ def _row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
     )
 
 
+_WIDTHS = (5, 6, 6, 6, 6, 9, 6)
 _NUMBERS = tuple(item.name for item in fields(BreakdownRow) if item.name != "key")
 
 

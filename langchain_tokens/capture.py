@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -16,11 +17,13 @@ from langchain_tokens.closing import closed_call, ended_alone
 from langchain_tokens.frames import Started
 from langchain_tokens.memory import RunMemory
 from langchain_tokens.names import CURRENT_SCOPE, Names, text_or_none
+from langchain_tokens.opencall import OpenCall
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Refine
+from langchain_tokens.repeats import Repeats
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
-from langchain_tokens.runs import OpenCall, OpenRuns
+from langchain_tokens.runs import OpenRuns
 from langchain_tokens.trouble import Warnings
 
 __all__ = ("Capture",)
@@ -39,6 +42,7 @@ class Capture:
         self.warnings = Warnings()
         self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults)
+        self._repeats = Repeats()
 
     def refine(self, call: Call) -> Call:
         """Price a call. A price book that fails leaves it unpriced: neither the writer nor a reader may stop for it."""
@@ -61,14 +65,18 @@ class Capture:
             self.memory.note_end(fact)
             self.recorder.record(fact)
 
-    def open_call(self, serialized: Mapping[str, Any] | None, run_id: UUID, kwargs: Mapping[str, Any]) -> None:
-        """A call to a model starts."""
-        started = _started(run_id, kwargs.get("name"), kwargs)
+    def open_call(
+        self, serialized: Mapping[str, Any] | None, run_id: UUID, kwargs: Mapping[str, Any], asked: Any = None
+    ) -> None:
+        """A call to a model starts; `asked` are its messages or its prompt."""
+        started = _started(run_id, kwargs.get("name"), kwargs, asked)
         parameters = kwargs.get("invocation_params") or _EMPTY
         named = (started.metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
         model = next((text for said in named if (text := text_or_none(said))), None)
         provider = text_or_none(started.metadata.get("ls_provider"))
         self.runs.open_call(started, _class_name(serialized), model, provider)
+        for opened in self.runs.take_overdue_calls():
+            self.keep_unended(opened)
 
     def note_piece(self, run_id: UUID, has_content: bool) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
@@ -83,8 +91,16 @@ class Capture:
         """A call ends, well or not; a second end of the same call changes nothing."""
         ended = time.perf_counter()
         opened = self.runs.close_call(str(run_id), failed=error is not None)
-        if opened is not None:
-            self._keep_ended(opened, closed_call(opened, ended, self._read(response, str(run_id)), error), error)
+        if opened is None:
+            return
+        answer = self._read(response, opened.run_id)
+        inner = self._repeats.inner_call(opened, answer.message_id, error)
+        if inner is not None and not opened.provisional:
+            self._hand_over(opened, inner)
+            return
+        opened.record = closed_call(opened, ended, answer, error)
+        self._repeats.note(opened, answer.message_id, error)
+        self._keep_ended(opened, opened.record, error)
 
     def keep_unended(self, opened: OpenCall) -> None:
         """Record a call that has not ended as cancelled; a late end corrects it."""
@@ -130,6 +146,14 @@ class Capture:
         """Wait some seconds at most for all that was recorded to be in the store, so that a reader sees it."""
         return self.recorder.flush(_READ_WAIT_SECONDS)
 
+    def _hand_over(self, outer: OpenCall, inner: OpenCall) -> None:
+        """Drop a call that only handed on what another was asked, and correct the number that the other got."""
+        self.runs.give_number(outer, inner)
+        before, root = inner.record, inner.root
+        if before is not None and before.attempt == inner.attempt + 1:
+            inner.record = replace(before, attempt=inner.attempt, revision=before.revision + 1)
+            self.keep(inner.record, None, lambda: root.log or RunLog(root.fact()), root.log)
+
     def _keep_ended(self, opened: OpenCall, call: Call, error: BaseException | None) -> None:
         root = opened.root
         fact = None if root.is_announced else root.fact()
@@ -146,10 +170,10 @@ class Capture:
             return UNREAD
 
 
-def _started(run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> Started:
+def _started(run_id: UUID, name: str | None, kwargs: Mapping[str, Any], asked: Any = None) -> Started:
     parent = kwargs.get("parent_run_id")
     ambient = var_child_runnable_config.get() or _EMPTY
-    ambient_parent = getattr(ambient.get("callbacks"), "parent_run_id", None) if parent is None else None
+    ambient_parent = getattr(ambient.get("callbacks"), "parent_run_id", None)
     return Started(
         run_id=str(run_id),
         parent_run_id=None if parent is None else str(parent),
@@ -161,7 +185,19 @@ def _started(run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> Start
         scope=CURRENT_SCOPE.get(),
         ambient_parent=None if ambient_parent is None else str(ambient_parent),
         configurable=ambient.get("configurable"),
+        tool_call_id=kwargs.get("tool_call_id"),
+        batch_size=kwargs.get("batch_size") or 1,
+        asked=_mark(asked),
     )
+
+
+def _mark(asked: Any) -> int | None:
+    """A mark of a call's question, equal for equal questions: a retry asks what failed once more, word for word."""
+    if not isinstance(asked, (list, tuple)) or not asked:
+        return None
+    last = asked[-1]
+    content = last if isinstance(last, str) else getattr(last, "content", None)
+    return hash((len(asked), content)) if isinstance(content, str) else len(asked)
 
 
 def _class_name(serialized: Mapping[str, Any] | None) -> str | None:

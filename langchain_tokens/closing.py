@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from langchain_tokens.answers import Answer
-from langchain_tokens.call import Call, CallStatus, UsageSource
-from langchain_tokens.frames import run_status
+from langchain_tokens.call import Call, CallStatus
 from langchain_tokens.masking import error_text
-from langchain_tokens.runs import OpenCall
+from langchain_tokens.opencall import OpenCall
+from langchain_tokens.roots import run_status
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("closed_call", "ended_alone")
@@ -28,8 +28,9 @@ def closed_call(opened: OpenCall, ended: float, answer: Answer | None, error: Ba
     first_token = None if opened.first_token is None else (opened.first_token - opened.clock) * 1000
     status = _status(answer, error)
     said, saved = _usage(answer, status)
+    counted_elsewhere = answer is not None and answer.is_counted_elsewhere and opened.batch_size > 1
     return Call(
-        call_id=opened.run_id,
+        call_id=opened.call_id,
         run_id=opened.root.run_id,
         parent_run_id=opened.parent,
         session=opened.session,
@@ -52,8 +53,8 @@ def closed_call(opened: OpenCall, ended: float, answer: Answer | None, error: Ba
         duration_ms=seconds * 1000,
         time_to_first_token_ms=None if status == "cached" else first_token,
         usage=said,
-        usage_source=_source(said),
-        usage_flags=answer.reading.flags if answer is not None else (),
+        usage_source="missing" if said is None and not counted_elsewhere else "provider",
+        usage_flags=_flags(answer, counted_elsewhere=counted_elsewhere),
         saved_usage=saved,
         raw_usage=answer.reading.raw if answer is not None else None,
         status=status,
@@ -92,5 +93,6 @@ def _usage(answer: Answer | None, status: CallStatus) -> tuple[TokenUsage | None
     return TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0), usage
 
 
-def _source(usage: TokenUsage | None) -> UsageSource:
-    return "missing" if usage is None else "provider"
+def _flags(answer: Answer | None, *, counted_elsewhere: bool) -> tuple[str, ...]:
+    flags = answer.reading.flags if answer is not None else ()
+    return (*flags, "batch_usage_in_first") if counted_elsewhere else flags

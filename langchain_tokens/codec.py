@@ -27,10 +27,14 @@ def encode(fact: Call | RunFact) -> bytes:
     """One line with its line feed. Text that is no valid Unicode (lone surrogates) loses the invalid characters."""
     kind = "call" if isinstance(fact, Call) else "run"
     try:
-        return orjson.dumps({kind: fact}, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps({kind: fact}, default=_stand_in, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # lone surrogates, integers beyond 64 bits: rare, and worth the slow way
         text = json.dumps({kind: plain(dataclasses.asdict(fact))}, default=str, ensure_ascii=False)
         return text.encode("utf-8", "replace") + b"\n"
+
+
+def _stand_in(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def decode(line: bytes) -> Call | RunFact:
@@ -46,7 +50,7 @@ def decode(line: bytes) -> Call | RunFact:
         maker: type[Call | RunFact] = _MAKERS[kind]
         known = {item.name for item in dataclasses.fields(maker)}
         return maker(**{name: _value(name, value) for name, value in values.items() if name in known})
-    except (AttributeError, KeyError, TypeError, ArithmeticError) as error:
+    except (AttributeError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a journal line: {type(error).__name__}: {error}") from error
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from langchain_tokens.call import RetryKind
 from langchain_tokens.names import NO_NAMES, Scope, text_or_none
-from langchain_tokens.redo import retry_tag
-from langchain_tokens.roots import Root
+from langchain_tokens.redo import Unfinished, Work, retry_tag
+from langchain_tokens.roots import Root, is_handover, is_interrupt
 
 __all__ = ("Frame", "Started", "is_generic")
 
@@ -57,14 +58,16 @@ class Frame:
         "agent_key",
         "agent_map",
         "agent_nodes",
+        "counters",
         "explicit",
         "explicit_chain",
-        "failed_model",
         "host",
         "host_is_agent",
+        "is_fallbacks",
         "is_graph",
         "is_node",
-        "is_retried",
+        "is_open",
+        "is_resumed",
         "lane",
         "lc_agent",
         "metadata_names",
@@ -74,15 +77,25 @@ class Frame:
         "open_calls",
         "own_name",
         "path",
+        "redone",
         "root",
         "run_id",
         "scope",
         "step",
+        "top_id",
+        "tried_by",
+        "work",
+        "work_key",
+        "works",
     )
 
     def __init__(self, run_id: str, root: Root) -> None:
         self.run_id = run_id
         self.root = root
+        self.top_id = run_id
+        """The topmost LangChain run; a `track()` may hold several of them in one root."""
+        self.counters = root.counters
+        """Calls by chain, fan-out lane and explicit agent, in this instance of an agent."""
         self.agent: str | None = None
         self.agent_key: str | None = None
         """The run that is the innermost agent's boundary: one instance of that agent."""
@@ -104,13 +117,20 @@ class Frame:
         self.host: str | None = None
         """The nearest named run above: the name of an unnamed graph nested here."""
         self.host_is_agent = False
-        """The node right above was named as an agent, which the graph in it must not rename."""
+        """The node above was named as an agent, which the graph in it must not rename."""
         self.own_name: str | None = None
-        self.is_node = False
-        self.is_graph = False
-        self.is_retried = False
-        self.failed_model: str | None = None
-        """The model of the last call below this run, where that call failed."""
+        self.is_open = True
+        self.is_node = self.is_graph = self.is_fallbacks = self.is_resumed = False
+        """Resumed: this graph goes on from a checkpoint, so that what was done in it before is not done again."""
+        self.work = Work()
+        self.work_key: Any = None
+        """What this run is called among its parent's, when the parent does it again."""
+        self.works: tuple[Work, ...] = (self.work,)
+        """The work that a call in here is part of, outermost first."""
+        self.redone: tuple[Work, ...] = ()
+        """The part of it that an earlier execution had done already."""
+        self.tried_by: Work | None = None
+        """The `with_fallbacks` that this run is an attempt of."""
         self.open_calls: set[str] = set()
 
     @classmethod
@@ -120,6 +140,7 @@ class Frame:
         parent: Frame | None,
         root: Root,
         explicit: tuple[dict[str, str], tuple[str | None, ...]],
+        unfinished: Unfinished,
     ) -> Frame:
         """Make the frame of a run that starts below `parent` (None: at the top)."""
         frame = cls(started.run_id, root)
@@ -129,24 +150,28 @@ class Frame:
         frame.lc_agent = text_or_none(started.metadata.get("lc_agent_name"))
         if parent is not None:
             frame._inherit(parent)
-        elif root.log is not None and root.name is not None:
-            frame.path = (root.name,)
-        frame._become_node(started, parent)
+        else:
+            frame.path = root.base_path
+        frame.is_fallbacks = started.name == _FALLBACKS
+        frame._become_node(started, parent, unfinished)
         frame._take_names(started, parent)
         frame._bound_agent(started, parent)
-        frame.is_retried = frame.is_retried or retry_tag(started.tags)
+        frame._find_redone(started, parent, unfinished)
         return frame
 
     def _inherit(self, parent: Frame) -> None:
+        self.top_id, self.counters = parent.top_id, parent.counters
         self.agent, self.agent_key = parent.agent, parent.agent_key
         self.named, self.path = parent.named, parent.path
         self.node, self.step, self.lane = parent.node, parent.step, parent.lane
-        self.is_retried = parent.is_retried
+        self.works = (*parent.works, self.work)
+        self.redone = parent.redone
         self.explicit_chain = parent.explicit_chain
         self.host = parent.named[-1] if parent.named else parent.node
-        self.host_is_agent = parent.is_node and parent.agent_key == parent.run_id
+        named_above = parent.is_node and parent.agent_key == parent.run_id
+        self.host_is_agent = named_above or (parent.host_is_agent and not parent.is_graph)
 
-    def _become_node(self, started: Started, parent: Frame | None) -> None:
+    def _become_node(self, started: Started, parent: Frame | None, unfinished: Unfinished) -> None:
         """A node is tagged with its step (rule 3); a task of the functional API has a namespace of its own."""
         tagged = any(tag.startswith(_NODE_TAG) for tag in started.tags)
         is_task = (
@@ -157,10 +182,13 @@ class Frame:
         )
         if not (tagged or is_task):
             return
+        step = started.metadata.get("langgraph_step")
+        self.step = step if isinstance(step, int) else None
         if tagged and parent is not None and not parent.is_graph:
             parent.become_graph()
-            self.agent, self.agent_key = parent.agent, parent.agent_key
-            self.path = parent.path
+            parent.is_resumed = self.namespace in unfinished or (self.step is not None and self.step > 1)
+            self.agent, self.agent_key, self.counters = parent.agent, parent.agent_key, parent.counters
+            self.path, self.host_is_agent = parent.path, False
         self.is_node = True
         self.node = started.name
         self.named = ()
@@ -168,8 +196,6 @@ class Frame:
         self._place_node(started, parent)
 
     def _place_node(self, started: Started, parent: Frame | None) -> None:
-        step = started.metadata.get("langgraph_step")
-        self.step = step if isinstance(step, int) else None
         graph = parent.run_id if parent is not None else ""
         place = started.metadata.get("langgraph_path")
         if (
@@ -179,17 +205,36 @@ class Frame:
             and type(place[1]) is int
         ):
             self.lane = (*self.lane, (graph, started.name, place[1]))
-        if self.namespace is not None:
-            key = (graph, self.namespace)
-            starts = self.root.node_starts[key] = self.root.node_starts.get(key, 0) + 1
-            self.is_retried = self.is_retried or starts > 1
+
+    def _find_redone(self, started: Started, parent: Frame | None, unfinished: Unfinished) -> None:
+        """Find what an earlier execution of this run had done: of the same node, the same tool call, the same chain."""
+        if self.is_node and parent is not None and parent.is_resumed:
+            self.redone = ()
+        self.work_key = started.tool_call_id or started.name
+        if self.is_node and self.namespace is not None:
+            before = unfinished.take(self.namespace, self.top_id)
+            if before is not None:
+                self._redo(*before)
+        elif parent is not None and (started.tool_call_id is not None or retry_tag(started.tags)):
+            made = parent.work.failed.pop(self.work_key, None)
+            if made is not None:
+                self._redo("retry", made)
+
+    def _redo(self, kind: RetryKind, again: dict[str | None, int] | None) -> None:
+        self.work.redo(kind, again)
+        self.redone = (*self.redone, self.work)
+
+    def try_for(self, fallbacks: Work | None) -> None:
+        """Note that this run is an attempt of a `with_fallbacks`; once one was given up, the next is a fallback."""
+        self.tried_by = fallbacks
+        if fallbacks is not None and fallbacks.is_given_up:
+            self._redo("fallback", None)
 
     def _take_names(self, started: Started, parent: Frame | None) -> None:
         name = started.name
         if name is not None and not is_generic(name):
             self.own_name = name
-            same_as_host = parent is not None and parent.is_node and parent.node == name
-            if not same_as_host:
+            if self.path[-1:] != (name,):  # a node or a retry wrapper has the name of what it holds
                 self.path = (*self.path, name)
             if not self.is_node:
                 self.named = (*self.named, name)
@@ -206,11 +251,11 @@ class Frame:
         lc_agent = None if self.host_is_agent else self.lc_agent
         mapped = parent.agent_nodes.get(self.node or "") if parent is not None and self.is_node else None
         if named is not None and (parent is None or named != parent.explicit.get("agent")):
-            self.agent, self.agent_key = named, self.run_id
+            self._become_agent(named)
         elif mapped is not None:
-            self.agent, self.agent_key = str(mapped), self.run_id
+            self._become_agent(str(mapped))
         elif lc_agent is not None and (parent is None or lc_agent != parent.lc_agent):
-            self.agent, self.agent_key = lc_agent, self.run_id
+            self._become_agent(lc_agent)
         self.agent_map = started.metadata.get("tokens_agents")
         if isinstance(self.agent_map, dict) and (parent is None or self.agent_map != parent.agent_map):
             self.agent_nodes = self.agent_map
@@ -223,18 +268,21 @@ class Frame:
         name = self.own_name or self.host
         if name is None or self.agent_key == self.run_id or self.host_is_agent:
             return
-        self.agent, self.agent_key = name, self.run_id
+        self._become_agent(name)
 
-    def kind_of_retry(self, model: str | None, tags: Sequence[str]) -> RetryKind | None:
-        """Say whether a call that starts directly below does work again, and why."""
-        failed, self.failed_model = self.failed_model, None
-        if retry_tag(tags) or self.is_retried:
-            return "retry"
-        if failed is None:
-            return None
-        return "retry" if failed == (model or "") else "fallback"
+    def _become_agent(self, name: str) -> None:
+        self.agent, self.agent_key, self.counters = name, self.run_id, {}
 
-    def note_end(self, error: BaseException | None) -> None:
-        """Keep what the end of this run says about the whole run."""
-        if type(error).__name__ in _INTERRUPTS:
+    def close(self, error: BaseException | None, unfinished: Unfinished) -> None:
+        """Keep what the end of this run says about its work and the whole run."""
+        self.is_open = False
+        if error is None:
+            return
+        if is_interrupt(error):
             self.root.is_interrupted = True
+        if self.is_node and self.namespace is not None and not is_handover(error) and self.work.made:
+            unfinished.note(self.namespace, self.top_id, self.work.made)
+        if len(self.works) > 1:
+            self.works[-2].note_failed(self.work_key, self.work.made)
+        if self.tried_by is not None:
+            self.tried_by.is_given_up = True

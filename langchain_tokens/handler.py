@@ -254,12 +254,12 @@ class TokenUsageHandler(BaseCallbackHandler):
         self, serialized: dict[str, Any] | None, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """A call to a chat model starts."""
-        self._capture.open_call(serialized, run_id, kwargs)
+        self._capture.open_call(serialized, run_id, kwargs, messages[0] if messages else None)
 
     @_shielded
     def on_llm_start(self, serialized: dict[str, Any] | None, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A call to a text model starts."""
-        self._capture.open_call(serialized, run_id, kwargs)
+        self._capture.open_call(serialized, run_id, kwargs, prompts)
 
     @_shielded
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:

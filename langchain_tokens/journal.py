@@ -62,7 +62,7 @@ class Journal:
 
         """
         with self._lock:
-            segment = self._active or self._open()
+            segment = self._writable()
             if segment.size + sum(older.size for older in self._older) + len(lines) > self._max_bytes:
                 raise OSError(f"the journal in {self.folder} is at its bound of {self._max_bytes:,} bytes")
             _write_whole(segment, lines)
@@ -128,6 +128,13 @@ class Journal:
         for segment in (*self._older, *([self._active] if self._active else [])):
             os.close(segment.descriptor)
         self._older, self._active = [], None
+
+    def _writable(self) -> Segment:
+        """The active segment; a new one where somebody deleted its file, which would take lines and lose them."""
+        if self._active is not None and os.fstat(self._active.descriptor).st_nlink == 0:
+            self._older.append(self._active)
+            self._active = None
+        return self._active or self._open()
 
     def _open(self) -> Segment:
         self.folder.mkdir(parents=True, exist_ok=True)

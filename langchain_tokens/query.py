@@ -83,6 +83,13 @@ def parse_moment(value: Any, now: datetime, name: str = "since") -> datetime:
         QueryError: for anything else, a naive datetime among them.
 
     """
+    try:
+        return _moment(value, now, name)
+    except OverflowError:
+        raise QueryError(f"{name}={value!r} is beyond the calendar; {_EXPECTED_MOMENT}") from None
+
+
+def _moment(value: Any, now: datetime, name: str) -> datetime:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise QueryError(f"{name}={value!r} has no time zone; pass an aware datetime, such as datetime.now(UTC)")

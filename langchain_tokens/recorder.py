@@ -15,7 +15,7 @@ from pathlib import Path
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import Journal, Segment
-from langchain_tokens.recovery import BATCH, Refine, Sink, add_or_set_aside, recover
+from langchain_tokens.recovery import BATCH, Refine, Sink, add_or_set_aside, recover, refined
 from langchain_tokens.trouble import Warnings
 
 __all__ = ("Recorder", "RecorderStats")
@@ -210,12 +210,19 @@ class Recorder:
         with self._busy:
             self._recover()
         while not stopping.is_set():
-            batch = self._next_batch()
-            if batch:
-                self._deliver(batch, stopping)
-            elif self._journal is not None and not stopping.is_set():
-                self._deliver_spilled(self._journal, stopping)
-                self._journal.tidy()
+            try:
+                self._work_once(stopping)
+            except Exception as error:  # noqa: BLE001  # no slip may end the thread while calls come in
+                self._last_error = str(error)
+                self._warnings.once(f"writer {type(error).__name__}", "the writer thread stumbled, and goes on", error)
+
+    def _work_once(self, stopping: threading.Event) -> None:
+        batch = self._next_batch()
+        if batch:
+            self._deliver(batch, stopping)
+        elif self._journal is not None and not stopping.is_set():
+            self._deliver_spilled(self._journal, stopping)
+            self._journal.tidy()
 
     def _next_batch(self) -> list[_Pending]:
         """Wait up to a second for a fact, then a moment for more, unless somebody is in a hurry.
@@ -254,20 +261,11 @@ class Recorder:
         self._note_settled(len(facts))
 
     def _refined(self, item: _Pending) -> list[Call | RunFact]:
-        facts = [self._refine_one(fact, item.refine) for fact in item.facts]
+        facts = [refined(fact, item.refine, self._warnings) for fact in item.facts]
         for fact in facts:
             if item.settle is not None and isinstance(fact, Call):
                 item.settle(fact)
         return facts
-
-    def _refine_one(self, fact: Call | RunFact, refine: Refine | None) -> Call | RunFact:
-        if refine is None or not isinstance(fact, Call):
-            return fact
-        try:
-            return refine(fact)
-        except Exception as error:  # noqa: BLE001  # a step failed: the call is recorded with what is known
-            self._warnings.once("refine", "a call could not be priced; it is stored without a cost", error)
-            return fact
 
     def _store(self, facts: Sequence[Call | RunFact], stopping: threading.Event) -> bool:
         """Store a batch, however long the database is away; False when the recorder stops before that."""
@@ -294,16 +292,26 @@ class Recorder:
         if journal.has_spilled():
             journal.rotate(even_small=True)
         for segment in journal.spilled():
-            with segment.path.open("rb") as file:
-                lines = file.read().splitlines()
+            lines = self._spilled_lines(segment)
             for start in range(0, len(lines), BATCH):
-                facts = [self._refine_one(decode(line), self._refine) for line in lines[start : start + BATCH]]
+                batch = lines[start : start + BATCH]
+                facts = [refined(decode(line), self._refine, self._warnings) for line in batch]
                 if not self._store(facts, stopping):
                     return
             spilled = segment.spilled
             segment.spilled = 0
             journal.release(segment, spilled)
             self._note_settled(spilled)
+
+    def _spilled_lines(self, segment: Segment) -> list[bytes]:
+        try:
+            return segment.path.read_bytes().splitlines()
+        except OSError as error:
+            self._dropped += segment.spilled
+            self._warnings.once(
+                "spilled", f"the journal {segment.path} is gone, with calls that were not stored", error
+            )
+            return []
 
     def _recover(self) -> None:
         if self._folder is None:

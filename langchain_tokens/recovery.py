@@ -11,7 +11,7 @@ from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import abandoned
 from langchain_tokens.trouble import Warnings
 
-__all__ = ("Refine", "Sink", "add_or_set_aside", "is_refusal", "keep_aside", "recover")
+__all__ = ("Refine", "Sink", "add_or_set_aside", "is_refusal", "recover", "refined")
 
 BATCH = 500
 """Facts that go into one transaction."""
@@ -46,17 +46,26 @@ def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings)
         facts: list[Call | RunFact] = []
         for line in segment.lines():
             try:
-                fact = decode(line)
+                facts.append(refined(decode(line), refine, warnings))
             except ValueError as error:
-                keep_aside(folder, line)
                 warnings.once("bad line", f"{segment.path} has a line that cannot be read; kept in a .bad file", error)
-                continue
-            facts.append(refine(fact) if refine is not None and isinstance(fact, Call) else fact)
+                _keep_aside(folder, line, warnings)
         for start in range(0, len(facts), BATCH):
             batch = facts[start : start + BATCH]
             delivered += len(batch) - len(add_or_set_aside(sink, batch, folder, warnings))
         segment.remove()
     return delivered
+
+
+def refined(fact: Call | RunFact, refine: Refine | None, warnings: Warnings) -> Call | RunFact:
+    """Price a call; one that cannot be priced stays as it is."""
+    if refine is None or not isinstance(fact, Call):
+        return fact
+    try:
+        return refine(fact)
+    except Exception as error:  # noqa: BLE001  # a user's price book may do anything
+        warnings.once("refine", "a call could not be priced; it is stored without a cost", error)
+        return fact
 
 
 def add_or_set_aside(
@@ -89,7 +98,7 @@ def _is_taken(sink: Sink, fact: Call | RunFact, folder: Path | None, warnings: W
             raise
         warnings.once("refused", "the store refused a record; it is kept in a .bad file beside the journal", error)
         if folder is not None:
-            keep_aside(folder, line)
+            _keep_aside(folder, line, warnings)
         return False
     return True
 
@@ -104,8 +113,11 @@ def is_refusal(error: Exception) -> bool:
     return any(kind.__name__ == "RowError" for kind in type(error).__mro__)
 
 
-def keep_aside(folder: Path, line: bytes) -> None:
+def _keep_aside(folder: Path, line: bytes, warnings: Warnings) -> None:
     """Keep a line that no store will take in the `.bad` file beside the journal."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "refused.bad").open("ab") as file:
-        file.write(line.rstrip(b"\n") + b"\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "refused.bad").open("ab") as file:
+            file.write(line.rstrip(b"\n") + b"\n")
+    except OSError as error:
+        warnings.once("bad file", "a refused record could not be kept in a .bad file", error)

@@ -99,16 +99,16 @@ class Unfinished:
     def __contains__(self, namespace: str | None) -> bool:
         return namespace in self._by_namespace
 
-    def note(self, namespace: str, root_id: str, made: type_made) -> None:
+    def note(self, namespace: str, top_id: str, made: type_made) -> None:
         """Remember what a node had done when it stopped."""
-        self._by_namespace[namespace] = (root_id, made)
+        self._by_namespace[namespace] = (top_id, made)
         self._by_namespace.move_to_end(namespace)
         while len(self._by_namespace) > _KEPT_UNFINISHED:
             self._by_namespace.popitem(last=False)
 
-    def take(self, namespace: str, root_id: str) -> tuple[RetryKind, type_made] | None:
+    def take(self, namespace: str, top_id: str) -> tuple[RetryKind, type_made] | None:
         """What this execution does again: a retry in the same run, a replay in another."""
         found = self._by_namespace.pop(namespace, None)
         if found is None:
             return None
-        return ("retry" if found[0] == root_id else "replay"), found[1]
+        return ("retry" if found[0] == top_id else "replay"), found[1]

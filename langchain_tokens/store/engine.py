@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, exc, make_url
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, exc, make_url
 
 from langchain_tokens.errors import MissingExtraError, StoreError
 from langchain_tokens.store.target import StoreTarget
@@ -14,6 +16,7 @@ from langchain_tokens.store.target import StoreTarget
 __all__ = ("RowError", "make_engine", "reading", "translated", "writing")
 
 _BUSY_SECONDS = 30
+_WAL_PAUSE_SECONDS = 0.05
 _WRITES = {"tokens_writes": True}
 _ROW_ERRORS = (exc.DataError, exc.IntegrityError, exc.StatementError, UnicodeError, OverflowError)
 
@@ -30,7 +33,9 @@ def make_engine(target: StoreTarget) -> Engine:
 
     """
     if target.is_memory:
-        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        engine = create_engine(  # one connection, which is the database; threads take turns
+            "sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False}
+        )
     elif target.path is not None:
         url = URL.create("sqlite", database=str(target.path))
         engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
@@ -77,18 +82,32 @@ def _server_engine(target: StoreTarget) -> Engine:
         return create_engine(make_url(target.url), pool_pre_ping=True, connect_args={"connect_timeout": 5})
     except ImportError as error:
         raise MissingExtraError("PostgreSQL needs its driver: pip install 'langchain_tokens[postgres]'") from error
-    except exc.ArgumentError as error:
-        raise StoreError(f"the store URL {target} cannot be read: {_first_line(error)}") from error
+    except (exc.ArgumentError, ValueError) as error:
+        raise StoreError(
+            f"the store URL {target} cannot be read ({type(error).__name__})"
+        ) from None  # its text has it all
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, see `_begin_sqlite`
     cursor = connection.cursor()
     try:
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _switch_to_wal(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
     finally:
         cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Use the write-ahead log. SQLite does not wait for other processes here, however long its busy timeout is."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_PAUSE_SECONDS)
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -99,7 +118,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _is_about_a_value(error: exc.DBAPIError) -> bool:
     """SQLite's driver reports a type it cannot bind as a programming or interface error of its own."""
-    if isinstance(error, (exc.DataError, exc.IntegrityError)):
+    if isinstance(error, (exc.DataError, exc.IntegrityError)) or "integer overflow" in str(error.orig):
         return True
     return isinstance(error, (exc.InterfaceError, exc.ProgrammingError)) and any(
         sign in str(error.orig) for sign in ("binding parameter", "cannot adapt", "not supported")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, and_, select, true
+from sqlalchemy import Engine, select
 
 from langchain_tokens.breakdown import Breakdown, make_breakdown
 from langchain_tokens.call import Call, RunFact
@@ -16,7 +16,7 @@ from langchain_tokens.run import Run
 from langchain_tokens.store.engine import make_engine, reading, writing
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.schema import ensure_schema
-from langchain_tokens.store.sums import conditions, key_and_sums, one_of, sums_statement
+from langchain_tokens.store.sums import conditions, key_and_sums, run_conditions, sums_statement
 from langchain_tokens.store.tables import CALLS, RUNS
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.store.writes import delete_calls, write_batch
@@ -29,13 +29,6 @@ _ORDERS = {
     "duration_ms": CALLS.c.duration_ms,
     "total_tokens": CALLS.c.total_tokens,
     "cost_usd": CALLS.c.total_cost,
-}
-_RUN_FILTERS = {
-    "session": RUNS.c.session_id,
-    "run": RUNS.c.run_id,
-    "mode": RUNS.c.mode,
-    "user": RUNS.c.user_id,
-    "status": RUNS.c.status,
 }
 
 
@@ -88,7 +81,9 @@ class UsageStore:
         if column is None:
             raise QueryError(f"unknown order {order!r}; allowed: {', '.join(_ORDERS)}, each with - for largest first")
         direction = column.desc().nulls_last() if order.startswith("-") else column.asc().nulls_last()
-        statement = select(CALLS).where(conditions(make_query((), filters))).order_by(direction, CALLS.c.call_id)
+        statement = (
+            select(CALLS).where(conditions(make_query((), filters), self._dialect)).order_by(direction, CALLS.c.call_id)
+        )
         with self._reading() as connection:
             rows = connection.execute(statement.limit(_checked(limit)).offset(_checked(offset))).all()
         return [call_from_row(row) for row in rows]
@@ -97,7 +92,7 @@ class UsageStore:
         """Runs, newest first. `status` is the run's own; `agent`, `chain`, `model` and `provider` ask for runs with
         such a call.
         """
-        statement = select(RUNS).where(_run_conditions(make_query((), filters)))
+        statement = select(RUNS).where(run_conditions(make_query((), filters), self._dialect))
         statement = statement.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id)
         with self._reading() as connection:
             rows = connection.execute(statement.limit(_checked(limit)).offset(_checked(offset))).all()
@@ -155,6 +150,10 @@ class UsageStore:
         with self._reading() as connection:
             return [call_from_row(row) for row in connection.execute(statement).all()]
 
+    @property
+    def _dialect(self) -> str:
+        return self._opener.dialect
+
     def _reading(self) -> Any:
         return reading(self._ready(), self.target)
 
@@ -179,6 +178,10 @@ class _Opener:
         self._engine = make_engine(target)
         self._checked: tuple[int, int] | None = None
         """The file whose schema was found right; another one in its place (deleted, replaced) is opened anew."""
+
+    @property
+    def dialect(self) -> str:
+        return self._engine.dialect.name
 
     def engine(self) -> Engine:
         with self._lock:
@@ -221,20 +224,6 @@ class _StoredRun:
         if self._calls is None:
             self._calls = self._store._calls_of(self.fact.run_id)
         return self._calls
-
-
-def _run_conditions(query: Query) -> ColumnElement[bool]:
-    parts: list[ColumnElement[bool]] = [true()]
-    if query.since is not None:
-        parts.append(RUNS.c.started_at >= query.since)
-    if query.until is not None:
-        parts.append(RUNS.c.started_at < query.until)
-    parts += [one_of(_RUN_FILTERS[name], allowed) for name, allowed in query.equals.items() if name in _RUN_FILTERS]
-    parts += [one_of(RUNS.c.tags[key].as_string(), allowed) for key, allowed in query.tags.items()]
-    of_calls = {name: allowed for name, allowed in query.equals.items() if name not in _RUN_FILTERS}
-    if of_calls:
-        parts.append(RUNS.c.run_id.in_(select(CALLS.c.run_id).where(conditions(Query(equals=of_calls)))))
-    return and_(*parts)
 
 
 def _checked(number: int) -> int:

@@ -11,20 +11,27 @@ from sqlalchemy.engine import Row
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.rows import CALL_COLUMNS, from_pico
-from langchain_tokens.store.tables import CALLS
+from langchain_tokens.store.tables import CALLS, RUNS
 from langchain_tokens.sums import Sums
 
-__all__ = ("conditions", "key_and_sums", "sums_statement")
+__all__ = ("conditions", "key_and_sums", "one_of", "run_conditions", "sums_statement", "tag_value")
 
 _SQLITE_TIMES = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _POSTGRESQL_TIMES = {"hour": 'YYYY-MM-DD"T"HH24:00"Z"', "day": "YYYY-MM-DD", "month": "YYYY-MM"}
+_RUN_FILTERS = {
+    "session": RUNS.c.session_id,
+    "run": RUNS.c.run_id,
+    "mode": RUNS.c.mode,
+    "user": RUNS.c.user_id,
+    "status": RUNS.c.status,
+}
 _SUM_NAMES = tuple(item.name for item in fields(Sums))
 
 
 def sums_statement(query: Query, dialect: str) -> Select[Any]:
     """The statement that answers a query: the key's columns, then the sums in the order of `Sums`."""
     keys = [_dimension(name, dialect).label(f"key_{index}") for index, name in enumerate(query.by)]
-    statement = select(*keys, *(_SUMS[name].label(name) for name in _SUM_NAMES)).where(conditions(query))
+    statement = select(*keys, *(_SUMS[name].label(name) for name in _SUM_NAMES)).where(conditions(query, dialect))
     return statement.group_by(*(text(str(index + 1)) for index in range(len(keys)))) if keys else statement
 
 
@@ -39,15 +46,30 @@ def key_and_sums(row: Row[Any], query: Query) -> tuple[tuple[Any, ...], Sums]:
     return tuple(row[:width]), Sums(**values)
 
 
-def conditions(query: Query) -> ColumnElement[bool]:
+def conditions(query: Query, dialect: str) -> ColumnElement[bool]:
     """The query's filters."""
     parts: list[ColumnElement[bool]] = [true()]
     if query.since is not None:
         parts.append(CALLS.c.started_at >= query.since)
     if query.until is not None:
         parts.append(CALLS.c.started_at < query.until)
-    parts += [one_of(_dimension(name, ""), allowed) for name, allowed in query.equals.items()]
-    parts += [one_of(_tag(key), allowed) for key, allowed in query.tags.items()]
+    parts += [one_of(_dimension(name, dialect), allowed) for name, allowed in query.equals.items()]
+    parts += [one_of(tag_value(CALLS.c.tags, key, dialect), allowed) for key, allowed in query.tags.items()]
+    return and_(*parts)
+
+
+def run_conditions(query: Query, dialect: str) -> ColumnElement[bool]:
+    """The query's filters for runs: `status` is the run's own; agent, chain, model and provider ask for such a call."""
+    parts: list[ColumnElement[bool]] = [true()]
+    if query.since is not None:
+        parts.append(RUNS.c.started_at >= query.since)
+    if query.until is not None:
+        parts.append(RUNS.c.started_at < query.until)
+    parts += [one_of(_RUN_FILTERS[name], allowed) for name, allowed in query.equals.items() if name in _RUN_FILTERS]
+    parts += [one_of(tag_value(RUNS.c.tags, key, dialect), allowed) for key, allowed in query.tags.items()]
+    of_calls = {name: allowed for name, allowed in query.equals.items() if name not in _RUN_FILTERS}
+    if of_calls:
+        parts.append(RUNS.c.run_id.in_(select(CALLS.c.run_id).where(conditions(Query(equals=of_calls), dialect))))
     return and_(*parts)
 
 
@@ -64,12 +86,18 @@ def _dimension(name: str, dialect: str) -> ColumnElement[Any]:
             return func.strftime(_SQLITE_TIMES[name], CALLS.c.started_at)
         return func.to_char(func.timezone("UTC", CALLS.c.started_at), _POSTGRESQL_TIMES[name])
     if name.startswith("tag:"):
-        return _tag(name[4:])
+        return tag_value(CALLS.c.tags, name[4:], dialect)
     return CALLS.c[CALL_COLUMNS.get(name, name)]
 
 
-def _tag(key: str) -> ColumnElement[Any]:
-    value: ColumnElement[Any] = CALLS.c.tags[key].as_string()
+def tag_value(column: ColumnElement[Any], key: str, dialect: str) -> ColumnElement[Any]:
+    """A tag's value in a JSON column. SQLite's JSON paths do not find keys that JSON text escapes; its table of a
+    document's entries does.
+    """
+    if dialect == "sqlite":
+        entries = func.json_each(column).table_valued("key", "value")
+        return select(entries.c.value).where(entries.c.key == key).scalar_subquery()
+    value: ColumnElement[Any] = column[key].as_string()
     return value
 
 
@@ -85,7 +113,7 @@ _SUMS: dict[str, ColumnElement[Any]] = {
     "cached_calls": _count_where(CALLS.c.status == "cached"),
     "estimated_calls": _count_where(CALLS.c.usage_source == "estimated"),
     "unpriced_calls": _count_where(CALLS.c.price_status == "unpriced"),
-    "calls_without_usage": _count_where(CALLS.c.usage_source == "missing"),
+    "calls_without_usage": _count_where(CALLS.c.total_tokens.is_(None)),
     "input_tokens": func.sum(CALLS.c.input_tokens),
     "output_tokens": func.sum(CALLS.c.output_tokens),
     "total_tokens": func.sum(CALLS.c.total_tokens),

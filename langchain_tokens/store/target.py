@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 from langchain_tokens.errors import StoreError
 
@@ -18,6 +19,8 @@ _ENVIRONMENT = "LANGCHAIN_TOKENS_URL"
 _EXPECTED = "expected a path, sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE"
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _SQLITE = ("sqlite", "sqlite+pysqlite")
+_PASSWORD_BEFORE_HOST = re.compile(r"(://[^:/@]*:).*(?=@)")
+_PASSWORD_IN_QUERY = re.compile(r"([?&](?:password|sslpassword)=)[^&]*", re.IGNORECASE)
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
 
@@ -25,7 +28,7 @@ _SQLITE_HEADER = b"SQLite format 3\x00"
 class StoreTarget:
     """A database that was named, resolved against the working directory of that moment."""
 
-    url: str
+    url: str = field(repr=False)
     """The URL for the database library; may hold a password."""
     path: Path | None
     """The SQLite file; None for a server or for memory."""
@@ -41,7 +44,7 @@ class StoreTarget:
         return _without_password(self.url)
 
 
-def parse_target(store: str | Path | None) -> StoreTarget:
+def parse_target(store: object) -> StoreTarget:
     """Resolve what a user named: None is `$LANGCHAIN_TOKENS_URL`, else `langchain_tokens.db` in the working directory.
 
     Raises:
@@ -52,6 +55,8 @@ def parse_target(store: str | Path | None) -> StoreTarget:
         store = os.environ.get(_ENVIRONMENT) or _DEFAULT_URL
     if isinstance(store, Path):
         return _file_target(store)
+    if not isinstance(store, str):
+        raise StoreError(f"the store {store!r} is a {type(store).__name__}; {_EXPECTED}")
     if not store.strip():
         raise StoreError(f"the store is an empty text; {_EXPECTED}")
     if "://" not in store:
@@ -112,11 +117,6 @@ def _state_folder() -> Path:
 
 
 def _without_password(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.split("://", 1)[0] + "://…"
-    if parts.password is None:
-        return url
-    netloc = parts.netloc.replace(f":{parts.password}@", ":***@", 1)
-    return urlunsplit(parts._replace(netloc=netloc))
+    """The URL as it may be shown: a password before the host, or in the query, is masked."""
+    masked = _PASSWORD_BEFORE_HOST.sub(r"\1***", url)
+    return _PASSWORD_IN_QUERY.sub(r"\1***", masked)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.query import Query
 from langchain_tokens.store.rows import call_values, run_values
-from langchain_tokens.store.sums import conditions, sums_statement
+from langchain_tokens.store.sums import conditions, run_conditions, sums_statement
 from langchain_tokens.store.tables import CALLS, RUNS
 
 __all__ = ("delete_calls", "write_batch")
@@ -40,12 +40,14 @@ def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[Ru
 
 def delete_calls(connection: Connection, query: Query) -> int:
     """Delete the calls that a query's filters match, and the runs that have none left."""
-    condition = conditions(query)
+    dialect = connection.dialect.name
+    condition = conditions(query, dialect)
     touched = sorted(connection.execute(select(CALLS.c.run_id).where(condition).distinct()).scalars())
     deleted = connection.execute(delete(CALLS).where(condition)).rowcount
+    alive = select(CALLS.c.run_id).where(CALLS.c.run_id == RUNS.c.run_id).exists()
     for chunk in _chunks(touched):
-        alive = select(CALLS.c.run_id).where(CALLS.c.run_id.in_(chunk))
-        connection.execute(delete(RUNS).where(RUNS.c.run_id.in_(chunk), RUNS.c.run_id.not_in(alive)))
+        connection.execute(delete(RUNS).where(RUNS.c.run_id.in_(chunk), ~alive))
+    connection.execute(delete(RUNS).where(run_conditions(query, dialect), ~alive))  # runs that never had a call
     _refresh_totals(connection, touched)
     return deleted
 
@@ -94,6 +96,10 @@ def _insert(connection: Connection, table: Table) -> Any:
 
 def _refresh_totals(connection: Connection, run_ids: Sequence[str]) -> None:
     for chunk in _chunks(run_ids):
+        if connection.dialect.name == "postgresql":  # sum only what no other writer is about to change
+            connection.execute(
+                select(RUNS.c.run_id).where(RUNS.c.run_id.in_(chunk)).order_by(RUNS.c.run_id).with_for_update()
+            )
         rows = connection.execute(_totals_of(connection, chunk)).all()
         changes = [
             {"this_run": row.key_0, "new_total_cost": row.cost_usd}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypedDict
@@ -32,10 +33,10 @@ def config(handler: TokenUsageHandler | None, **more: Any) -> RunnableConfig:
     return {**callbacks, **more}  # type: ignore[typeddict-item]
 
 
-def chain(model: Any = None, name: str | None = None, parsed: bool = True) -> Runnable[Any, Any]:
+def chain(model: Any = None, name: str | None = None) -> Runnable[Any, Any]:
     """A prompt, a model and a parser, with a name or without."""
     steps = PROMPT | (StreamingModel() if model is None else model)
-    whole: Runnable[Any, Any] = steps | StrOutputParser() if parsed else steps
+    whole = steps | StrOutputParser()
     return whole if name is None else whole.with_config(run_name=name)
 
 
@@ -68,7 +69,7 @@ def line_of(*nodes: tuple[str, Any], name: str | None = None, **compiled: Any) -
     for key, node in nodes:
         builder.add_node(key, node)
     keys = [START, *(key for key, _ in nodes), END]
-    for source, target in zip(keys, keys[1:], strict=False):
+    for source, target in itertools.pairwise(keys):
         builder.add_edge(source, target)
     return builder.compile(name=name, **compiled)
 

@@ -51,8 +51,7 @@ class Gate:
 
     async def await_entered(self) -> None:
         """Wait until a call has come here."""
-        while not self.entered.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(self.entered.wait, 20)
 
 
 Step = str | AIMessage | BaseException | Callable[[Sequence[BaseMessage]], Any]
@@ -102,7 +101,9 @@ class ScriptedModel(BaseChatModel):
         if isinstance(step, BaseException):
             raise step
         said = AIMessage(content=step) if isinstance(step, str) else step
-        return said.model_copy(update={"usage_metadata": self.usage, "response_metadata": {"model_name": self.model_name}})
+        return said.model_copy(
+            update={"usage_metadata": self.usage, "response_metadata": {"model_name": self.model_name}}
+        )
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         if self.gate is not None:
@@ -187,7 +188,9 @@ class SeveralAnswersModel(ScriptedModel):
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         generations = [ChatGeneration(message=self._answer(messages)) for _ in range(2)]
-        return ChatResult(generations=generations, llm_output={"token_usage": self.usage, "model_name": self.model_name})
+        return ChatResult(
+            generations=generations, llm_output={"token_usage": self.usage, "model_name": self.model_name}
+        )
 
 
 class RepeatingModel(ScriptedModel):

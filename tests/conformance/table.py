@@ -1,4 +1,4 @@
-"""What does a row of the conformance table say, and how is it checked against what was stored?"""
+"""What does a row of the table say? A scenario, and the calls that must be stored for it."""
 
 from __future__ import annotations
 

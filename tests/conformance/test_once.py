@@ -1,0 +1,227 @@
+"""Is each call counted once and only once? Caches, wrappers, batches, several handlers. Rows 11, 46 to 51 and 58."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.messages import HumanMessage
+from langchain_core.utils.uuid import uuid7
+
+from langchain_tokens import TokenUsageHandler, track
+from tests.conformance.builders import QUESTION, State, asks, chain, config, line_of
+from tests.conformance.models import USAGE, DelegatingModel, Gate, RepeatingModel, ScriptedModel, TextModel
+from tests.conformance.table import Row, Table, check, line, name_of, played, stored_calls
+
+TABLE = Table()
+PROMPTS = [[HumanMessage("z")], [HumanMessage("z")]]
+
+
+@TABLE.row("46", "LangChain's cache", "- | - | - | 1 | ok 10/5", "- | - | - | 1 | cached 0/0", runs=2)
+def cached(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel(cache=InMemoryCache())
+    for _ in range(2):
+        model.invoke("q", config(handler))
+    assert model.calls == 1
+
+
+@TABLE.row("46", "one prompt twice on a cold cache", "- | - | - | 1 | ok 10/5", "- | - | - | 1 | cached 0/0", runs=2)
+async def cold_cache(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel(cache=InMemoryCache())
+    await model.agenerate(PROMPTS, callbacks=[handler])
+    assert model.calls == 1
+
+
+@TABLE.row("46", "one prompt twice on a cold cache: both ask the provider", *["- | - | - | 1 | ok 10/5"] * 2, runs=2)
+async def cold_cache_missed_twice(handler: TokenUsageHandler) -> None:
+    gate = Gate()
+    model = ScriptedModel(cache=InMemoryCache(), gate=gate)
+    generating = asyncio.create_task(model.agenerate(PROMPTS, callbacks=[handler]))
+    await gate.await_entered()
+    gate.release()
+    await generating
+    assert model.calls == 2
+
+
+@TABLE.row("47", "a model that asks another model", "R | - | R | 1 | ok 10/5")
+def delegating(handler: TokenUsageHandler) -> None:
+    chain(DelegatingModel(inner=ScriptedModel()), "R").invoke(QUESTION, config(handler))
+
+
+@TABLE.row(
+    "47",
+    "a model that asks another model, in a loop",
+    *[f"n | G | G/n | {attempt} | ok 10/5" for attempt in (1, 2, 3)],
+)
+async def delegating_in_a_loop(handler: TokenUsageHandler) -> None:
+    model = DelegatingModel(inner=ScriptedModel())
+
+    async def node(state: State) -> State:
+        for _ in range(3):
+            await model.ainvoke("q")
+        return {"turns": 1}
+
+    await line_of(("n", node), name="G").ainvoke(QUESTION, config(handler))
+
+
+@TABLE.row("47", "a bare model that asks another model: the inner call is not seen", "- | - | - | 1 | ok 10/5")
+def bare_delegating(handler: TokenUsageHandler) -> None:
+    DelegatingModel(inner=ScriptedModel()).invoke("q", config(handler))
+
+
+@TABLE.row("48", "a model that hands out one message object again", *["- | - | - | 1 | ok 10/5"] * 2, runs=2)
+def repeating(handler: TokenUsageHandler) -> None:
+    model = RepeatingModel()
+    for _ in range(2):
+        model.invoke("q", config(handler))
+
+
+@TABLE.row("49", "one handler in three places of a graph", "n | G | G/n | 1 | ok 10/5")
+def handler_everywhere(handler: TokenUsageHandler) -> None:
+    graph = line_of(("n", asks(ScriptedModel(callbacks=[handler]))), name="G").with_config(callbacks=[handler])
+    graph.invoke(QUESTION, config(handler))
+
+
+@TABLE.row("49", "one handler in three places of a bare call", "- | - | - | 1 | ok 10/5")
+def handler_everywhere_bare(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel(callbacks=[handler]).with_config(callbacks=[handler])
+    model.invoke("q", {"callbacks": [handler, handler]})
+
+
+@TABLE.row("50", "a handler in the model's constructor only", "n | - | n | 1 | ok 10/5", sessions=("T",))
+def constructor_only(handler: TokenUsageHandler) -> None:
+    graph = line_of(("n", asks(ScriptedModel(callbacks=[handler]))), name="G")
+    graph.invoke(QUESTION, {"configurable": {"thread_id": "T"}})
+
+
+@TABLE.row("51", "a node passes the handler itself", "n | G | G/n | 1 | ok 10/5")
+def passed_in_node(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel()
+
+    def node(state: State) -> State:
+        model.invoke("q", config(handler))
+        return {"turns": 1}
+
+    line_of(("n", node), name="G").invoke(QUESTION, config(handler))
+
+
+@TABLE.row("58", "a text model that says no usage", "legacy | - | legacy | 1 | ok -")
+def text_without_usage(handler: TokenUsageHandler) -> None:
+    TextModel().invoke("q", config(handler, run_name="legacy"))
+
+
+@TABLE.row("58", "a text model's usage", "lo | - | lo | 1 | ok 3/2")
+def text_with_usage(handler: TokenUsageHandler) -> None:
+    _text_model().invoke("q", config(handler, run_name="lo"))
+
+
+@TABLE.row("+", "a run id used again", "intent | - | intent | 1 | ok 10/5", "intent | - | intent | 1 | ok 10/5")
+def run_id_reused(handler: TokenUsageHandler) -> None:
+    given = config(handler, run_id=uuid7())
+    for _ in range(2):
+        chain(name="intent").invoke(QUESTION, given)
+
+
+@TABLE.row("+", "a bare call's run id used again", *["- | - | - | 1 | ok 10/5"] * 2)
+def bare_run_id_reused(handler: TokenUsageHandler) -> None:
+    given = config(handler, run_id=uuid7())
+    for _ in range(2):
+        ScriptedModel().invoke("q", given)
+
+
+@TABLE.row("+", "track and a handler in the callbacks", "n | G | G/n | 1 | ok 10/5")
+def tracked_with_handler(handler: TokenUsageHandler) -> None:
+    with track(handler.store):
+        line_of(("n", asks()), name="G").invoke(QUESTION, config(handler))
+
+
+def _text_model() -> TextModel:
+    return TextModel(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})
+
+
+@pytest.mark.parametrize("row", TABLE.rows, ids=name_of)
+def test_calls_are_counted_once(row: Row, tmp_path: Path) -> None:
+    """Each scenario stores exactly the calls that its row says."""
+    check(row, tmp_path)
+
+
+def test_the_first_prompt_carries_a_text_batch(tmp_path: Path) -> None:
+    """A batch of a text model is one request: the first prompt has its usage, the others say so and miss nothing."""
+    handler = played(lambda handler: _text_model().generate(["a", "b", "c"], callbacks=[handler]), tmp_path)
+    calls = stored_calls(handler)
+    assert [line(call) for call in calls] == ["- | - | - | 1 | ok 3/2", *["- | - | - | 1 | ok -"] * 2]
+    assert [call.usage_flags for call in calls] == [(), ("batch_usage_in_first",), ("batch_usage_in_first",)]
+    assert handler.store.breakdown().total.total_tokens == 5
+    assert {call.usage_source for call in calls} == {"provider"}
+
+
+def test_a_text_batch_without_usage_misses_it(tmp_path: Path) -> None:
+    """Where the first prompt says no usage, nothing says that the others' was in it."""
+    handler = played(lambda handler: TextModel().generate(["a", "b"], callbacks=[handler]), tmp_path)
+    assert [(call.usage_source, call.usage_flags) for call in stored_calls(handler)] == [("missing", ())] * 2
+
+
+def test_a_cached_answer_says_what_it_saved(tmp_path: Path) -> None:
+    """A hit used nothing and is no missing usage; what it saved stands beside it."""
+    calls = stored_calls(played(cached, tmp_path))
+    (hit,) = [call for call in calls if call.status == "cached"]
+    assert hit.saved_usage is not None
+    assert hit.saved_usage.total_tokens == USAGE["total_tokens"]
+
+
+@pytest.mark.parametrize("invoked", ["together", "nested"])
+def test_two_handlers_on_one_store(invoked: str, tmp_path: Path) -> None:
+    """Two handlers that see the same calls store each call once."""
+    path = tmp_path / "usage.db"
+    first, second = TokenUsageHandler(store=path), TokenUsageHandler(store=path)
+    graph = line_of(("n", asks()), name="G")
+    if invoked == "together":
+        graph.invoke(QUESTION, {"callbacks": [first, second]})
+    else:
+        graph.with_config(callbacks=[first]).invoke(QUESTION, config(second))
+    first.close()
+    second.close()
+    assert [line(call) for call in stored_calls(first)] == ["n | G | G/n | 1 | ok 10/5"]
+    assert first.store.breakdown().total.total_tokens == 15
+    assert [run.total.total_tokens for run in first.store.runs()] == [15]
+
+
+def test_a_late_end_corrects_a_cancelled_call(tmp_path: Path) -> None:
+    """A call that outlives its node is stored as cancelled, and corrected when it ends after all."""
+    gate, seen = Gate(), []
+
+    async def scenario(handler: TokenUsageHandler) -> None:
+        model, background = ScriptedModel(gate=gate), []
+
+        async def node(state: State) -> State:
+            background.append(asyncio.create_task(model.ainvoke("q")))
+            await gate.await_entered()
+            return {"turns": 1}
+
+        await line_of(("n", node), name="G").ainvoke(QUESTION, config(handler))
+        handler.flush()
+        seen.extend(line(call) for call in stored_calls(handler))
+        gate.release()
+        await background[0]
+        assert handler.breakdown().total.total_tokens == 15
+
+    handler = played(scenario, tmp_path)
+    (call,) = stored_calls(handler)
+    assert seen == ["n | G | G/n | 1 | cancelled -"]
+    assert (line(call), call.revision) == ("n | G | G/n | 1 | ok 10/5", 1)
+    assert handler.store.breakdown().total.calls == 1
+    assert handler.store.breakdown().total.total_tokens == 15
+
+
+def test_a_provider_id_names_the_inner_call_too(tmp_path: Path) -> None:
+    """A wrapper around a model whose messages have the provider's ids is told from its inner call just as well."""
+    from langchain_core.messages import AIMessage
+
+    inner: Any = ScriptedModel(steps=(AIMessage(content="x", id="resp_1"),), model_name="inner")
+    handler = played(
+        lambda handler: chain(DelegatingModel(inner=inner), "R").invoke(QUESTION, config(handler)), tmp_path
+    )
+    assert [call.model for call in stored_calls(handler)] == ["inner"]

@@ -1,0 +1,42 @@
+"""What holds for every test: no connection leaves this machine, and nothing is read from or left in the user's folders."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_LOOPBACK = ("127.", "::1", "localhost")
+_refused: list[str] = []
+
+
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse to connect to any address but this machine's own; paths of local sockets are no tuples."""
+    if event not in ("socket.connect", "socket.sendto"):
+        return
+    address = arguments[1]
+    if isinstance(address, tuple) and not str(address[0]).startswith(_LOOPBACK):
+        _refused.append(str(address))
+        raise ConnectionRefusedError(f"a test tried to reach {address}")
+
+
+def pytest_configure() -> None:
+    """Put the guard in for the whole run; Python has no way to take it out again."""
+    sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give each test a home, a state folder and a working directory of its own, and fail it for a refused connection."""
+    for name, folder in (("HOME", "home"), ("XDG_STATE_HOME", "state")):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("LANGCHAIN_TOKENS_URL", raising=False)
+    yield
+    refused, _refused[:] = list(_refused), []
+    assert not refused
