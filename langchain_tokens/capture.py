@@ -134,6 +134,7 @@ class Capture:
     def forget_after_fork(self) -> None:
         """In a forked child: locks that another thread of the parent held would never be free again."""
         self.runs.forget_after_fork()
+        self._repeats.forget_after_fork()
         self.memory.forget_after_fork()
 
     def end(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_tokens.call import RetryKind
 from langchain_tokens.names import NO_NAMES, Scope, text_or_none
 from langchain_tokens.redo import Unfinished, Work, retry_tag
-from langchain_tokens.roots import Root, is_handover, is_interrupt
+from langchain_tokens.roots import Root, is_interrupt
 
 __all__ = ("Frame", "Started", "is_generic")
 
@@ -89,17 +89,26 @@ class Frame:
         "works",
     )
 
+    agent_map: object
+    """`attach`'s names of agents, as the metadata has them."""
+    tried_by: Work | None
+    """The `with_fallbacks` that this run is an attempt of."""
+    work_key: str | None
+    """What this run is called among its parent's, when the parent does it again."""
+
     def __init__(self, run_id: str, root: Root) -> None:
         self.run_id = run_id
         self.root = root
         self.top_id = run_id
         """The topmost LangChain run; a `track()` may hold several of them in one root."""
         self.counters = root.counters
-        """Calls by chain, fan-out lane and explicit agent, in this instance of an agent."""
+        """Calls by chain, agent and fan-out lane. A graph that is an agent counts anew each time it is invoked; one
+        that is only a name given to a node or chain counts on.
+        """
         self.agent: str | None = None
         self.agent_key: str | None = None
         """The run that is the innermost agent's boundary: one instance of that agent."""
-        self.agent_map: object = None
+        self.agent_map = self.work_key = self.tried_by = None
         self.agent_nodes: Mapping[str, str] = {}
         """Node name → agent name, for the nodes of the graph that this run is (set by `attach`)."""
         self.explicit: dict[str, str] = {}
@@ -120,17 +129,14 @@ class Frame:
         """The node above was named as an agent, which the graph in it must not rename."""
         self.own_name: str | None = None
         self.is_open = True
-        self.is_node = self.is_graph = self.is_fallbacks = self.is_resumed = False
-        """Resumed: this graph goes on from a checkpoint, so that what was done in it before is not done again."""
+        self.is_node = self.is_graph = self.is_fallbacks = False
+        self.is_resumed = False
+        """This graph goes on from a checkpoint, so that what was done in it before is not done again."""
         self.work = Work()
-        self.work_key: Any = None
-        """What this run is called among its parent's, when the parent does it again."""
         self.works: tuple[Work, ...] = (self.work,)
         """The work that a call in here is part of, outermost first."""
         self.redone: tuple[Work, ...] = ()
         """The part of it that an earlier execution had done already."""
-        self.tried_by: Work | None = None
-        """The `with_fallbacks` that this run is an attempt of."""
         self.open_calls: set[str] = set()
 
     @classmethod
@@ -251,11 +257,11 @@ class Frame:
         lc_agent = None if self.host_is_agent else self.lc_agent
         mapped = parent.agent_nodes.get(self.node or "") if parent is not None and self.is_node else None
         if named is not None and (parent is None or named != parent.explicit.get("agent")):
-            self._become_agent(named)
+            self.agent, self.agent_key = named, self.run_id
         elif mapped is not None:
-            self._become_agent(str(mapped))
+            self.agent, self.agent_key = str(mapped), self.run_id
         elif lc_agent is not None and (parent is None or lc_agent != parent.lc_agent):
-            self._become_agent(lc_agent)
+            self.agent, self.agent_key, self.counters = lc_agent, self.run_id, {}
         self.agent_map = started.metadata.get("tokens_agents")
         if isinstance(self.agent_map, dict) and (parent is None or self.agent_map != parent.agent_map):
             self.agent_nodes = self.agent_map
@@ -265,13 +271,9 @@ class Frame:
         agent, and an unnamed one that is nested is named by its host.
         """
         self.is_graph = True
-        name = self.own_name or self.host
-        if name is None or self.agent_key == self.run_id or self.host_is_agent:
-            return
-        self._become_agent(name)
-
-    def _become_agent(self, name: str) -> None:
-        self.agent, self.agent_key, self.counters = name, self.run_id, {}
+        name = self.agent if self.agent_key == self.run_id else self.own_name or self.host
+        if name is not None and not self.host_is_agent:
+            self.agent, self.agent_key, self.counters = name, self.run_id, {}
 
     def close(self, error: BaseException | None, unfinished: Unfinished) -> None:
         """Keep what the end of this run says about its work and the whole run."""
@@ -280,7 +282,7 @@ class Frame:
             return
         if is_interrupt(error):
             self.root.is_interrupted = True
-        if self.is_node and self.namespace is not None and not is_handover(error) and self.work.made:
+        if self.is_node and self.namespace is not None and self.work.made:
             unfinished.note(self.namespace, self.top_id, self.work.made)
         if len(self.works) > 1:
             self.works[-2].note_failed(self.work_key, self.work.made)

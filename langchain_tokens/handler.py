@@ -96,8 +96,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         target = parse_target(store) if store is None or isinstance(store, (str, Path)) else store.target
         sink = UsageStore(target) if store is None or isinstance(store, (str, Path)) else store
         folder = target.journal_folder if journal is True else Path(journal) if journal else None
-        is_own = sink is store or target.is_memory
-        recorder = REGISTRY.recorder(sink if is_own else target.url, sink, folder)
+        recorder = REGISTRY.recorder(sink.identity if type(sink) is UsageStore else sink, sink, folder)
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=dict(tags or {}))
         book = PriceBook() if prices is None else prices
         book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +31,8 @@ class RunMemory:
         self._refine = refine
         self._keep_runs = keep_runs
         self._lock = threading.Lock()
+        self._folding = threading.Lock()
+        """Held while runs that left are added to the sums, so that a reader counts each of them once."""
         self._runs: OrderedDict[str, RunLog] = OrderedDict()
         self._leaving: deque[RunLog] = deque(maxlen=_LEAVING_RUNS)
         self._folded: dict[tuple[Any, ...], Sums] = {}
@@ -64,7 +67,8 @@ class RunMemory:
         log = self._runs.get(call.run_id)
         if log is not None:
             log.settle(call)
-        self._fold()
+        with self._folding:
+            self._fold()
 
     def run(self, run_id: str) -> Run | None:
         """A run that is still held."""
@@ -79,6 +83,7 @@ class RunMemory:
     def forget_after_fork(self) -> None:
         """In a forked child: begin with free locks."""
         self._lock = threading.Lock()
+        self._folding = threading.Lock()
         for log in self._runs.values():
             log.forget_after_fork()
 
@@ -89,10 +94,11 @@ class RunMemory:
             QueryError: for a question about runs that left memory, by something that only single calls know.
 
         """
-        self._fold()
-        with self._lock:
-            logs = list(self._runs.values())
-            folded = list(self._folded_for(query))
+        with self._folding:
+            self._fold()
+            with self._lock:
+                logs = [*self._leaving, *self._runs.values()]
+                folded = list(self._folded_for(query))
         return aggregate((call for log in logs for call in log.calls), query, folded)
 
     def _let_go(self) -> None:
@@ -111,11 +117,12 @@ class RunMemory:
         """Add runs that left to the sums; not in a hook, since it may have to price their calls."""
         while True:
             try:
-                log = self._leaving.popleft()
+                log = self._leaving[0]
             except IndexError:
                 return
             for call in log.calls:
                 self._fold_call(call)
+            self._leaving.popleft()
 
     def _fold_call(self, call: Call) -> None:
         key = tuple(dimension_value(call, name) for name in _KEPT_DIMENSIONS)
@@ -143,4 +150,4 @@ class RunMemory:
         for key, sums in self._folded.items():
             values = dict(zip(_KEPT_DIMENSIONS, key, strict=True))
             if all(values[name] in allowed for name, allowed in query.equals.items()):
-                yield tuple(values[name] for name in query.by), sums
+                yield tuple(values[name] for name in query.by), replace(sums)

@@ -26,6 +26,10 @@ class Repeats:
         self._answered: OrderedDict[str, OpenCall] = OrderedDict()
         self._failed: OrderedDict[int, type_failed] = OrderedDict()
 
+    def forget_after_fork(self) -> None:
+        """In a forked child: begin with a free lock."""
+        self._lock = threading.Lock()
+
     def note(self, call: OpenCall, message_id: str | None, error: BaseException | None) -> None:
         """Note how a call ended: with this message, or this error."""
         with self._lock:

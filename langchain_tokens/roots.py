@@ -10,11 +10,10 @@ from langchain_tokens.call import RunFact, RunStatus
 from langchain_tokens.masking import error_text
 from langchain_tokens.runlog import RunLog
 
-__all__ = ("Root", "is_handover", "is_interrupt", "run_status")
+__all__ = ("Root", "is_interrupt", "run_status")
 
-_HANDOVERS = frozenset({"ParentCommand"})
 _INTERRUPTS = frozenset({"GraphInterrupt", "NodeInterrupt"})
-_NOT_FAILURES = _HANDOVERS | _INTERRUPTS | {"GraphBubbleUp", "GraphDrained"}
+_NOT_FAILURES = _INTERRUPTS | {"ParentCommand", "GraphBubbleUp", "GraphDrained"}
 _CANCELLATIONS = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
 
 
@@ -29,11 +28,6 @@ def run_status(error: BaseException | None) -> RunStatus:
 def is_interrupt(error: BaseException | None) -> bool:
     """Tell whether a graph stopped here to ask somebody."""
     return type(error).__name__ in _INTERRUPTS
-
-
-def is_handover(error: BaseException | None) -> bool:
-    """Tell whether a graph ended here to go on in its parent."""
-    return type(error).__name__ in _HANDOVERS
 
 
 class Root:

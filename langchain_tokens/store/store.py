@@ -126,6 +126,11 @@ class UsageStore:
         with writing(self._engine(), self.target) as connection:
             write_batch(connection, calls, runs)
 
+    @property
+    def identity(self) -> object:
+        """Equal for all stores on one database: a URL, or for a database in memory what holds it."""
+        return self._opener if self.target.is_memory else self.target.url
+
     def reading_after(self, before_read: Callable[[], object]) -> UsageStore:
         """The same store, whose reads first let a writer finish."""
         twin = UsageStore(self.target, before_read=before_read)

@@ -204,6 +204,18 @@ class RepeatingModel(ScriptedModel):
         return ChatResult(generations=[ChatGeneration(message=self._message)])
 
 
+class OvertakenModel(RepeatingModel):
+    """A repeating model whose first call ends after its second."""
+
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        if not self.gate.entered.is_set():
+            await self.gate.await_release()
+            return self._generate(messages)
+        answer = self._generate(messages)
+        self.gate.release()
+        return answer
+
+
 class TextModel(BaseLLM):
     """A model of the older kind: text in, text out, one request for all prompts of a batch."""
 

@@ -267,6 +267,40 @@ def _deep_agent(name: str | None, *delegates: str) -> Any:
 
 @TABLE.row(
     "+",
+    "with_retry around an agent",
+    "model | A | A/model | 1 | ok 10/5",
+    "model | A | A/model | 2 | error -",
+    "model | A | A/model | 1 retry | ok 10/5",
+    "model | A | A/model | 2 retry | ok 10/5",
+)
+def retried_agent(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel(
+        steps=(
+            calling(("get_weather", {"city": "Pune"})),
+            ScriptedError("no"),
+            calling(("get_weather", {"city": "P"})),
+            "x",
+        )
+    )
+    agent = create_agent(model, [get_weather], name="A")
+    agent.with_retry(wait_exponential_jitter=False).invoke(ASKED, config(handler))
+
+
+@TABLE.row(
+    "+",
+    "with_fallbacks between two agents",
+    "model | first | first/model | 1 | error -",
+    "model | second | second/model | 1 fallback | ok 10/5",
+    "model | second | second/model | 2 fallback | ok 10/5",
+)
+async def fallback_to_an_agent(handler: TokenUsageHandler) -> None:
+    first = create_agent(failing_first(1), [], name="first")
+    second = create_agent(thinks(("get_weather", {"city": "Pune"})), [get_weather], name="second")
+    await first.with_fallbacks([second]).ainvoke(ASKED, config(handler))
+
+
+@TABLE.row(
+    "+",
     "an agent as a node, and one called in a node",
     "model | researcher | P/research/researcher/model | 1 | ok 10/5",
     "model | writer | P/write/writer/model | 1 | ok 10/5",

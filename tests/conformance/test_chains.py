@@ -152,6 +152,17 @@ def bare_fallback(handler: TokenUsageHandler) -> None:
 
 @TABLE.row(
     "+",
+    "with_fallbacks with a name of its own, between two models of one name",
+    "pick | - | whole/pick | 1 | error -",
+    "pick | - | whole/pick | 2 fallback | ok 10/5",
+)
+def named_fallback(handler: TokenUsageHandler) -> None:
+    either = failing_first(1).with_fallbacks([ScriptedModel()]).with_config(run_name="pick")
+    (PROMPT | either).with_config(run_name="whole").invoke(QUESTION, config(handler))
+
+
+@TABLE.row(
+    "+",
     "with_fallbacks between two chains with models of one name",
     "first | - | whole/first | 1 | error -",
     "second | - | whole/second | 1 fallback | ok 10/5",
@@ -161,6 +172,52 @@ async def fallback_of_chains(handler: TokenUsageHandler) -> None:
     second = chain(name="second")
     either = chain(failing_first(1), "first").with_fallbacks([second])
     await (either | (lambda _: QUESTION) | second).with_config(run_name="whole").ainvoke(QUESTION, config(handler))
+
+
+@TABLE.row(
+    "+",
+    "with_fallbacks in a stream",
+    "sql_generation | - | sql_generation | 1 | error -",
+    "sql_generation | - | sql_generation | 2 fallback | ok 10/5",
+)
+async def fallback_in_a_stream(handler: TokenUsageHandler) -> None:
+    assert [piece async for piece in chain(_with_fallback(), "sql_generation").astream(QUESTION, config(handler))]
+
+
+@TABLE.row(
+    "+",
+    "with_fallbacks in a batch",
+    *["sql_generation | - | sql_generation | 1 | error -"] * 2,
+    *["sql_generation | - | sql_generation | 2 fallback | ok 10/5"] * 2,
+    runs=2,
+)
+def fallback_in_a_batch(handler: TokenUsageHandler) -> None:
+    chain(_with_fallback(), "sql_generation").batch([QUESTION] * 2, config(handler))
+
+
+@TABLE.row(
+    "+",
+    "with_fallbacks after with_retry",
+    "sql_generation | - | sql_generation | 1 | error -",
+    "sql_generation | - | sql_generation | 2 retry | error -",
+    "sql_generation | - | sql_generation | 3 fallback | ok 10/5",
+)
+def retry_then_fallback(handler: TokenUsageHandler) -> None:
+    primary = failing_first(5).with_retry(stop_after_attempt=2, wait_exponential_jitter=False)
+    chain(primary.with_fallbacks([ScriptedModel()]), "sql_generation").invoke(QUESTION, config(handler))
+
+
+@TABLE.row(
+    "+",
+    "two with_fallbacks one after the other do not mix",
+    "a | - | both/a | 1 | error -",
+    "a | - | both/a | 2 fallback | ok 10/5",
+    "b | - | both/b | 1 | ok 10/5",
+)
+def two_fallbacks(handler: TokenUsageHandler) -> None:
+    first = chain(failing_first(1), "a").with_fallbacks([chain(name="a")])
+    second = chain(name="b").with_fallbacks([chain(name="c")])
+    (first | (lambda _: QUESTION) | second).with_config(run_name="both").invoke(QUESTION, config(handler))
 
 
 def _with_fallback() -> Runnable[Any, Any]:

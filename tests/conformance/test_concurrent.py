@@ -155,8 +155,13 @@ async def to_thread(handler: TokenUsageHandler) -> None:
     await line_of(("n", node), name="G").ainvoke(QUESTION, config(handler))
 
 
-def _in_a_pool(pool_class: Any) -> Any:
-    model = ScriptedModel()
+@TABLE.row("63", "a plain thread pool, and the handler in the model: a run of its own", "- | - | - | 1 | ok 10/5")
+def plain_thread_pool_and_constructor(handler: TokenUsageHandler) -> None:
+    _in_a_pool(ThreadPoolExecutor, ScriptedModel(callbacks=[handler])).invoke(QUESTION)
+
+
+def _in_a_pool(pool_class: Any, model: Any = None) -> Any:
+    model = ScriptedModel() if model is None else model
 
     def node(state: State) -> State:
         with pool_class(1) as pool:

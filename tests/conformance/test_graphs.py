@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from langgraph.types import CachePolicy, Command, RetryPolicy, Send
 from langchain_tokens import TokenUsageHandler
 from tests.conformance.builders import QUESTION, State, asks, asks_async, chain, config, failing_first, line_of, looping
 from tests.conformance.models import Gate, ScriptedError, ScriptedModel
-from tests.conformance.table import Row, Table, check, name_of
+from tests.conformance.table import Row, Scenario, Table, check, name_of, played, stored_calls
 
 TABLE = Table()
 AT_ONCE = RetryPolicy(initial_interval=0, jitter=False, max_attempts=3, retry_on=ScriptedError)
@@ -54,7 +55,12 @@ def router_from_start(handler: TokenUsageHandler) -> None:
     _routed(START, "G2").invoke(QUESTION, config(handler))
 
 
-def _routed(source: str, name: str) -> Any:
+@TABLE.row("25", "a nameless router from the start has the graph's name", "G2 | G2 | G2 | 1 | ok 10/5")
+def nameless_router(handler: TokenUsageHandler) -> None:
+    _routed(START, "G2", is_named=False).invoke(QUESTION, config(handler))
+
+
+def _routed(source: str, name: str, *, is_named: bool = True) -> Any:
     model = ScriptedModel()
 
     def route(state: State) -> str:
@@ -66,7 +72,7 @@ def _routed(source: str, name: str) -> Any:
     builder.add_node("x", lambda state: {"turns": 1})
     if source != START:
         builder.add_edge(START, source)
-    builder.add_conditional_edges(source, route, ["x"])
+    builder.add_conditional_edges(source, route if is_named else functools.partial(route), ["x"])
     return builder.compile(name=name)
 
 
@@ -343,6 +349,24 @@ def batch_in_a_node(handler: TokenUsageHandler) -> None:
         return {"turns": 1}
 
     line_of(("n", node), name="G").invoke(QUESTION, config(handler))
+
+
+@pytest.mark.parametrize(
+    ("play", "places"),
+    [
+        (unnamed_graph, [("intent", 1)]),
+        (chain_in_node, [("node_a", 1)]),
+        (router, [("s", 1)]),
+        (router_from_start, [("__start__", 0)]),
+        (graph_loop, [("sql_fix", 1), ("sql_fix", 2), ("sql_fix", 3)]),
+        (nested_graphs, [("agent", 1)]),
+        (functional, [("intent", 0), *[("sql_fix", 0)] * 4, ("workflow", 0)]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_calls_say_their_node_and_step(play: Scenario, places: list[tuple[str, int]], tmp_path: Path) -> None:
+    """A call stores the innermost node it was made in, and that node's step."""
+    assert [(call.node, call.step) for call in stored_calls(played(play, tmp_path))] == places
 
 
 @pytest.mark.parametrize("row", TABLE.rows, ids=name_of)

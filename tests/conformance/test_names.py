@@ -93,6 +93,26 @@ def attached(handler: TokenUsageHandler) -> None:
 
 @TABLE.row(
     "+",
+    "a loop over a node that was named as an agent counts its attempts",
+    *[f"sql_fix | Repair | G/sql_fix | {attempt} | ok 10/5" for attempt in (1, 2, 3)],
+)
+def attached_loop(handler: TokenUsageHandler) -> None:
+    graph = looping("sql_fix", asks(), 3, "G")
+    attach(graph, handler, agents={"sql_fix": "Repair"}).invoke({**QUESTION, "turns": 0})
+
+
+@TABLE.row(
+    "+",
+    "a loop over a labelled chain counts its attempts",
+    *[f"sql_fix | fixer | G/n/sql_fix | {attempt} | ok 10/5" for attempt in (1, 2, 3)],
+)
+def labelled_loop(handler: TokenUsageHandler) -> None:
+    fixing = label(chain(), chain="sql_fix", agent="fixer")
+    line_of(("n", asks(fixing, fixing, fixing)), name="G").invoke(QUESTION, config(handler))
+
+
+@TABLE.row(
+    "+",
     "attach names a node whose agent is called through a function",
     "model | SQL | team/sql/call_agent/sql_agent/model | 1 | ok 10/5",
 )

@@ -7,16 +7,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.utils.uuid import uuid7
 
 from langchain_tokens import TokenUsageHandler, track
-from tests.conformance.builders import QUESTION, State, asks, chain, config, line_of
-from tests.conformance.models import USAGE, DelegatingModel, Gate, RepeatingModel, ScriptedModel, TextModel
+from tests.conformance.builders import QUESTION, State, asks, chain, config, failing_first, line_of
+from tests.conformance.models import (
+    USAGE,
+    DelegatingModel,
+    Gate,
+    OvertakenModel,
+    RepeatingModel,
+    ScriptedError,
+    ScriptedModel,
+    StreamingModel,
+    TextModel,
+)
 from tests.conformance.table import Row, Table, check, line, name_of, played, stored_calls
 
 TABLE = Table()
+
+
+class OtherDelegatingModel(DelegatingModel):
+    """Another kind of model that hands on what it is asked."""
+
+
 PROMPTS = [[HumanMessage("z")], [HumanMessage("z")]]
 
 
@@ -67,6 +85,20 @@ async def delegating_in_a_loop(handler: TokenUsageHandler) -> None:
     await line_of(("n", node), name="G").ainvoke(QUESTION, config(handler))
 
 
+@TABLE.row("47", "a model that asks another model, which fails", "R | - | R | 1 | error -")
+def delegating_failure(handler: TokenUsageHandler) -> None:
+    with pytest.raises(ScriptedError):
+        chain(DelegatingModel(inner=failing_first(1)), "R").invoke(QUESTION, config(handler))
+
+
+@TABLE.row("47", "a model that asks one that asks another", "R | - | R | 1 | ok 10/5", "R | - | R | 2 | ok 10/5")
+def delegating_twice(handler: TokenUsageHandler) -> None:
+    middle = OtherDelegatingModel(inner=ScriptedModel())
+    asks_both = DelegatingModel(inner=middle)
+    step = RunnableLambda(lambda _: [asks_both.invoke("q") for _ in range(2)])
+    step.with_config(run_name="R").invoke(QUESTION, config(handler))
+
+
 @TABLE.row("47", "a bare model that asks another model: the inner call is not seen", "- | - | - | 1 | ok 10/5")
 def bare_delegating(handler: TokenUsageHandler) -> None:
     DelegatingModel(inner=ScriptedModel()).invoke("q", config(handler))
@@ -77,6 +109,58 @@ def repeating(handler: TokenUsageHandler) -> None:
     model = RepeatingModel()
     for _ in range(2):
         model.invoke("q", config(handler))
+
+
+@TABLE.row(
+    "48",
+    "a model that hands out one message object again, at once",
+    *[f"n | G | G/n | {attempt} | ok 10/5" for attempt in (1, 2)],
+)
+async def repeating_at_once(handler: TokenUsageHandler) -> None:
+    model = OvertakenModel(gate=Gate())
+
+    async def node(state: State) -> State:
+        await asyncio.gather(*(model.ainvoke("q") for _ in range(2)))
+        return {"turns": 1}
+
+    await line_of(("n", node), name="G").ainvoke(QUESTION, config(handler))
+
+
+@TABLE.row("48", "two models whose answers have one id, one after the other", *["- | - | - | 1 | ok 10/5"] * 2, runs=2)
+def same_ids(handler: TokenUsageHandler) -> None:
+    answer = AIMessage(content="x", id="resp_1")
+    for model in (ScriptedModel(steps=(answer,)), StreamingModel(steps=(answer,))):
+        model.invoke("q", config(handler))
+
+
+@TABLE.row("49", "one handler twice at a bare call in a track", "- | - | - | 1 | ok 10/5")
+def handler_twice_tracked(handler: TokenUsageHandler) -> None:
+    with track(handler.store):
+        ScriptedModel(callbacks=[handler]).with_config(callbacks=[handler]).invoke("q", config(handler))
+
+
+@TABLE.row(
+    "50",
+    "a handler in the model's constructor only, several calls in one node",
+    "n | - | n | 1 | ok 10/5",
+    "n | - | n | 2 | ok 10/5",
+)
+def constructor_only_twice(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel(callbacks=[handler])
+    line_of(("n", asks(model, model)), name="G").invoke(QUESTION)
+
+
+@TABLE.row(
+    "50",
+    "a handler in the constructor of an agent's model: each turn is a run of its own",
+    *["model | weather | model | 1 | ok 10/5"] * 2,
+    runs=2,
+)
+def constructor_only_agent(handler: TokenUsageHandler) -> None:
+    from tests.conformance.test_agents import ASKED, calls_once, get_weather
+
+    model = ScriptedModel(callbacks=[handler], steps=(calls_once(("get_weather", {"city": "Pune"})),))
+    create_agent(model, [get_weather], name="weather").invoke(ASKED)
 
 
 @TABLE.row("49", "one handler in three places of a graph", "n | G | G/n | 1 | ok 10/5")
@@ -218,8 +302,6 @@ def test_a_late_end_corrects_a_cancelled_call(tmp_path: Path) -> None:
 
 def test_a_provider_id_names_the_inner_call_too(tmp_path: Path) -> None:
     """A wrapper around a model whose messages have the provider's ids is told from its inner call just as well."""
-    from langchain_core.messages import AIMessage
-
     inner: Any = ScriptedModel(steps=(AIMessage(content="x", id="resp_1"),), model_name="inner")
     handler = played(
         lambda handler: chain(DelegatingModel(inner=inner), "R").invoke(QUESTION, config(handler)), tmp_path

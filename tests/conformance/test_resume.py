@@ -13,7 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, RetryPolicy, interrupt
 
-from langchain_tokens import TokenUsageHandler
+from langchain_tokens import TokenUsageHandler, track
 from tests.conformance.builders import QUESTION, State, asks, config, failing_first, line_of
 from tests.conformance.models import ScriptedError, ScriptedModel, calling
 from tests.conformance.table import Row, Table, check, name_of
@@ -231,6 +231,23 @@ def retried_checkpointed_graph(handler: TokenUsageHandler) -> None:
     outer.add_edge(START, "w")
     graph = outer.compile(name="P", checkpointer=InMemorySaver())
     graph.invoke({**QUESTION, "turns": 0}, config(handler, configurable={"thread_id": "th"}))
+
+
+@TABLE.row(
+    "+",
+    "an interrupt and its resume in one track are one run, and a replay all the same",
+    "ask | G | talk/G/ask | 1 | ok 10/5",
+    "ask | G | talk/G/ask | 1 replay | ok 10/5",
+    "ask | G | talk/G/ask | 2 | ok 10/5",
+    sessions=("th",),
+)
+def interrupted_in_a_track(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel()
+    graph = line_of(("ask", stops(model, after=model)), name="G", checkpointer=InMemorySaver())
+    given = config(handler, configurable={"thread_id": "th"})
+    with track(handler.store, run="talk"):
+        graph.invoke(QUESTION, given)
+        graph.invoke(Command(resume="yes"), given)
 
 
 @TABLE.row(
