@@ -42,7 +42,7 @@ class Diagnosis(Sequence[Finding]):
 
     def __str__(self) -> str:
         if not self._findings:
-            return f"{self.calls:,} calls, nothing missing"
+            return f"{self.calls:,} {'call' if self.calls == 1 else 'calls'}, nothing missing"
         return "\n".join(
             f"{finding.calls:,} of {self.calls:,} calls {finding.what}\n  {finding.fix}" for finding in self
         )

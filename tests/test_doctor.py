@@ -1,0 +1,57 @@
+"""What `doctor` says is missing, and what it says to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from langchain_tokens.call import Call
+from langchain_tokens.doctor import diagnose
+from tests.builders import make_call
+
+NAMED = {"chain": "sql_fix", "agent": "sql_agent", "cost": "0.1"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "fix"),
+    [
+        ({"tokens": None, "streamed": True}, "without_usage", "stream_usage=True"),
+        ({"tokens": None, "streamed": False}, "without_usage", "integration package"),
+        ({"cost": None}, "unpriced", "free_providers"),
+        ({"run_id": "unseen", "parent_run_id": "unseen"}, "partial", "config={'callbacks': [handler]}"),
+        ({"chain": None}, "unattributed", "with_config(run_name="),
+        ({"agent": None, "node": "plan"}, "unnamed_agent", "graph.compile(name="),
+    ],
+)
+def test_each_gap_is_found_with_what_mends_it(fields: dict[str, Any], kind: str, fix: str) -> None:
+    """A call that lacks something gives a finding of that kind, whose fix names the line to write."""
+    found = [finding for finding in diagnose([make_call(**NAMED | fields)]) if finding.kind == kind]
+    assert [finding.calls for finding in found] == [1]
+    assert fix in found[0].fix
+
+
+def test_a_complete_call_lacks_nothing() -> None:
+    """Where every call has usage, price and names, the doctor says so."""
+    diagnosis = diagnose([make_call(**NAMED)])
+    assert (len(diagnosis), str(diagnosis)) == (0, "1 call, nothing missing")
+
+
+@pytest.mark.parametrize("status", ["error", "cancelled"])
+def test_usage_of_a_call_that_ended_badly_is_nobodys_to_supply(status: Any) -> None:
+    """A failed or cancelled call without usage is no finding: no setting would have brought it."""
+    kinds = {finding.kind for finding in diagnose([make_call(**NAMED | {"tokens": None, "status": status})])}
+    assert "without_usage" not in kinds
+
+
+def test_equal_gaps_are_counted_together_largest_first() -> None:
+    """Gaps of one kind and model are one finding; the one with most calls stands first."""
+    calls: list[Call] = [make_call(**NAMED | {"cost": None, "model": "a"})]
+    calls += [make_call(**NAMED | {"cost": None, "model": "b"}) for _ in range(3)]
+    assert [finding.calls for finding in diagnose(calls)] == [3, 1]
+    assert str(diagnose(calls)).startswith("3 of 4 calls have no price")
+
+
+def test_names_cannot_forge_the_text() -> None:
+    """A model's name with control characters is shown escaped."""
+    assert "\x1b" not in str(diagnose([make_call(**NAMED | {"cost": None, "model": "\x1b[2Jgone"})]))
