@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from langchain_tokens.usage import TokenUsage
 
-__all__ = ("Call", "CallStatus", "PriceStatus", "RetryKind", "RunFact", "RunStatus", "UsageSource", "plain")
+__all__ = (
+    "NOTHING_USED",
+    "Call",
+    "CallStatus",
+    "PriceStatus",
+    "RetryKind",
+    "RunFact",
+    "RunStatus",
+    "UsageSource",
+    "completed",
+    "plain",
+)
 
 CallStatus = Literal["ok", "error", "cancelled", "cached"]
 RunStatus = Literal["running", "ok", "error", "cancelled", "interrupted"]
 RetryKind = Literal["retry", "fallback", "replay"]
 UsageSource = Literal["provider", "estimated", "missing"]
 PriceStatus = Literal["priced", "free", "unpriced", "reported"]
+
+
+NOTHING_USED = TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
+"""Of a call that a cache answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +129,14 @@ class RunFact:
         if self.ended_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds() * 1000
+
+
+def completed(before: RunFact, now: RunFact) -> RunFact:
+    """A run's fact with what a later one adds: what is known wins over None, an end over `running`, as in the store."""
+    known = {item.name: getattr(now, item.name) for item in fields(now) if getattr(now, item.name) not in (None, {})}
+    known["started_at"] = before.started_at
+    known["status"] = before.status if now.status == "running" else now.status
+    return replace(before, **known)
 
 
 def plain(value: Any) -> Any:

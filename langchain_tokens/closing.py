@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from langchain_tokens.answers import Answer
-from langchain_tokens.call import Call, CallStatus
+from langchain_tokens.call import NOTHING_USED, Call, CallStatus
 from langchain_tokens.masking import error_text
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.roots import run_status
-from langchain_tokens.usage import TokenUsage
 
 __all__ = ("closed_call", "ended_alone")
 
@@ -27,8 +27,7 @@ def closed_call(opened: OpenCall, ended: float, answer: Answer | None, error: Ba
     seconds = ended - opened.clock
     first_token = None if opened.first_token is None else (opened.first_token - opened.clock) * 1000
     status = _status(answer, error)
-    said, saved = _usage(answer, status)
-    counted_elsewhere = answer is not None and answer.is_counted_elsewhere and opened.batch_size > 1
+    failure = error if status == "error" else None
     return Call(
         call_id=opened.call_id,
         run_id=opened.root.run_id,
@@ -52,18 +51,11 @@ def closed_call(opened: OpenCall, ended: float, answer: Answer | None, error: Ba
         ended_at=opened.started_at + timedelta(seconds=seconds),
         duration_ms=seconds * 1000,
         time_to_first_token_ms=None if status == "cached" else first_token,
-        usage=said,
-        usage_source="missing" if said is None and not counted_elsewhere else "provider",
-        usage_flags=_flags(answer, counted_elsewhere=counted_elsewhere),
-        saved_usage=saved,
-        raw_usage=answer.reading.raw if answer is not None else None,
         status=status,
-        error_type=type(error).__name__ if status == "error" and error is not None else None,
-        error_message=error_text(error) if status == "error" and error is not None else None,
-        tool_calls=answer.tool_calls if answer is not None else (),
+        error_type=None if failure is None else type(failure).__name__,
+        error_message=None if failure is None else error_text(failure),
         streamed=opened.streamed,
-        finish_reason=answer.finish_reason if answer is not None else None,
-        message_id=answer.message_id if answer is not None else None,
+        **({} if answer is None else _said(answer, status, is_batch=opened.batch_size > 1)),
         revision=1 if opened.provisional and (answer is not None or error is not None) else 0,
     )
 
@@ -83,16 +75,19 @@ def _status(answer: Answer | None, error: BaseException | None) -> CallStatus:
     return "cached" if answer.is_from_cache else "ok"
 
 
-def _usage(answer: Answer | None, status: CallStatus) -> tuple[TokenUsage | None, TokenUsage | None]:
-    """What was used, and what a cache saved: a call answered by LangChain's cache reached no provider, and used
-    nothing.
+def _said(answer: Answer, status: CallStatus, *, is_batch: bool) -> dict[str, Any]:
+    """The fields that the answer says. One from LangChain's cache reached no provider, and used nothing; of a batch of
+    prompts the first call may say what all of them used.
     """
-    usage = answer.reading.usage if answer is not None else None
-    if status != "cached":
-        return usage, None
-    return TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0), usage
-
-
-def _flags(answer: Answer | None, *, counted_elsewhere: bool) -> tuple[str, ...]:
-    flags = answer.reading.flags if answer is not None else ()
-    return (*flags, "batch_usage_in_first") if counted_elsewhere else flags
+    reading = answer.reading
+    is_cached, is_in_first = status == "cached", is_batch and answer.is_counted_elsewhere
+    return {
+        "usage": NOTHING_USED if is_cached else reading.usage,
+        "saved_usage": reading.usage if is_cached else None,
+        "usage_source": "provider" if reading.usage is not None or is_cached or is_in_first else "missing",
+        "usage_flags": (*reading.flags, "batch_usage_in_first") if is_in_first else reading.flags,
+        "raw_usage": reading.raw,
+        "tool_calls": answer.tool_calls,
+        "finish_reason": answer.finish_reason,
+        "message_id": answer.message_id,
+    }

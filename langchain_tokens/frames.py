@@ -89,6 +89,9 @@ class Frame:
         "works",
     )
 
+    lc_agent: str | None
+    node: str | None
+    namespace: str | None
     agent_map: object
     """`attach`'s names of agents, as the metadata has them."""
     tried_by: Work | None
@@ -115,14 +118,12 @@ class Frame:
         self.explicit_chain: str | None = None
         self.metadata_names = NO_NAMES
         self.scope: Scope | None = None
-        self.lc_agent: str | None = None
         self.named: tuple[str, ...] = ()
         """The named runs at or below the innermost node, outermost first."""
         self.path: tuple[str, ...] = ()
-        self.node: str | None = None
         self.step: int | None = None
         self.lane: tuple[Any, ...] = ()
-        self.namespace: str | None = None
+        self.lc_agent = self.node = self.namespace = None
         self.host: str | None = None
         """The nearest named run above: the name of an unnamed graph nested here."""
         self.host_is_agent = False

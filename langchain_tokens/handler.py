@@ -220,7 +220,8 @@ class TokenUsageHandler(BaseCallbackHandler):
         capture, scope = self._capture, CURRENT_SCOPE.get()
         call, fact = given_call(given, capture.defaults, scope, capture.warnings)
         log = scope.log if scope is not None and given.run_id is None else None
-        capture.keep(call, None if log is not None else fact, lambda: log or RunLog(fact), log)
+        belongs = given.run_id is None and scope is not None and (scope.log is not None or scope.run_id is not None)
+        capture.keep(call, None if belongs else fact, lambda: log or RunLog(fact), log)
         return capture.refine(call)
 
     def flush(self, timeout: float | None = None) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from langchain_tokens.breakdown import Breakdown, aggregate
-from langchain_tokens.call import Call, RunFact
+from langchain_tokens.call import Call, RunFact, completed
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
 from langchain_tokens.run import Run
@@ -44,7 +44,7 @@ class RunMemory:
         with self._lock:
             log = self._runs.get(fact.run_id)
             if log is not None:
-                log.fact = fact
+                log.fact = completed(log.fact, fact)
 
     def note_call(self, call: Call, open_log: Callable[[], RunLog]) -> None:
         """Note a call that ended, or a correction of it; `open_log` begins its run where that is not held."""

@@ -58,9 +58,12 @@ class Names:
     error: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", {str(key): str(value) for key, value in self.tags.items()})
+
     def given(self) -> dict[str, str]:
         """The names that are not None, without tags."""
-        named = ((name, getattr(self, name)) for name in _POSITIONS[:7])
+        named = ((name, text_or_none(getattr(self, name))) for name in _POSITIONS[:7])
         return {name: value for name, value in named if value is not None}
 
 
@@ -71,6 +74,8 @@ class Scope:
     names: Names
     log: RunLog | None
     """The run that `track()` opened; None inside a LangChain run, which is the run then."""
+    run_id: str | None = None
+    """The LangChain run that the block stands in."""
 
 
 CURRENT_SCOPE: ContextVar[Scope | None] = ContextVar("langchain_tokens_scope", default=None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -59,8 +60,17 @@ _COUNTS = {
     "audio_output_tokens": "output_audio_tokens",
     "reasoning_tokens": "output_reasoning_tokens",
 }
+_AUDIO_RATES = {"audio_input_tokens": "input_audio_mtok", "audio_output_tokens": "output_audio_mtok"}
+"""Counts that cost much more than text: without a rate of their own there is no price."""
+_WEEKEND = (5, 6)
+_BEIJING = timezone(timedelta(hours=8))
+_DEEPSEEK_PEAKS = ((1, 4), (6, 10))
+"""Hours in UTC."""
+_DEEPSEEK_PEAKS_FROM = datetime(2026, 8, 17, tzinfo=UTC)
+_DEEPSEEK_WEEKENDS_FROM = datetime(2026, 8, 23, tzinfo=_BEIJING)
 _UNPRICEABLE_FLAGS = ("rounds_above_usage", "cache_outside_input", "total_mismatch", "detail_above_total", "nonsense")
-_STANDARD_TIERS = (None, "auto", "default", "standard")
+_CONTEXTS = {"batch": {"processing": "batch"}}
+_STANDARD_TIERS = (None, "auto", "default", "on_demand", "standard")
 _PICO = Decimal("1e-12")
 
 
@@ -87,26 +97,23 @@ class PriceBook:
         if usage is None or not usage.input_tokens or usage.output_tokens is None or _contradicts(call):
             return call
         for provider, model in _candidates(call):
-            if (provider, model) in _NOT_TRUSTED:
-                return call
             found = self._look_up(call, usage, provider, model)
             if found is not None:
-                return _priced(call, found)
+                return _priced(call, found) if _is_trusted(call, usage, model, found) else call
         return call
 
     def _look_up(self, call: Call, usage: TokenUsage, provider: str | None, model: str) -> Any:
-        catalogue = self.load()
+        calc = self.load().calc
         try:
-            return catalogue.calc(
-                _catalogue_usage(usage),
-                model,
-                provider,
-                None,
-                call.started_at,
-                None if usage.service_tier in _STANDARD_TIERS else {"service_tier": usage.service_tier},
-            )
+            counts = _catalogue_usage(usage)
+            found = calc(counts, model, provider, None, call.started_at, None)
+            if usage.service_tier in _STANDARD_TIERS:
+                return found
+            context = _CONTEXTS.get(usage.service_tier, {"service_tier": usage.service_tier})
+            tiered = calc(counts, model, provider, None, call.started_at, context)
         except (LookupError, ValueError, TypeError):
             return None  # unknown model, or counts that the model's rates do not cover
+        return None if tiered.model_price == found.model_price else tiered  # no rates for the tier: no price
 
     def load(self) -> Any:
         """Load the catalogue, if that was not done yet; a snapshot of our own: the other is the application's."""
@@ -128,6 +135,25 @@ def _candidates(call: Call) -> Iterator[tuple[str | None, str]]:
         if model:
             yield provider, model
             yield from ((provider, model.removeprefix(prefix)) for prefix in ("models/",) if model.startswith(prefix))
+
+
+def _is_trusted(call: Call, usage: TokenUsage, asked: str, found: Any) -> bool:
+    """Tell whether the catalogue's entry, however it was found, is known to be right for this call."""
+    if any((found.provider.id, name) in _NOT_TRUSTED for name in (asked.lower(), found.model.id)):
+        return False
+    if any(
+        getattr(usage, count) and getattr(found.model_price, rate, None) is None for count, rate in _AUDIO_RATES.items()
+    ):
+        return False
+    return not (found.provider.id == "deepseek" and _is_wrong_peak(call.started_at.astimezone(UTC)))
+
+
+def _is_wrong_peak(moment: datetime) -> bool:
+    """The catalogue's peaks have no first day, and no weekends, at which there have been none for a while."""
+    if not any(start <= moment.hour < end for start, end in _DEEPSEEK_PEAKS):
+        return False
+    local = moment.astimezone(_BEIJING)
+    return local < _DEEPSEEK_PEAKS_FROM or (local >= _DEEPSEEK_WEEKENDS_FROM and local.weekday() in _WEEKEND)
 
 
 def _contradicts(call: Call) -> bool:

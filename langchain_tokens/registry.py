@@ -7,12 +7,15 @@ import os
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Sink, recover
 from langchain_tokens.store.target import StoreTarget, parse_target
 from langchain_tokens.trouble import LOGGER, Warnings
+
+if TYPE_CHECKING:
+    from langchain_tokens.store.store import UsageStore
 
 __all__ = ("REGISTRY", "Registry", "open_store")
 
@@ -83,7 +86,7 @@ REGISTRY = Registry()
 belong to the process. It is empty until a handler records."""
 
 
-def open_store(url: str | Path | None = None) -> Any:
+def open_store(url: str | Path | None = None) -> UsageStore:
     """Open a store for reading, and deliver what ended processes left in its journal.
 
     Args:

@@ -85,7 +85,7 @@ def track(
     )
     enclosing = None if run is not None else _enclosing_run()
     if enclosing is not None:
-        with _entered(CURRENT_SCOPE, Scope(names=names, log=None)):
+        with _entered(CURRENT_SCOPE, Scope(names=names, log=None, run_id=enclosing.run_id)):
             yield enclosing
         return
     continues = run is None and outer is not None and outer.log is not None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langchain_core.messages import BaseMessage
@@ -271,6 +272,34 @@ def test_deleted_database_is_made_anew(path: Path, whole_folder: bool) -> None:
 
         assert open_store(path).breakdown().total.calls == 6
         assert handler.breakdown().total.calls == 7
+
+
+# The hooks
+
+
+HOOKS = sorted(name for name in vars(TokenUsageHandler) if name.startswith("on_"))
+
+
+@pytest.mark.parametrize(
+    "rubbish", [5, NoText(), [[[]]], {"metadata": 5, 1: 2}], ids=["number", "no text", "list", "dict"]
+)
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hooks_never_raise(path: Path, hook: str, rubbish: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a hook is called with, it returns; what goes wrong inside is one warning, however often it happens."""
+    call_id = uuid4()
+    with handling(path) as handler:
+        handler.on_chat_model_start(rubbish, rubbish, run_id=uuid4(), metadata=rubbish, tags=rubbish)
+        handler.on_chat_model_start(None, [], run_id=call_id)
+        caplog.clear()
+        for _ in range(3):
+            if hook.endswith("_start"):
+                getattr(handler, hook)(rubbish, rubbish, run_id=rubbish, metadata=rubbish, tags=rubbish, name=rubbish)
+            getattr(handler, hook)(*[rubbish] * (2 if hook.endswith("_start") else 1), run_id=call_id, chunk=rubbish)
+        handler.on_llm_end(rubbish, run_id=call_id)
+        assert handler.flush(LONG)
+
+    assert handler.breakdown().total.calls >= 1
+    assert len(caplog.messages) == len(set(caplog.messages)) <= 2
 
 
 # The journal

@@ -179,7 +179,6 @@ def test_signatures_are_the_contract(function: Any, parameters: str) -> None:
     assert [name for name in found if name in expected] == expected
 
 
-@pytest.mark.xfail(strict=True, reason="open_store is annotated to return Any")
 def test_open_store_says_what_it_returns() -> None:
     """A type checker knows that a store is opened."""
     assert inspect.signature(langchain_tokens.open_store).return_annotation == "UsageStore"

@@ -130,6 +130,18 @@ def test_flush_gives_up_after_its_time(path: Path, folder: Path) -> None:
         assert recorder.flush(LONG)
 
 
+def test_journal_keeps_all_until_it_is_stored(path: Path, folder: Path) -> None:
+    """However much waits for a store that does not come back, the journal gives none of it up."""
+    store = StuckStore(path)
+    with recording(store, folder) as recorder:
+        for _ in range(200):
+            recorder.record(make_call())
+        assert store.reached.wait(LONG)
+        assert not recorder.flush(0.01)
+
+        assert (recorder.stats().pending, journal_lines(folder)) == (200, 200)
+
+
 def test_nothing_recorded_is_flushed_at_once(path: Path, folder: Path) -> None:
     """A recorder that was never used has nothing to wait for, makes no files, and closes."""
     recorder = Recorder(UsageStore(parse_target(path)), folder)

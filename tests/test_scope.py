@@ -505,7 +505,6 @@ def test_wrong_store_is_an_error_before_the_block(path: str) -> None:
     assert CURRENT_SCOPE.get() is None
 
 
-@pytest.mark.xfail(strict=True, reason="a block inside a LangChain run does not tell record() which run that is")
 def test_recorded_call_in_a_node_is_the_graphs(handler: TokenUsageHandler) -> None:
     """A call that is recorded by hand in a node, inside a block, belongs to the graph's run."""
 

@@ -20,7 +20,6 @@ LONGEST_FILE = 400
 MIGRATIONS = "store/migrations/versions/"
 LISTS_OF_COLUMNS = frozenset({"_make_calls"})
 """Functions of migrations that say one column a line, and nothing else."""
-TOO_LONG = frozenset({"closing.py", "frames.py", "given.py"})
 CLAMPS_OF_OTHER_THINGS = {
     "recorder.py": 1,  # a waiting time
     "prices.py": 1,  # the least overlap of two parts that there can be, for a rate of its own; no count is changed
@@ -52,12 +51,7 @@ def all_errors(kind: type[TokensError] = TokensError) -> Iterator[type[TokensErr
         yield from all_errors(child)
 
 
-def _known(file: str) -> object:
-    defect = pytest.mark.xfail(strict=True, reason="a function of 41 or 42 lines")
-    return pytest.param(file, marks=defect) if file in TOO_LONG else file
-
-
-@pytest.mark.parametrize("file", [_known(file) for file in FILES])
+@pytest.mark.parametrize("file", FILES)
 def test_functions_are_short(file: str) -> None:
     """No function's body has more than 40 lines."""
     long = [
