@@ -34,7 +34,7 @@ class RunMemory:
         self._folding = threading.Lock()
         """Held while runs that left are added to the sums, so that a reader counts each of them once."""
         self._runs: OrderedDict[str, RunLog] = OrderedDict()
-        self._leaving: deque[RunLog] = deque(maxlen=_LEAVING_RUNS)
+        self._leaving: deque[RunLog] = deque()
         self._folded: dict[tuple[Any, ...], Sums] = {}
         self._newest_folded: datetime | None = None
         self._forgotten_runs = 0
@@ -49,6 +49,9 @@ class RunMemory:
     def note_call(self, call: Call, open_log: Callable[[], RunLog]) -> None:
         """Note a call that ended, or a correction of it; `open_log` begins its run where that is not held."""
         self._held(call.run_id, open_log).note(call, self._refine)
+        if len(self._leaving) >= _LEAVING_RUNS:  # the writer is held up: somebody has to keep the memory bounded
+            with self._folding:
+                self._fold()
 
     def open_run(self, run_id: str, open_log: Callable[[], RunLog]) -> Run:
         """Hold a run that somebody wants to watch from its start on."""
@@ -110,7 +113,6 @@ class RunMemory:
                     return
                 oldest = next(iter(self._runs.values()))
             del self._runs[oldest.fact.run_id]
-            self._forgotten_runs += len(self._leaving) == _LEAVING_RUNS
             self._leaving.append(oldest)
 
     def _fold(self) -> None:
