@@ -26,6 +26,7 @@ __all__ = ("Abandoned", "Journal", "Segment", "abandoned")
 _TRUNCATE_AT = 64 * 1024
 _ROTATE_AT = 16 * 1024 * 1024
 _SUFFIX = ".jsonl"
+_CREATE_TRIES = 5
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
@@ -137,10 +138,9 @@ class Journal:
         return self._active or self._open()
 
     def _open(self) -> Segment:
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{os.getpid()}-{uuid.uuid4().hex}"
         unlocked = self.folder / f".{name}"
-        descriptor = os.open(unlocked, _FLAGS, 0o600)
+        descriptor = self._create(unlocked)
         try:
             _lock(descriptor)
             path = unlocked.rename(self.folder / f"{name}{_SUFFIX}")  # only now can another process find it
@@ -149,6 +149,14 @@ class Journal:
             raise
         self._active = Segment(path, descriptor)
         return self._active
+
+    def _create(self, path: Path) -> int:
+        """Create a file in the folder, which another process that is done may remove at any moment."""
+        for _ in range(_CREATE_TRIES):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                return os.open(path, _FLAGS, 0o600)
+        raise FileNotFoundError(f"the folder {self.folder} is removed again and again")
 
     def _dispose(self, segment: Segment) -> None:
         with suppress(FileNotFoundError):

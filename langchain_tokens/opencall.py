@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain_tokens.call import Call, RetryKind
 from langchain_tokens.frames import Frame, Started
+from langchain_tokens.masking import error_text
 from langchain_tokens.names import Names, introduced, metadata_names, metadata_tags, session_of, text_or_none
 from langchain_tokens.redo import Work, count_call, retry_tag
 from langchain_tokens.roots import Root
@@ -175,7 +176,8 @@ class OpenCall:
         self.session = session_of(named, configurable) or defaults.session
         users = (named.get("user"), named.get("user_id"), text_or_none(configurable.get("user_id")), defaults.user)
         self.user = next((user for user in users if user), None)
-        self.attempt_error = named.get("error")
+        error = named.get("error")
+        self.attempt_error = None if error is None else error_text(error)
         scope_tags = started.scope.names.tags if started.scope is not None else {}
         self.tags = {**defaults.tags, **scope_tags, **metadata_tags(started.metadata)}
         root = self.root

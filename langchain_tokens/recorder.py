@@ -298,8 +298,8 @@ class Recorder:
                 facts = [refined(decode(line), self._refine, self._warnings) for line in batch]
                 if not self._store(facts, stopping):
                     return
-            spilled = segment.spilled
-            segment.spilled = 0
+            with self._lock:
+                spilled, segment.spilled = segment.spilled, 0
             journal.release(segment, spilled)
             self._note_settled(spilled)
 

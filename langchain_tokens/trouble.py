@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 __all__ = ("LOGGER", "Warnings")
 
@@ -14,10 +15,12 @@ class Warnings:
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
+        self._lock = threading.Lock()
 
     def once(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Warn if this kind of trouble is new."""
-        if kind in self._seen:
-            return
-        self._seen.add(kind)
+        with self._lock:
+            if kind in self._seen:
+                return
+            self._seen.add(kind)
         LOGGER.warning("%s%s", message, "" if error is None else f" ({type(error).__name__}: {error})")

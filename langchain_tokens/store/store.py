@@ -201,6 +201,7 @@ class _Opener:
         with self._lock:
             if not self._target.is_memory:  # a database in memory would be gone
                 self._engine.dispose()
+                self._checked = None
 
     def forget_after_fork(self) -> None:
         self._lock = threading.Lock()

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAI
 from pydantic import SecretStr
 
 # The recordings are not part of the project: they lie beside its checkout.
@@ -54,6 +54,13 @@ def recordings(formats: Mapping[str, frozenset[str]]) -> list[Recording]:
     return [_recording(entry) for entry in entries if entry["format"] in formats.get(entry["provider"], ())]
 
 
+def all_formats(provider: str) -> set[str]:
+    """Return every wire format that a provider's recordings have."""
+    index = RECORDINGS / "index.json"
+    entries = json.loads(index.read_text(encoding="utf-8"))["entries"] if index.exists() else []
+    return {entry["format"] for entry in entries if entry["provider"] == provider}
+
+
 def _recording(entry: Mapping[str, Any]) -> Recording:
     return Recording(
         stem=Path(entry["file"]).stem,
@@ -84,12 +91,16 @@ def replaying() -> Iterator[Replay]:
     server.server_close()
 
 
-def client(recording: Recording, replay: Replay) -> BaseChatModel:
-    """Build the provider's own client class, pointed at one recording."""
-    return _CLIENTS[recording.provider](recording, replay)
+def client(recording: Recording, replay: Replay) -> BaseChatModel | OpenAI:
+    """Build the client class that speaks the recording's wire format, pointed at it."""
+    if recording.format.startswith("openai-completions"):
+        return _openai_text(recording, replay)
+    if recording.provider == "anthropic" and not recording.format.startswith("openai"):
+        return _anthropic(recording, replay)
+    return _openai(recording, replay)
 
 
-def drive(recording: Recording, model: BaseChatModel, config: Any) -> None:
+def drive(recording: Recording, model: BaseChatModel | OpenAI, config: Any) -> None:
     """Make the one call of a recording, streamed where the recording is a stream."""
     if recording.streamed:
         for _ in model.stream("hi", config=config):
@@ -110,6 +121,16 @@ def _openai(recording: Recording, replay: Replay) -> BaseChatModel:
     )
 
 
+def _openai_text(recording: Recording, replay: Replay) -> OpenAI:
+    return OpenAI(
+        model=recording.requested_model,
+        base_url=f"{replay.url}/{recording.stem}/v1",
+        api_key=SecretStr("test"),
+        max_retries=0,
+        http_client=replay.http_client,
+    )
+
+
 def _anthropic(recording: Recording, replay: Replay) -> BaseChatModel:
     return ChatAnthropic(
         model_name=recording.requested_model,
@@ -119,6 +140,3 @@ def _anthropic(recording: Recording, replay: Replay) -> BaseChatModel:
         timeout=None,
         stop=None,
     )
-
-
-_CLIENTS = {"openai": _openai, "anthropic": _anthropic}
