@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,6 +262,7 @@ class Recorder:
         self._note_settled(len(facts))
 
     def _refined(self, item: _Pending) -> list[Call | RunFact]:
+        time.sleep(0)  # lets go of the interpreter: pricing must not hold a host's thread up for a whole time slice
         facts = [refined(fact, item.refine, self._warnings) for fact in item.facts]
         for fact in facts:
             if item.settle is not None and isinstance(fact, Call):
