@@ -107,9 +107,8 @@ def _undoubled(text: str | None) -> str | None:
 
 
 def _tool_names(message: Any) -> tuple[str, ...]:
-    requested = getattr(message, "tool_calls", None)
-    if not isinstance(requested, (list, tuple)):
-        return ()
+    kinds = (getattr(message, "tool_calls", None), getattr(message, "invalid_tool_calls", None))
+    requested = [call for calls in kinds if isinstance(calls, (list, tuple)) for call in calls]
     names = (call.get("name") if isinstance(call, Mapping) else getattr(call, "name", None) for call in requested)
     return tuple(str(name) for name in names if name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,7 +61,7 @@ class Capture:
         """It ends; calls in it that are still open never will, as far as anybody knows."""
         fact, left_open = self.runs.close_frame(str(run_id), datetime.now(UTC), error)
         for opened in left_open:
-            self.keep_unended(opened)
+            self.keep_unended(opened, time.perf_counter())
         if fact is not None and self.memory.run(fact.run_id) is not None:  # a run without calls is no fact of ours
             self.memory.note_end(fact)
             self.recorder.record(fact)
@@ -102,9 +103,9 @@ class Capture:
         self._repeats.note(opened, answer.message_id, error)
         self._keep_ended(opened, opened.record, error)
 
-    def keep_unended(self, opened: OpenCall) -> None:
-        """Record a call that has not ended as cancelled; a late end corrects it."""
-        self._keep_ended(opened, closed_call(opened, time.perf_counter(), None, None), None)
+    def keep_unended(self, opened: OpenCall, ended: float | None = None) -> None:
+        """Record a call that has not ended as cancelled; a late end corrects it. `ended` is when it was given up."""
+        self._keep_ended(opened, closed_call(opened, ended, None, None), CancelledError())
 
     def keep(self, call: Call, fact: RunFact | None, open_log: Callable[[], RunLog], tracked: RunLog | None) -> None:
         """Take a call, and what is new of its run, into memory and on its way to the store.
@@ -139,9 +140,13 @@ class Capture:
 
     def end(self) -> None:
         """Close what is open, deliver what can be delivered, and release the store."""
+        self.close_open_calls()
+        self.recorder.close()
+
+    def close_open_calls(self) -> None:
+        """Record the calls that have not ended as cancelled: at the end of the handler, or of the interpreter."""
         for opened in self.runs.take_open_calls():
             self.keep_unended(opened)
-        self.recorder.close()
 
     def finish(self) -> bool:
         """Wait some seconds at most for all that was recorded to be in the store, so that a reader sees it."""
@@ -159,7 +164,7 @@ class Capture:
         root = opened.root
         fact = None if root.is_announced else root.fact()
         root.is_announced = True
-        if ended_alone(opened) and call.ended_at is not None:
+        if ended_alone(opened):
             fact = root.ended(call.ended_at, error)
         self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log)
 

@@ -14,17 +14,17 @@ from langchain_tokens.roots import run_status
 __all__ = ("closed_call", "ended_alone")
 
 
-def closed_call(opened: OpenCall, ended: float, answer: Answer | None, error: BaseException | None) -> Call:
+def closed_call(opened: OpenCall, ended: float | None, answer: Answer | None, error: BaseException | None) -> Call:
     """Make the call's record.
 
     Args:
         opened: the call as it was attributed when it started.
-        ended: the monotonic clock's seconds at its end.
+        ended: the monotonic clock's seconds at its end; None where nobody saw it.
         answer: what its answer said; None where there was none, or it could not be read.
         error: what ended it; with neither answer nor error it never ended, and is taken for cancelled.
 
     """
-    seconds = ended - opened.clock
+    seconds = None if ended is None else ended - opened.clock
     first_token = None if opened.first_token is None else (opened.first_token - opened.clock) * 1000
     status = _status(answer, error)
     failure = error if status == "error" else None
@@ -48,8 +48,8 @@ def closed_call(opened: OpenCall, ended: float, answer: Answer | None, error: Ba
         user=opened.user,
         tags=opened.tags,
         started_at=opened.started_at,
-        ended_at=opened.started_at + timedelta(seconds=seconds),
-        duration_ms=seconds * 1000,
+        ended_at=None if seconds is None else opened.started_at + timedelta(seconds=seconds),
+        duration_ms=None if seconds is None else seconds * 1000,
         time_to_first_token_ms=None if status == "cached" else first_token,
         status=status,
         error_type=None if failure is None else type(failure).__name__,

@@ -107,7 +107,7 @@ def _fact(
     return RunFact(
         run_id=given.run_id or (scope.run_id if scope is not None else None) or str(uuid7()),
         started_at=started,
-        ended_at=ended or started,
+        ended_at=ended,
         session=named.get("session"),
         mode=named.get("mode"),
         user=named.get("user"),

@@ -93,8 +93,8 @@ class TokenUsageHandler(BaseCallbackHandler):
         from langchain_tokens.prices import PriceBook
         from langchain_tokens.store.store import UsageStore
 
-        target = parse_target(store) if store is None or isinstance(store, (str, Path)) else store.target
-        sink = UsageStore(target) if store is None or isinstance(store, (str, Path)) else store
+        sink = store if isinstance(store, UsageStore) else UsageStore(parse_target(store))
+        target = sink.target
         folder = target.journal_folder if journal is True else Path(journal) if journal else None
         recorder = REGISTRY.recorder(sink.identity if type(sink) is UsageStore else sink, sink, folder)
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=dict(tags or {}))
@@ -155,7 +155,7 @@ class TokenUsageHandler(BaseCallbackHandler):
 
     @property
     def last_run(self) -> Run | None:
-        """The newest run with a call in it."""
+        """The newest run with a call in it; where several go on at once, `track()` tells which one is yours."""
         held = self._capture.memory.runs()
         return held[-1] if held else None
 
@@ -264,7 +264,7 @@ class TokenUsageHandler(BaseCallbackHandler):
     @_shielded
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
-        self._capture.note_piece(run_id, bool(token) or _has_content(chunk))
+        self._capture.note_piece(run_id, _says(token) or _has_content(chunk))
 
     @_shielded
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -334,4 +334,16 @@ def _has_content(chunk: Any) -> bool:
     message = getattr(chunk, "message", None)
     if message is None:
         return False
-    return bool(message.content or getattr(message, "tool_call_chunks", None) or message.additional_kwargs)
+    return _says(message.content) or bool(getattr(message, "tool_call_chunks", None) or message.additional_kwargs)
+
+
+_ANNOUNCES = frozenset({"type", "id", "index", "status", "phase", "annotations", "container_id"})
+
+
+def _says(content: Any) -> bool:
+    """Tell whether content holds anything: a block, such as hidden reasoning, is announced before its first token."""
+    if isinstance(content, (list, tuple)):
+        return any(_says(block) for block in content)
+    if isinstance(content, Mapping):
+        return any(value for key, value in content.items() if key not in _ANNOUNCES)
+    return bool(content)

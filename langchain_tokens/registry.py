@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 __all__ = ("REGISTRY", "Registry", "open_store")
 
 
-class Forkable(Protocol):
-    """What has to begin anew in a forked child."""
+class Watched(Protocol):
+    """What has to end with the interpreter, and begin anew in a forked child."""
+
+    def close_open_calls(self) -> None:
+        """Record what has not ended."""
 
     def forget_after_fork(self) -> None:
         """Drop what belongs to the parent process."""
@@ -33,11 +36,11 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recorders: dict[tuple[Any, Path | None], Recorder] = {}
-        self._watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
+        self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._is_hooked = False
 
-    def watch(self, part: Forkable) -> None:
-        """Tell something in every forked child, for as long as it lives."""
+    def watch(self, part: Watched) -> None:
+        """Tell something of the interpreter's end and of every forked child, for as long as it lives."""
         self._watched.add(part)
 
     def recorder(self, key: object, sink: Sink, journal_folder: Path | None) -> Recorder:
@@ -50,7 +53,9 @@ class Registry:
             return self._recorders[place]
 
     def drain(self) -> None:
-        """Deliver what waits, at the end of the interpreter."""
+        """Deliver what waits, at the end of the interpreter, calls that never ended among it."""
+        for part in tuple(self._watched):
+            part.close_open_calls()
         for recorder in list(self._recorders.values()):
             try:
                 recorder.close()
@@ -77,7 +82,9 @@ class Registry:
 
     def _forget_after_fork(self) -> None:
         self._lock = threading.Lock()
-        for part in (*self._recorders.values(), *self._watched):
+        for recorder in self._recorders.values():
+            recorder.forget_after_fork()
+        for part in tuple(self._watched):
             part.forget_after_fork()
 
 

@@ -96,7 +96,7 @@ class Root:
             error_message=error_text(error) if error is not None and status == "error" else None,
         )
 
-    def ended(self, at: datetime, error: BaseException | None) -> RunFact:
+    def ended(self, at: datetime | None, error: BaseException | None) -> RunFact:
         """The fact that this run ended."""
         status = run_status(error)
         return self.fact("interrupted" if status == "ok" and self.is_interrupted else status, at, error)

@@ -743,6 +743,19 @@ def test_threads_open_a_new_database_at_once(lasting_database: Database, make_st
     assert make_store(lasting_database).breakdown().total.calls == 6
 
 
+def test_threads_open_many_new_databases_at_once(tmp_path: Path) -> None:
+    """Migrations of several new databases do not disturb each other, though each is made in a thread of its own."""
+    for number in range(3):
+        start = threading.Barrier(4)
+
+        def use(name: str, start: threading.Barrier = start) -> int:
+            start.wait()
+            return open_store(tmp_path / name).breakdown().total.calls
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(use, [f"{number}-{name}.db" for name in "abcd"])) == [0] * 4
+
+
 async def test_store_can_be_asked_from_tasks(store: UsageStore) -> None:
     """Reads in worker threads of an event loop do not disturb each other."""
     store.add([make_call()])

@@ -63,6 +63,10 @@ def _model(name: str | None) -> BaseChatModel:
         from langchain.chat_models import init_chat_model
 
         model: BaseChatModel = init_chat_model(name)
+    except ImportError as error:
+        provider = name.split(":", 1)[0].replace("_", "-")
+        install = f"pip install langchain langchain-{provider} (make demo: .venv/bin/python -m pip install ...)"
+        raise UsageError(f"{_one_line(f'model {name}', error)}; try: {install}") from error
     except Exception as error:  # each provider's package has its own error for a missing key
         raise UsageError(_one_line(f"model {name}", error)) from error
     return model

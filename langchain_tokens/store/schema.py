@@ -52,13 +52,19 @@ def current_revision(connection: Connection) -> str | None:
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
     """Run the migrations on a connection, inside its transaction."""
-    from alembic import command
-    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+    from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    # Not `alembic.command`: its `context` and `op` are one for the process, and the application may be using them.
+    scripts = ScriptDirectory(str(_MIGRATIONS))
+    options = {
+        "version_table": VERSION_TABLE,
+        "transactional_ddl": False,
+        "fn": lambda now, _: scripts._upgrade_revs(revision, now),
+    }
+    context = MigrationContext.configure(connection, opts=options)
+    context.run_migrations(op=Operations(context))
 
 
 def _mismatch(target: StoreTarget, found: str) -> str:

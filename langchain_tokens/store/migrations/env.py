@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import context
+from alembic import context, op
 
 from langchain_tokens.store.schema import VERSION_TABLE
 from langchain_tokens.store.tables import METADATA
@@ -13,4 +13,4 @@ context.configure(
     version_table=VERSION_TABLE,
     transactional_ddl=False,  # the caller's transaction holds it all
 )
-context.run_migrations()
+context.run_migrations(op=op)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+from alembic.operations import Operations
 
 revision = "0001"
 down_revision = None
@@ -11,19 +11,19 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:
+def upgrade(op: Operations) -> None:
     """Apply."""
-    _make_calls()
-    _make_runs()
+    _make_calls(op)
+    _make_runs(op)
 
 
-def downgrade() -> None:
+def downgrade(op: Operations) -> None:
     """Take back, with all that is stored."""
     op.drop_table("llm_run")
     op.drop_table("llm_call")
 
 
-def _make_calls() -> None:
+def _make_calls(op: Operations) -> None:
     op.create_table(
         "llm_call",
         sa.Column("call_id", sa.Text(), nullable=False),
@@ -89,7 +89,7 @@ def _make_calls() -> None:
     op.create_index("ix_llm_call_started_at", "llm_call", ["started_at"])
 
 
-def _make_runs() -> None:
+def _make_runs(op: Operations) -> None:
     op.create_table(
         "llm_run",
         sa.Column("run_id", sa.Text(), nullable=False),
