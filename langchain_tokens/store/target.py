@@ -59,6 +59,10 @@ def parse_target(store: object) -> StoreTarget:
         raise StoreError(f"the store {store!r} is a {type(store).__name__}; {_EXPECTED}")
     if not store.strip():
         raise StoreError(f"the store is an empty text; {_EXPECTED}")
+    if store == ":memory:":
+        return _sqlite_target("sqlite://")
+    if store.startswith("file:"):
+        raise StoreError(f"the store {store!r} is SQLite's own kind of URI; {_EXPECTED}")
     if "://" not in store:
         return _file_target(Path(store))
     scheme = store.split("://", 1)[0].lower()
