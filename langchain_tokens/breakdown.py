@@ -59,8 +59,8 @@ class BreakdownRow:
 class Breakdown(Sequence[BreakdownRow]):
     """An immutable answer: rows, largest first (a timeline: oldest first), and their total.
 
-    `breakdown["sql_fix"]` looks a row up by its key, a tuple for several dimensions (and for a number: `[(2,)]` is attempt
-    2); `breakdown[0]` is the row at a position.
+    `breakdown["sql_fix"]` looks a row up by its key, a tuple for several dimensions, and for a number: `[(2,)]` is
+    attempt 2; `breakdown[0]` is the row at a position.
     """
 
     __slots__ = ("_rows", "by", "total")
