@@ -110,7 +110,7 @@ def open_store(url: str | Path | None = None) -> UsageStore:
 
     target = parse_target(url)
     store = UsageStore(target, before_read=_own_writer(target))
-    store.breakdown()  # opens it now, so that a wrong store is an error here and not later
+    store._engine()  # opens it now, so that a wrong store is an error here and not later
     if target.journal_folder is not None:
         recover(target.journal_folder, store, PriceBook().price, Warnings())
     return store
