@@ -20,7 +20,7 @@ from langchain_tokens.memory import RunMemory
 from langchain_tokens.names import CURRENT_SCOPE, Names, text_or_none
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.recorder import Recorder
-from langchain_tokens.recovery import Refine
+from langchain_tokens.recovery import Refine, refined_call
 from langchain_tokens.repeats import Repeats
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
@@ -46,12 +46,8 @@ class Capture:
         self._repeats = Repeats()
 
     def refine(self, call: Call) -> Call:
-        """Price a call. A price book that fails leaves it unpriced: neither the writer nor a reader may stop for it."""
-        try:
-            return self._refine(call)
-        except Exception as error:  # noqa: BLE001  # a user's price book may do anything
-            self.warnings.once("price", "a call could not be priced; it is kept without a cost", error)
-            return call
+        """Price a call, if its price book can."""
+        return refined_call(call, self._refine, self.warnings)
 
     def open_frame(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> None:
         """A chain, graph, node, tool or retriever starts."""

@@ -11,7 +11,7 @@ from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import abandoned
 from langchain_tokens.trouble import Warnings
 
-__all__ = ("Refine", "Sink", "add_or_set_aside", "is_refusal", "recover", "refined")
+__all__ = ("Refine", "Sink", "add_or_set_aside", "is_refusal", "recover", "refined", "refined_call")
 
 BATCH = 500
 """Facts that go into one transaction."""
@@ -59,13 +59,16 @@ def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings)
 
 def refined(fact: Call | RunFact, refine: Refine | None, warnings: Warnings) -> Call | RunFact:
     """Price a call; one that cannot be priced stays as it is."""
-    if refine is None or not isinstance(fact, Call):
-        return fact
+    return fact if refine is None or not isinstance(fact, Call) else refined_call(fact, refine, warnings)
+
+
+def refined_call(call: Call, refine: Refine, warnings: Warnings) -> Call:
+    """Price a call. A price book that fails leaves it unpriced: neither the writer nor a reader may stop for it."""
     try:
-        return refine(fact)
+        return refine(call)
     except Exception as error:  # noqa: BLE001  # a user's price book may do anything
-        warnings.once("refine", "a call could not be priced; it is stored without a cost", error)
-        return fact
+        warnings.once("price", "a call could not be priced; it is kept without a cost", error)
+        return call
 
 
 def add_or_set_aside(
