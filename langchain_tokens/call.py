@@ -79,15 +79,28 @@ class Call:
     """What a call answered by LangChain's cache would have used; not part of any sum."""
     raw_usage: Mapping[str, Any] | None = None
     """The provider's own usage payload, as it was handed over."""
+    estimate_basis: Mapping[str, int] | None = None
+    """Characters sent and arrived, where usage has to be estimated: all that is left of them after a kill."""
     cost_usd: Decimal | None = None
     input_cost_usd: Decimal | None = None
     output_cost_usd: Decimal | None = None
     other_cost_usd: Decimal | None = None
+    saved_cost_usd: Decimal | None = None
+    """What caches saved: all of it for a hit of LangChain's cache, the difference to plain input for the provider's."""
+    computed_cost_usd: Decimal | None = None
+    """What the price book makes of it, where `cost_usd` is what the provider itself reported."""
     price_status: PriceStatus = "unpriced"
     price_source: str | None = None
     price_version: str | None = None
     unit_prices: Mapping[str, str] | None = None
     """The rates that were used, USD for one million units, as text."""
+    priced_provider: str | None = None
+    """The provider and the model in whose name the rates stand."""
+    priced_model: str | None = None
+    price_context: Mapping[str, str] | None = None
+    """What beside the counts chose the rates, such as `{"service_tier": "flex"}`."""
+    price_flags: tuple[str, ...] = ()
+    """What is odd about the price, such as `standard_estimate`."""
     status: CallStatus = "ok"
     error_type: str | None = None
     error_message: str | None = None
@@ -96,8 +109,15 @@ class Call:
     streamed: bool | None = None
     finish_reason: str | None = None
     message_id: str | None = None
+    superseded: bool = False
+    """Whether its work was thrown away and done again, by a retry or a replay."""
     revision: int = 0
     """Rises when a late event corrects what was recorded; the store keeps the highest."""
+
+    @property
+    def wasted_cost_usd(self) -> Decimal | None:
+        """Its cost, where nothing came of it: it failed, was given up, or its work was done again."""
+        return self.cost_usd if self.superseded or self.status in ("error", "cancelled") else None
 
     @property
     def tokens_per_second(self) -> float | None:

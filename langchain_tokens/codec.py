@@ -16,9 +16,16 @@ from langchain_tokens.usage import TokenUsage
 
 __all__ = ("decode", "encode")
 
-_MONEY = ("cost_usd", "input_cost_usd", "output_cost_usd", "other_cost_usd")
+_MONEY = (
+    "cost_usd",
+    "input_cost_usd",
+    "output_cost_usd",
+    "other_cost_usd",
+    "saved_cost_usd",
+    "computed_cost_usd",
+)
 _USAGE = ("usage", "saved_usage")
-_TUPLES = ("usage_flags", "tool_calls")
+_TUPLES = ("usage_flags", "tool_calls", "price_flags")
 _MAKERS: Mapping[str, type[Call | RunFact]] = {"call": Call, "run": RunFact}
 _MOMENTS = ("started_at", "ended_at")
 

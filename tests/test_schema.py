@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.databases",)
 
 MIGRATIONS = Path(str(langchain_tokens.store.migrations.__file__)).parent
-OURS = {"llm_call", "llm_run", VERSION_TABLE}
+OURS = {"cost_revision", "llm_call", "llm_run", VERSION_TABLE}
 
 
 def config(connection: Connection) -> Config:

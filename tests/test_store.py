@@ -86,6 +86,14 @@ FULL: dict[str, Any] = {
     "price_source": "genai-prices",
     "price_version": "0.2.3",
     "unit_prices": {"input_mtok": "2.5"},
+    "saved_cost_usd": Decimal("0.000000000002"),
+    "computed_cost_usd": Decimal("12.345678901233"),
+    "priced_provider": "openai",
+    "priced_model": "gpt-4o",
+    "price_context": {"service_tier": "flex"},
+    "price_flags": ("standard_estimate",),
+    "estimate_basis": {"sent_characters": 400, "arrived_characters": 20},
+    "superseded": True,
     "status": "error",
     "error_type": "ValueError",
     "error_message": "no",
@@ -685,7 +693,7 @@ def test_newer_schema_is_refused(lasting_database: Database, make_store: MakeSto
     with pytest.raises(SchemaError) as caught:
         make_store(lasting_database).breakdown()
     assert isinstance(caught.value, TokensError)
-    assert "has schema 9999, which is newer than 0001" in str(caught.value)
+    assert "has schema 9999, which is newer than 0002" in str(caught.value)
     assert "update the package" in str(caught.value)
 
 
@@ -694,7 +702,7 @@ def test_older_schema_names_the_command(lasting_database: Database, make_store: 
     make_store(lasting_database).breakdown()
     with _raw(lasting_database) as execute:
         execute("UPDATE langchain_tokens_version SET version_num = '0000'")
-    with pytest.raises(SchemaError, match="has schema 0000, and 0001 is needed"):
+    with pytest.raises(SchemaError, match="has schema 0000, and 0002 is needed"):
         make_store(lasting_database).breakdown()
 
 

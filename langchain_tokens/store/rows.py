@@ -24,15 +24,24 @@ CALL_COLUMNS = {
     "input_cost_usd": "input_cost",
     "output_cost_usd": "output_cost",
     "other_cost_usd": "other_cost",
+    "saved_cost_usd": "saved_cost",
+    "computed_cost_usd": "computed_cost",
     "run": "run_id",
 }
 """Names of the code → names of the columns, where they differ."""
 _PICO = Decimal("1e-12")
-_MONEY = ("cost_usd", "input_cost_usd", "output_cost_usd", "other_cost_usd")
+_MONEY = (
+    "cost_usd",
+    "input_cost_usd",
+    "output_cost_usd",
+    "other_cost_usd",
+    "saved_cost_usd",
+    "computed_cost_usd",
+)
 _USAGE_FIELDS = tuple(item.name for item in dataclasses.fields(TokenUsage))
 _CALL_FIELDS = tuple(item.name for item in dataclasses.fields(Call))
 _PLAIN_FIELDS = tuple(name for name in _CALL_FIELDS if name not in {"usage", "saved_usage", *_MONEY})
-_EMPTY_TO_NULL = ("tags", "usage_flags", "tool_calls")
+_EMPTY_TO_NULL = ("tags", "usage_flags", "tool_calls", "price_flags")
 
 
 def to_pico(amount: Decimal | None) -> int | None:
@@ -56,7 +65,7 @@ def call_values(call: Call) -> dict[str, Any]:
         values[name] = _json_ready(values[name])
     for name in _USAGE_FIELDS:
         values[name] = None if call.usage is None else getattr(call.usage, name)
-    for name in ("other_units", "unit_prices", "raw_usage"):
+    for name in ("other_units", "unit_prices", "raw_usage", "price_context", "estimate_basis"):
         values[name] = dict(values[name]) if values[name] is not None else None
     values["saved_usage"] = None if call.saved_usage is None else dataclasses.asdict(call.saved_usage)
     values["tokens_per_second"] = call.tokens_per_second
@@ -73,6 +82,8 @@ def call_from_row(row: Row[Any]) -> Call:
     values["tags"] = values["tags"] or {}
     values["usage_flags"] = tuple(values["usage_flags"] or ())
     values["tool_calls"] = tuple(values["tool_calls"] or ())
+    values["price_flags"] = tuple(values["price_flags"] or ())
+    values["superseded"] = bool(values["superseded"])
     return Call(
         **values,
         usage=None if all(value is None for value in usage.values()) else TokenUsage(**usage),

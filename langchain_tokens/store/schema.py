@@ -12,7 +12,7 @@ from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("HEAD", "VERSION_TABLE", "ensure_schema", "upgrade")
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
 VERSION_TABLE = "langchain_tokens_version"
 """Not Alembic's own default: an application that shares the database may use that one."""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-__all__ = ("CALLS", "METADATA", "RUNS", "LlmCall", "LlmRun", "UtcDateTime")
+__all__ = ("CALLS", "COST_REVISIONS", "METADATA", "RUNS", "CostRevision", "LlmCall", "LlmRun", "UtcDateTime")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -109,10 +109,16 @@ class LlmCall(_Table, table=True):
     output_cost: int | None = _count()
     other_cost: int | None = _count()
     total_cost: int | None = _count()
+    saved_cost: int | None = _count()
+    computed_cost: int | None = _count()
     unit_prices: dict[str, str] | None = _json()
     price_status: str = Field(sa_type=Text)
     price_source: str | None = _text()
     price_version: str | None = _text()
+    priced_provider: str | None = _text()
+    priced_model: str | None = _text()
+    price_context: dict[str, str] | None = _json()
+    price_flags: list[str] | None = _json()
     status: str = Field(sa_type=Text)
     error_type: str | None = _text()
     error_message: str | None = _text()
@@ -121,8 +127,30 @@ class LlmCall(_Table, table=True):
     usage_source: str = Field(sa_type=Text)
     usage_flags: list[str] | None = _json()
     raw_usage: dict[str, Any] | None = _json()
+    estimate_basis: dict[str, int] | None = _json()
     finish_reason: str | None = _text()
+    superseded: bool | None = None
     revision: int = 0
+
+
+class CostRevision(_Table, table=True):
+    """What a call had cost before it was priced again; one row for each time, never changed."""
+
+    __tablename__: ClassVar[str] = "cost_revision"
+
+    call_id: str = Field(primary_key=True, sa_type=Text)
+    number: int = Field(primary_key=True)
+    input_cost: int | None = _count()
+    output_cost: int | None = _count()
+    other_cost: int | None = _count()
+    total_cost: int | None = _count()
+    saved_cost: int | None = _count()
+    unit_prices: dict[str, str] | None = _json()
+    price_status: str = Field(sa_type=Text)
+    price_source: str | None = _text()
+    price_version: str | None = _text()
+    replaced_at: datetime = _moment(nullable=False)
+    reason: str | None = _text()
 
 
 class LlmRun(_Table, table=True):
@@ -159,3 +187,4 @@ class LlmRun(_Table, table=True):
 METADATA = _Table.metadata
 CALLS = METADATA.tables["llm_call"]
 RUNS = METADATA.tables["llm_run"]
+COST_REVISIONS = METADATA.tables["cost_revision"]

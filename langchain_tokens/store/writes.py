@@ -12,7 +12,7 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.query import Query
 from langchain_tokens.store.rows import call_values, run_values
 from langchain_tokens.store.sums import conditions, run_conditions, sums_statement
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
 __all__ = ("delete_calls", "write_batch")
 
@@ -43,6 +43,8 @@ def delete_calls(connection: Connection, query: Query) -> int:
     dialect = connection.dialect.name
     condition = conditions(query, dialect)
     touched = sorted(connection.execute(select(CALLS.c.run_id).where(condition).distinct()).scalars())
+    doomed = select(CALLS.c.call_id).where(condition)
+    connection.execute(delete(COST_REVISIONS).where(COST_REVISIONS.c.call_id.in_(doomed)))
     deleted = connection.execute(delete(CALLS).where(condition)).rowcount
     alive = select(CALLS.c.run_id).where(CALLS.c.run_id == RUNS.c.run_id).exists()
     for chunk in _chunks(touched):
