@@ -6,16 +6,26 @@ The result object is shared: LangChain's cache and agents change it later, so no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from langchain_tokens.counting import UNREADABLE
-from langchain_tokens.shapes import Reading, read_answer
+import orjson
+
+from langchain_tokens.plain import as_mapping
+from langchain_tokens.reading.counting import UNREADABLE
+from langchain_tokens.reading.running import RunningUsage
+from langchain_tokens.reading.servertools import server_tools
+from langchain_tokens.shapes import Reading, read, read_answer
 
 __all__ = ("UNREAD", "Answer", "read_result")
 
 _MODEL_KEYS = ("model_name", "model", "model_id")
 _FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
+_EMPTY: Final[Mapping[str, Any]] = {}
+_HOLDERS: Final = ("body", "completion")
+"""Attributes of an error that may hold the whole answer: as JSON text, a mapping, or the client's own object."""
+_LONGEST_BODY: Final = 4_000_000
+_MOST_CANDIDATES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +36,7 @@ class Answer:
     model: str | None
     finish_reason: str | None
     tool_calls: tuple[str, ...]
+    """The names of the tools that the model asked for, and then of those that the provider ran by itself."""
     message_id: str | None
     is_from_cache: bool
     is_counted_elsewhere: bool
@@ -44,7 +55,9 @@ UNREAD = Answer(
 """Of an answer that could not be read."""
 
 
-def read_result(result: Any, run_id: str) -> Answer:
+def read_result(
+    result: Any, run_id: str, *, error: BaseException | None = None, running: RunningUsage | None = None
+) -> Answer:
     """Read the result of a call.
 
     With several generations each carries the whole call's usage, so only the first that has one counts.
@@ -52,34 +65,92 @@ def read_result(result: Any, run_id: str) -> Answer:
     Args:
         result: LangChain's `LLMResult`, complete or what had arrived before an error.
         run_id: the call's own run, which fresh messages name in their id.
+        error: what ended the call; some hold the answer that was billed before they were raised.
+        running: what the pieces of a stream said of usage, if anybody watched.
 
     """
-    candidates = [generation for group in getattr(result, "generations", None) or () for generation in group or ()]
-    first = next(
-        (item for item in candidates if getattr(getattr(item, "message", None), "usage_metadata", None)),
-        candidates[0] if candidates else None,
-    )
-    message = getattr(first, "message", None)
-    usage_metadata = _mapping(getattr(message, "usage_metadata", None))
-    response_metadata = _mapping(getattr(message, "response_metadata", None)) or {}
-    llm_output = _mapping(getattr(result, "llm_output", None)) or {}
-    generation_info = _mapping(getattr(first, "generation_info", None)) or {}
-    reading = read_answer(
-        usage_metadata=usage_metadata,
-        response_metadata=response_metadata,
-        llm_output=llm_output,
-        generation_info=generation_info,
-    )
+    llm_output = _mapping(getattr(result, "llm_output", None)) or _EMPTY
+    totals = None if running is None else running.verdict()
+    generation, reading = _chosen(result, llm_output, totals)
+    held = _held_by(error) if reading.usage is None and error is not None else None
+    if held is not None:
+        reading = read(held)
+    message = getattr(generation, "message", None)
+    response_metadata = _mapping(getattr(message, "response_metadata", None)) or _EMPTY
+    generation_info = _mapping(getattr(generation, "generation_info", None)) or _EMPTY
     message_id = getattr(message, "id", None)
+    ran, units = server_tools(message, response_metadata)
     return Answer(
-        reading=reading,
-        model=_undoubled(_first_text(_MODEL_KEYS, response_metadata, llm_output)),
+        reading=_with_units(reading, units) if units else reading,
+        model=_undoubled(_first_text(_MODEL_KEYS, response_metadata, llm_output, held or _EMPTY)),
         finish_reason=_undoubled(_first_text(_FINISH_KEYS, response_metadata, generation_info)),
-        tool_calls=_tool_names(message),
+        tool_calls=(*_tool_names(message), *ran),
         message_id=message_id if isinstance(message_id, str) else None,
-        is_from_cache=_is_from_cache(usage_metadata, message_id, run_id),
+        is_from_cache=_is_from_cache(_mapping(getattr(message, "usage_metadata", None)), message_id, run_id),
         is_counted_elsewhere=message is None and llm_output.get("token_usage") == {},
     )
+
+
+def _chosen(result: Any, llm_output: Mapping[str, Any], totals: Mapping[str, Any] | None) -> tuple[Any, Reading]:
+    """The generation that says the call's usage, and what it says; the first one where none does."""
+    groups = getattr(result, "generations", None) or ()
+    candidates = [generation for group in groups for generation in group or ()]
+    saying = (item for item in candidates if getattr(getattr(item, "message", None), "usage_metadata", None))
+    first = next(saying, None)
+    if first is not None:
+        return first, _read_generation(first, llm_output, totals)
+    readings = ((item, _read_generation(item, llm_output, totals)) for item in candidates[:_MOST_CANDIDATES] or (None,))
+    fallback = next(readings)
+    if fallback[1].usage is not None:
+        return fallback
+    # After a stream that broke off, what arrived comes first, and what the error's response says comes second.
+    return next(((fallback[0], reading) for _, reading in readings if reading.usage is not None), fallback)
+
+
+def _read_generation(generation: Any, llm_output: Mapping[str, Any], totals: Mapping[str, Any] | None) -> Reading:
+    message = getattr(generation, "message", None)
+    reading = read_answer(
+        usage_metadata=_mapping(getattr(message, "usage_metadata", None)) if totals is None else totals,
+        response_metadata=_mapping(getattr(message, "response_metadata", None)),
+        llm_output=llm_output,
+        generation_info=_mapping(getattr(generation, "generation_info", None)),
+    )
+    if totals is None:
+        return reading
+    return replace(reading, flags=tuple(sorted({*reading.flags, "cumulative_chunks"})))
+
+
+def _held_by(error: BaseException) -> Mapping[Any, Any] | None:
+    """The answer that the client could not take, out of the error that it raised instead; None without usage in it."""
+    for name in _HOLDERS:
+        held = getattr(error, name, None)
+        if isinstance(held, str | bytes):
+            held = _parsed(held)
+        body = as_mapping(held)
+        if body and read(body).usage is not None:
+            return body
+    return None
+
+
+def _parsed(text: str | bytes) -> object:
+    if len(text) > _LONGEST_BODY:
+        return None
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return None  # an error's text need not be JSON
+
+
+def _with_units(reading: Reading, units: Mapping[str, int]) -> Reading:
+    """Add what was counted from the answer's blocks, where the provider said no number itself."""
+    usage = reading.usage
+    if usage is None:
+        return reading
+    said = usage.other_units or {}
+    if said.keys() >= units.keys():
+        return reading
+    flags = tuple(sorted({*reading.flags, "counted_from_content"}))
+    return replace(reading, usage=replace(usage, other_units={**units, **said}), flags=flags)
 
 
 def _mapping(value: Any) -> Mapping[str, Any] | None:

@@ -1,148 +1,35 @@
-"""How does each provider say it? A table of shapes, one row each, and where LangChain and responses keep the payloads.
+"""What does a response say of its usage? Reads bodies, streams and what LangChain hands over.
 
-A row states where a shape keeps each count and what contains what. To add a provider is to add a row.
+The table of shapes behind it is in `formats`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from langchain_tokens.counting import NOTHING, UNREADABLE, Draft, Keys, Reading, Shape, finish, parse, unknown
 from langchain_tokens.plain import as_mapping
+from langchain_tokens.reading.counting import NOTHING, UNREADABLE, Reading, finish, parse, unknown
+from langchain_tokens.reading.drafts import Draft
+from langchain_tokens.reading.finding import Said, counts_of, located, take_beside, tier_beside
+from langchain_tokens.reading.folding import read_frames
+from langchain_tokens.reading.formats import KNOWN, LANGCHAIN, SHAPES, row
+from langchain_tokens.reading.places import BESIDE, BILLED_ONLY, METADATA
+from langchain_tokens.reading.rows import Shape
 
 __all__ = ("KNOWN", "SHAPES", "Reading", "Shape", "read", "read_answer")
 
-_LANGCHAIN_DETAILS: Final[Keys] = {
-    "input_token_details": {
-        "cache_read": "cache_read_tokens",
-        "cache_creation": "cache_write_tokens",
-        "ephemeral_5m_input_tokens": "cache_write_5m_tokens",
-        "ephemeral_1h_input_tokens": "cache_write_1h_tokens",
-        "audio": "audio_input_tokens",
-    },
-    "output_token_details": {"reasoning": "reasoning_tokens", "audio": "audio_output_tokens"},
-}
-_TIERS: Final = ("flex", "priority")
-_PLAIN: Final = {name: name for name in ("input_tokens", "output_tokens", "total_tokens")}
-
-LANGCHAIN: Final = Shape(
-    name="langchain",
-    any_of=frozenset(_LANGCHAIN_DETAILS),
-    says={"": _PLAIN, **_LANGCHAIN_DETAILS},
-    # Under a tier the details carry its name (`flex_cache_read`). The bare key `flex` beside them is what the total
-    # leaves without the details: it marks the tier and is not a count of its own.
-    adds={
-        section: {f"{tier}_{key}": name for tier in _TIERS for key, name in keys.items()}
-        for section, keys in _LANGCHAIN_DETAILS.items()
-    },
-    split_replaces_write=True,
-    zero_input_if_empty="input_token_details",
-    tier_marks={"input_token_details": _TIERS},
-)
-
-# The first row that matches wins, so a row with marks of its own stands above the rows it could be taken for.
-SHAPES: Final[tuple[Shape, ...]] = (
-    Shape(
-        name="openai_chat",
-        any_of=frozenset({"prompt_tokens", "completion_tokens"}),
-        says={
-            "": {
-                "prompt_tokens": "input_tokens",
-                "completion_tokens": "output_tokens",
-                "total_tokens": "total_tokens",
-                "cached_tokens": "cache_read_tokens",
-                "num_cached_tokens": "cache_read_tokens",
-            },
-            "prompt_tokens_details": {
-                "cached_tokens": "cache_read_tokens",
-                "cache_write_tokens": "cache_write_tokens",
-                "audio_tokens": "audio_input_tokens",
-            },
-            "completion_tokens_details": {
-                "reasoning_tokens": "reasoning_tokens",
-                "audio_tokens": "audio_output_tokens",
-            },
-        },
-    ),
-    LANGCHAIN,
-    Shape(
-        name="anthropic",
-        any_of=frozenset(
-            {
-                "cache_creation",
-                "cache_creation_input_tokens",
-                "cache_read_input_tokens",
-                "inference_geo",
-                "iterations",
-                "server_tool_use",
-            }
-        ),
-        says={
-            "": {
-                **_PLAIN,
-                "cache_read_input_tokens": "cache_read_tokens",
-                "cache_creation_input_tokens": "cache_write_tokens",
-            },
-            "cache_creation": {
-                "ephemeral_5m_input_tokens": "cache_write_5m_tokens",
-                "ephemeral_1h_input_tokens": "cache_write_1h_tokens",
-            },
-            "output_tokens_details": {"thinking_tokens": "reasoning_tokens"},
-        },
-        outside={"input_tokens": ("cache_read_tokens", "cache_write_tokens")},
-        units=("server_tool_use",),
-        rounds="iterations",
-    ),
-    Shape(
-        name="openai_responses",
-        any_of=frozenset({"input_tokens_details", "output_tokens_details"}),
-        says={
-            "": _PLAIN,
-            "input_tokens_details": {"cached_tokens": "cache_read_tokens", "cache_write_tokens": "cache_write_tokens"},
-            "output_tokens_details": {"reasoning_tokens": "reasoning_tokens"},
-        },
-    ),
-    # A bare pair says the same thing in every format: no cache is named whose place could be in doubt.
-    Shape(name="input_output", any_of=frozenset({"input_tokens", "output_tokens"}), says={"": _PLAIN}),
-)
-"""The table. A new provider is a new row."""
-
-KNOWN: Final[tuple[str, ...]] = tuple(shape.name for shape in SHAPES)
-"""The names of all shapes that can be read."""
-
-# Where a usage object stands in a whole response body, or in an event of a stream; the first that holds one is read.
-_PLACES: Final[tuple[tuple[str, ...], ...]] = (
-    ("usage",),
-    ("usage_metadata",),
-    ("token_usage",),
-    ("response", "usage"),
-    ("message", "usage"),
-    ("body", "usage"),
-)
-_Handed = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None, Mapping[str, Any] | None]
-_LLM_OUTPUT, _RESPONSE_METADATA, _GENERATION_INFO = range(3)
-# Where LangChain hands over the provider's own payload. `body` is the answer of a call that failed after it was billed.
-_WAYS: Final[tuple[tuple[int, tuple[str, ...]], ...]] = (
-    (_LLM_OUTPUT, ("token_usage",)),
-    (_LLM_OUTPUT, ("usage",)),
-    (_RESPONSE_METADATA, ("token_usage",)),
-    (_RESPONSE_METADATA, ("usage",)),
-    (_RESPONSE_METADATA, ("usage_metadata",)),
-    (_RESPONSE_METADATA, ("body", "usage")),
-    (_GENERATION_INFO, ("token_usage",)),
-    (_GENERATION_INFO, ("usage",)),
-    (_GENERATION_INFO, ("usage_metadata",)),
-    (_GENERATION_INFO, ()),
-)
+_CARRIERS: Final = ("token_usage", "usage", "usage_metadata", "body", "token_count", "amazon-bedrock-invocationMetrics")
+_HAS_NO_CARRIER: Final = frozenset(_CARRIERS).isdisjoint
 _NOT_COUNTS: Final = frozenset({"total_cost"})  # LangChain's mark of an answer from its cache, in US dollars
 
 
 def read(payload: object) -> Reading:
-    """Read a usage object, or a whole response body that contains one; never raises.
+    """Read a usage object, a whole response body that contains one, or all frames of a stream; never raises.
 
     Args:
-        payload: A dict, an SDK object (pydantic or plain), a LangChain message, an event of a stream.
+        payload: A dict, an SDK object (pydantic or plain), a LangChain message, an event of a stream, or a list or
+            tuple of them: the frames of one stream, in their order.
 
     Returns:
         The counts, their oddities and the payload; `usage` is None where nothing of a known shape was found, and the
@@ -150,7 +37,7 @@ def read(payload: object) -> Reading:
 
     """
     try:
-        return _read(payload)
+        return read_frames(payload) if isinstance(payload, list | tuple) else _read(payload)
     except Exception:  # noqa: BLE001  # a usage payload is foreign data of any kind, and the host's call must not fail for it
         return UNREADABLE
 
@@ -191,56 +78,70 @@ def _read(payload: object) -> Reading:
         return NOTHING
     if "response_metadata" in body:  # a LangChain message
         return _read_answer(as_mapping(body.get("usage_metadata")), (None, as_mapping(body["response_metadata"]), None))
-    draft = _draft(body)
-    return _from_places(body) if draft is None else finish(draft)
-
-
-def _from_places(body: Mapping[Any, Any]) -> Reading:
     strange = None
-    for *way, key in _PLACES:
-        holder = _at(body, way)
-        found = as_mapping(holder.get(key)) if holder else None
-        if not found or holder is None:
+    for shape, found, holder in located(body):
+        if shape is None:
+            strange = strange or found
             continue
-        draft = _draft(found)
-        if draft is not None:
-            return finish(draft, holder.get("service_tier"))
-        strange = strange or found
+        draft = parse(shape, found)
+        take_beside(draft, BESIDE, holder, *(() if holder is body else (body,)))
+        return finish(draft, None if found is holder else tier_beside(holder) or tier_beside(body))
     return NOTHING if strange is None else unknown(strange)
 
 
-def _read_answer(usage_metadata: Mapping[str, Any] | None, handed: _Handed) -> Reading:
+def _read_answer(usage_metadata: Said | None, handed: Iterable[Said | None]) -> Reading:
     draft = parse(LANGCHAIN, usage_metadata) if usage_metadata and not _NOT_COUNTS.issuperset(usage_metadata) else None
-    strange = None
-    for index, way in _WAYS:
-        found = _at(handed[index], way)
-        if not found:
+    strange, tier, is_filled = None, None, False
+    for said in handed:
+        if not said:
             continue
-        other = _draft(found)
-        if other is None:
-            strange = strange or (found if way else None)
-            continue
-        if draft is None:
-            draft = other
-        else:
-            draft.fill(other)
-        if not other.is_empty:
-            break
+        tier = tier or tier_beside(said)
+        for shape, found in () if is_filled else _carried(said):
+            if shape is None:
+                strange = strange or found
+                continue
+            other = parse(shape, found)
+            draft = _filled(draft, other)
+            is_filled = not other.is_empty
+            if is_filled:
+                break
+        if draft is not None and not METADATA.any_of.isdisjoint(said):
+            take_beside(draft, METADATA, said)
     if draft is not None:
-        return finish(draft, next((tier for said in handed if said and (tier := said.get("service_tier"))), None))
+        return finish(draft, tier)
     return NOTHING if strange is None else unknown(strange)
 
 
-def _draft(payload: Mapping[Any, Any]) -> Draft | None:
-    """Read a payload by the first row that matches it; None if none does."""
-    shape = next((shape for shape in SHAPES if not shape.any_of.isdisjoint(payload)), None)
-    return None if shape is None else parse(shape, payload)
+def _carried(said: Said) -> Iterator[tuple[Shape | None, Said]]:
+    """Each payload of a provider that one of LangChain's mappings carries, with its row, or None for no known one."""
+    if not _HAS_NO_CARRIER(said):
+        for key in _CARRIERS:
+            value = said.get(key)
+            found = as_mapping(value) if value is not None else None
+            if not found:
+                continue
+            if key == "body":  # the answer of a call that failed after it was billed
+                yield from ((shape, usage) for shape, usage, _ in located(found) if shape is not None)
+            elif key == "token_count" and not BILLED_ONLY.any_of.isdisjoint(found):
+                yield BILLED_ONLY, found
+            else:
+                yield row(found), found
+    shape = row(said)
+    if shape is not None:
+        yield shape, counts_of(shape, said)
 
 
-def _at(body: Mapping[Any, Any] | None, way: Iterable[str]) -> Mapping[Any, Any] | None:
-    """The mapping at the end of a way of keys; None where the way breaks off."""
-    for key in way:
-        if not body:
-            return None
-        body = as_mapping(body.get(key))
-    return body
+def _filled(draft: Draft | None, other: Draft) -> Draft:
+    if other.shape is BILLED_ONLY and (draft is None or _is_of_billed_units(draft, other)):
+        other.flags.add("billed_units_only")
+        return other
+    if draft is None:
+        return other
+    draft.fill(other)
+    return draft
+
+
+def _is_of_billed_units(draft: Draft, billed: Draft) -> bool:
+    return all(
+        draft.counts.get(name) == billed.units.get(f"billed_{name}") for name in ("input_tokens", "output_tokens")
+    )

@@ -65,7 +65,9 @@ class TokenUsage:
         """Read the usage out of a provider's raw response, or out of the usage object or dict in it.
 
         Args:
-            response: A dict, an SDK object or a LangChain message; a whole response body or only its usage.
+            response: A dict, an SDK object or a LangChain message; a whole response body or only its usage. For a
+                stream a list or tuple of all its events or chunks, in their order: each token is counted once,
+                whether the provider sends parts or running totals.
 
         Returns:
             The counts, with the provider's convention turned into the inclusive one.

@@ -134,3 +134,19 @@ def test_from_response_says_what_it_found(response: object, found: str) -> None:
     assert "value" not in str(caught.value)
     assert "openai_chat" in str(caught.value)
     assert "anthropic" in str(caught.value)
+
+
+def test_from_response_reads_the_frames_of_a_stream() -> None:
+    """A list or tuple of a stream's events or chunks gives the usage of the one call that it was."""
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}}
+    delta = {"type": "message_delta", "usage": {"output_tokens": 30}}
+    expected = TokenUsage(input_tokens=9, output_tokens=30, total_tokens=39)
+    assert TokenUsage.from_response([start, {"type": "ping"}, delta]) == expected
+    assert TokenUsage.from_response((SimpleNamespace(**start), SimpleNamespace(**delta))) == expected
+
+
+@pytest.mark.parametrize("frames", [[], [{"type": "ping"}], ["data: [DONE]"], [None, 5]])
+def test_from_response_refuses_frames_without_usage(frames: list[object]) -> None:
+    """A stream that says no usage is an error, as a body without usage is."""
+    with pytest.raises(UsageShapeError, match="no token usage found in list"):
+        TokenUsage.from_response(frames)

@@ -1,0 +1,1 @@
+"""How is usage read? The parts behind `shapes`."""

@@ -1,0 +1,81 @@
+"""Do the counts agree with each other? Derives what they prove, and names each contradiction; no count is clamped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from langchain_tokens.reading.drafts import Draft
+
+__all__ = ("check", "derive")
+
+_SPLIT: Final = ("cache_write_5m_tokens", "cache_write_1h_tokens")
+_CACHE: Final = ("cache_read_tokens", "cache_write_tokens")
+_DETAILS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("input_tokens", ("cache_read_tokens",)),
+    ("input_tokens", ("cache_write_tokens",)),
+    ("input_tokens", ("audio_input_tokens",)),
+    ("output_tokens", ("reasoning_tokens",)),
+    ("output_tokens", ("audio_output_tokens",)),
+    ("cache_write_tokens", _SPLIT),
+)
+# A total that exceeds input and output by exactly one of these was counted with it, and they were not: the flag of the
+# correction, what it is added to, and what is added. Two that fit prove nothing.
+_PROVEN_BY_TOTAL: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    ("reasoning_outside_output", "output_tokens", ("reasoning_tokens",)),
+    ("audio_outside_input", "input_tokens", ("audio_input_tokens",)),
+    ("audio_outside_output", "output_tokens", ("audio_output_tokens",)),
+    ("cache_added_to_input", "input_tokens", _CACHE),
+)
+
+
+def derive(draft: Draft) -> None:
+    """Take from the numbers what they prove: a total, an output of 0, a detail that only the total contains."""
+    counts = draft.counts
+    given, answered, total = counts.get("input_tokens"), counts.get("output_tokens"), counts.get("total_tokens")
+    if given is None:
+        return
+    if answered is None:
+        if total == given and "nonsense:output_tokens" not in draft.flags:
+            counts["output_tokens"] = 0  # an embedding, or a prompt that was refused
+    elif total is None:
+        draft.put_sum("total_tokens", (given, answered))
+    elif total > given + answered:
+        _correct(draft, total - given - answered)
+
+
+def _correct(draft: Draft, gap: int) -> None:
+    counts = draft.counts
+    fits = [
+        (flag, name)
+        for flag, name, details in _PROVEN_BY_TOTAL
+        if sum(counts.get(detail, 0) for detail in details) == gap
+    ]
+    if len(fits) == 1:
+        flag, name = fits[0]
+        counts[name] += gap
+        draft.flags.add(flag)
+
+
+def check(counts: Mapping[str, int], flags: set[str]) -> None:
+    """Name each contradiction between the counts; none of them is changed."""
+    for total, details in _DETAILS:
+        limit = counts.get(total)
+        if limit is None:
+            continue
+        said = 0
+        for name in details:
+            said += counts.get(name, 0)
+        if said > limit:
+            flags.update(f"detail_above_total:{name}" for name in details if counts.get(name))
+    said_input, said_output, total_said = (
+        counts.get("input_tokens"),
+        counts.get("output_tokens"),
+        counts.get("total_tokens"),
+    )
+    if said_input is None or said_output is None:
+        return
+    if counts.get("cache_read_tokens", 0) + counts.get("cache_write_tokens", 0) > said_input:
+        flags.add("cache_outside_input")
+    if total_said is not None and total_said != said_input + said_output:
+        flags.add("total_mismatch")
