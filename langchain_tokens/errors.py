@@ -6,6 +6,7 @@ TokensError
 │   └── SchemaError       a database whose schema is not the one this version needs
 ├── UsageShapeError       a response or usage object of no known shape
 ├── UnknownRunError       a run that neither the memory nor the store knows
+├── PriceError            a price, or a list of prices, that cannot be used
 └── MissingExtraError     a part of the package whose extra is not installed
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 __all__ = (
     "MissingExtraError",
+    "PriceError",
     "QueryError",
     "SchemaError",
     "StoreError",
@@ -44,6 +46,10 @@ class UsageShapeError(TokensError, ValueError):
 
 class UnknownRunError(TokensError, LookupError):
     """Raised when a run is asked for that neither this handler nor its store has seen."""
+
+
+class PriceError(TokensError, ValueError):
+    """Raised when a file of prices cannot be read, a price is not one, or newer prices cannot be fetched."""
 
 
 class MissingExtraError(TokensError, ImportError):

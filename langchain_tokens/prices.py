@@ -1,208 +1,338 @@
-"""What does it cost? `PriceBook`: the bundled catalogue of genai-prices, asked for the call's own start time.
+"""What does it cost? `PriceBook`: the user's own prices, then shipped corrections, then a catalogue, or nobody knows.
 
-Never over the network, never raising. A price that is not known, or known to be wrong, is None and `unpriced`.
+Offline unless `refresh` is called. A price that is not known, or known to be wrong, is None and `unpriced`, never 0.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_tokens.call import Call
+from langchain_tokens.errors import PriceError
+from langchain_tokens.pricing.bills import context_of, is_chargeable, make_bill
+from langchain_tokens.pricing.callprices import CallPricer, Unpriced
+from langchain_tokens.pricing.offers import (
+    Alternative,
+    ModelRates,
+    Price,
+    cheaper_of,
+    free_price,
+    priced,
+    ranked,
+    rates_of,
+    unpriced,
+)
+from langchain_tokens.pricing.ownprices import name_set, own_entries, shipped_entries, text_table
+from langchain_tokens.pricing.pricefile import read_entry
+from langchain_tokens.pricing.pricelist import Entry, PriceList
+from langchain_tokens.pricing.quotes import Finder, Lists
+from langchain_tokens.pricing.resolve import canonical, tier_context
+from langchain_tokens.trouble import Warnings
 from langchain_tokens.usage import TokenUsage
+
+if TYPE_CHECKING:
+    from langchain_tokens.pricing.catalogue import Catalogue
+    from langchain_tokens.pricing.kept import Kept
 
 __all__ = ("PriceBook",)
 
-_PROVIDERS = {
-    "openai": "openai",
-    "azure": "azure",
-    "azure_openai": "azure",
-    "anthropic": "anthropic",
-    "anthropic-bedrock": "aws",
-    "anthropic-mantle": "aws",
-    "amazon_bedrock": "aws",
-    "bedrock": "aws",
-    "bedrock_converse": "aws",
-    "openai-mantle": "aws",
-    "google_genai": "google",
-    "google_vertexai": "google",
-    "mistral": "mistral",
-    "mistralai": "mistral",
-    "xai": "x-ai",
-    "groq": "groq",
-    "deepseek": "deepseek",
-    "cohere": "cohere",
-    "fireworks": "fireworks",
-    "openrouter": "openrouter",
-    "together": "together",
-    "cerebras": "cerebras",
-    "moonshot": "moonshot",
-}
-"""LangChain's name of a provider → the catalogue's."""
-_NOT_TRUSTED = {
-    ("deepseek", "deepseek-chat"): "the catalogue keeps the rates from before 2025-09-29",
-    ("deepseek", "deepseek-reasoner"): "the catalogue keeps the rates from before 2025-09-29",
-    ("mistral", "mistral-large-latest"): "the alias moved to Large 3, the catalogue's entry did not",
-    ("openai", "gpt-4o-audio-preview"): "the catalogue has no audio rates",
-    ("openai", "gpt-4o-mini-audio-preview"): "the catalogue has no audio rates",
-}
-"""Catalogue entries that are known to be wrong: no number is better than a wrong one."""
-_COUNTS = {
-    "cache_read_tokens": "cache_read_tokens",
-    "cache_write_tokens": "cache_write_tokens",
-    "cache_write_5m_tokens": "cache_write_5m_tokens",
-    "cache_write_1h_tokens": "cache_write_1h_tokens",
-    "audio_input_tokens": "input_audio_tokens",
-    "audio_output_tokens": "output_audio_tokens",
-    "reasoning_tokens": "output_reasoning_tokens",
-}
-_AUDIO_RATES = {"audio_input_tokens": "input_audio_mtok", "audio_output_tokens": "output_audio_mtok"}
-"""Counts that cost much more than text: without a rate of their own there is no price."""
-_WEEKEND = (5, 6)
-_BEIJING = timezone(timedelta(hours=8))
-_DEEPSEEK_PEAKS = ((1, 4), (6, 10))
-"""Hours in UTC."""
-_DEEPSEEK_PEAKS_FROM = datetime(2026, 8, 17, tzinfo=UTC)
-_DEEPSEEK_WEEKENDS_FROM = datetime(2026, 8, 23, tzinfo=_BEIJING)
-_UNPRICEABLE_FLAGS = ("rounds_above_usage", "cache_outside_input", "total_mismatch", "detail_above_total", "nonsense")
-_CONTEXTS = {"batch": {"processing": "batch"}}
-_STANDARD_TIERS = (None, "auto", "default", "on_demand", "standard")
-_PICO = Decimal("1e-12")
+_MOST_COUNTED: Final = 1024
 
 
 class PriceBook:
     """What calls cost. Thread-safe; loads the catalogue when the first call is priced.
 
     Args:
+        prices: own prices, which win over all others: a TOML or JSON file, or mappings of the same schema (see
+            `langchain_tokens.pricing.pricefile`). None reads the file that `LANGCHAIN_TOKENS_PRICES` names, if that is
+            set. An entry that is wrong is skipped with a warning; the others hold.
         free_providers: providers whose calls cost nothing because the user says so, such as models on own machines.
+        aliases: names of Azure deployments or Bedrock profiles → names of the models behind them.
+        hosts: hosts of base URLs → providers, where a call names its provider by its host.
+        corrections: whether the shipped corrections of the catalogue are used.
+        stale_after_days: log a warning when the newest price in the catalogue is older than that; None never does.
+
+    Raises:
+        PriceError: when the file given as `prices` is missing or cannot be read, or an argument has a wrong type. For
+            the file of the environment variable it is a warning.
 
     """
 
-    def __init__(self, *, free_providers: Iterable[str] = ("ollama",)) -> None:
-        self._free = frozenset(free_providers)
+    def __init__(
+        self,
+        prices: Path | str | Iterable[Mapping[str, Any]] | None = None,
+        *,
+        free_providers: Iterable[str] = ("ollama",),
+        aliases: Mapping[str, str] | None = None,
+        hosts: Mapping[str, str] | None = None,
+        corrections: bool = True,
+        stale_after_days: int | None = 180,
+    ) -> None:
+        self._free = name_set("free_providers", free_providers)
+        self._aliases = {name.lower(): model for name, model in text_table("aliases", aliases).items()}
+        self._hosts = {name.lower(): provider for name, provider in text_table("hosts", hosts).items()}
+        self._stale_after = stale_after_days
         self._lock = threading.Lock()
-        self._catalogue: Any = None
+        self._warnings = Warnings()
+        self._unpriced = Unpriced()
+        self._catalogue: Catalogue | None = None
+        self._added: tuple[Entry, ...] = ()
+        self._own = PriceList(own_entries(prices))
+        self._corrections = PriceList(shipped_entries() if corrections else ())
+        self._use_lists()
+
+    # What the package asks
 
     def price(self, call: Call) -> Call:
-        """The call with its cost; a call that has a cost already, or cannot be priced, comes back as it is."""
-        if call.price_status != "unpriced":
-            return call
-        if call.status == "cached" or (call.provider is not None and call.provider in self._free):
-            return replace(call, cost_usd=Decimal(0), price_status="free", price_source="declared")
-        usage = call.usage
-        if usage is None or not usage.input_tokens or usage.output_tokens is None or _contradicts(call):
-            return call
-        for provider, model in _candidates(call):
-            found = self._look_up(call, usage, provider, model)
-            if found is not None:
-                return _priced(call, found) if _is_trusted(call, usage, model, found) else call
-        return call
+        """The call with its cost; a call that has a cost already, or cannot be priced, comes back as it is.
 
-    def _look_up(self, call: Call, usage: TokenUsage, provider: str | None, model: str) -> Any:
-        calc = self.load().calc
-        try:
-            counts = _catalogue_usage(usage)
-            found = calc(counts, model, provider, None, call.started_at, None)
-            if usage.service_tier in _STANDARD_TIERS:
-                return found
-            context = _CONTEXTS.get(usage.service_tier, {"service_tier": usage.service_tier})
-            tiered = calc(counts, model, provider, None, call.started_at, context)
-        except (LookupError, ValueError, TypeError):
-            return None  # unknown model, or counts that the model's rates do not cover
-        return None if tiered.model_price == found.model_price else tiered  # no rates for the tier: no price
+        A cost that the provider reported stays, with what this book makes of it beside it (`computed_cost_usd`).
+        """
+        return self._pricer.price(call)
 
-    def load(self) -> Any:
-        """Load the catalogue, if that was not done yet; a snapshot of our own: the other is the application's."""
+    def load(self) -> None:
+        """Load the catalogue, if that was not done yet."""
+        self._loaded()
+
+    # What people ask
+
+    @property
+    def unpriced_calls(self) -> Mapping[tuple[str | None, str | None], int]:
+        """How often no price was known, by provider and model."""
+        return self._unpriced.counts
+
+    def cost(
+        self,
+        usage: TokenUsage,
+        *,
+        model: str,
+        provider: str | None = None,
+        at: datetime | None = None,
+        service_tier: str | None = None,
+    ) -> Price:
+        """What a usage costs.
+
+        Args:
+            usage: the tokens.
+            model: the model's name.
+            provider: LangChain's name or the catalogue's; without one it goes by the model's name alone.
+            at: when the call starts, UTC where no zone is said; None is now.
+            service_tier: such as `flex` or `batch`; None takes the usage's.
+
+        Returns:
+            The price; its amounts are None, and its `reason` says why, where it is not known.
+
+        Raises:
+            PriceError: when an argument has a wrong type.
+
+        """
+        _check(usage, model)
+        if provider is not None and provider in self._free:
+            return free_price(provider, model)
+        if not is_chargeable(usage):
+            return unpriced(provider, model, "the usage does not say both input and output tokens")
+        counted = usage if service_tier is None else replace(usage, service_tier=service_tier)
+        quote = self._finder.find((provider, model, None, context_of(counted, None)), _moment(at))
+        if quote is None:
+            return unpriced(provider, model, "no price is known")
+        bill = make_bill(quote, counted)
+        return unpriced(provider, model, "its rates do not cover the usage") if bill is None else priced(quote, bill)
+
+    def rates(
+        self,
+        model: str,
+        provider: str | None = None,
+        at: datetime | None = None,
+        service_tier: str | None = None,
+    ) -> ModelRates | None:
+        """The rates of a model (USD for one million tokens) at a time; None where they are not known."""
+        context = tuple(sorted(tier_context(service_tier).items()))
+        quote = self._finder.find((provider, model, None, context), _moment(at))
+        return None if quote is None else rates_of(quote)
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Add an own price, which wins over all there are; costs that are known already stay as they are.
+
+        Args:
+            entry: as in a file of prices, such as `{"model": "gpt-5", "input": "1", "output": "8"}`.
+
+        Raises:
+            PriceError: when the entry is wrong; the text says what was found and what was expected.
+
+        """
+        with self._lock:
+            self._added = (*self._added, read_entry(entry, "added", len(self._added) + 1))
+            self._use_lists()
+
+    def set_price(
+        self,
+        model: str,
+        *,
+        input: str | Decimal,  # noqa: A002  # as in a file of prices
+        output: str | Decimal,
+        provider: str | None = None,
+        **more: Any,
+    ) -> None:
+        """Set a model's price from here on.
+
+        Args:
+            model: the model's name.
+            input, output: USD for one million tokens, better as text or Decimal than as a float.
+            provider: whose; None is anybody's.
+            more: what else an entry can say, such as `cache_read="0.1"` or `effective_from=date(2026, 1, 1)`.
+
+        Raises:
+            PriceError: as `add`.
+
+        """
+        said = {"model": model, "provider": provider, "input": input, "output": output, **more}
+        self.add({name: value for name, value in said.items() if value is not None})
+
+    def cheapest(
+        self, usage: TokenUsage, models: Iterable[str] | None = None, *, provider: str | None = None
+    ) -> Price | None:
+        """The model that the usage costs least with; None where no price is known.
+
+        Args:
+            usage: the tokens.
+            models: names of models; None takes all that the catalogue lists for the provider.
+            provider: whose models they are.
+
+        """
+        found = ranked(self._prices(usage, models, provider))
+        return found[0] if found else None
+
+    def dearest(
+        self, usage: TokenUsage, models: Iterable[str] | None = None, *, provider: str | None = None
+    ) -> Price | None:
+        """The model that the usage costs most with; otherwise as `cheapest`."""
+        found = ranked(self._prices(usage, models, provider))
+        return found[-1] if found else None
+
+    def cheaper_models(self, usage: TokenUsage, model: str, provider: str) -> tuple[Alternative, ...]:
+        """The provider's models that the same usage would cost less with, the largest saving first.
+
+        An estimate: another model counts other tokens for the same text, and answers at another length.
+        """
+        price = self.cost(usage, model=model, provider=provider)
+        return cheaper_of(price, self._prices(usage, None, provider))
+
+    def refresh(self, url: str | None = None, timeout: float = 10) -> str:
+        """Fetch a newer catalogue over the network, for this book alone; the one thing here that does.
+
+        Args:
+            url: where from; None for the catalogue's own place.
+            timeout: seconds for all of it.
+
+        Returns:
+            The version that new costs will be marked with.
+
+        Raises:
+            PriceError: when it cannot be fetched, or holds fewer providers than are known. The old one stays.
+
+        """
+        return self._adopt(url, timeout).version
+
+    def update(self, url: str | None = None, timeout: float = 10) -> str:
+        """Fetch as `refresh` does, and keep what came for this user's later programs, until the library is updated.
+
+        Returns:
+            The version that new costs will be marked with.
+
+        Raises:
+            PriceError: as `refresh`, or when it cannot be kept.
+
+        """
+        from langchain_tokens.pricing.kept import keep
+
+        feed = self._adopt(url, timeout)
+        keep(feed)
+        return feed.version
+
+    def ranking(
+        self, usage: TokenUsage, models: Iterable[str] | None = None, *, provider: str | None = None
+    ) -> Sequence[Price]:
+        """What the usage costs with each model that a price is known for, cheapest first; otherwise as `cheapest`."""
+        return ranked(self._prices(usage, models, provider))
+
+    # How
+
+    def _prices(self, usage: TokenUsage, models: Iterable[str] | None, provider: str | None) -> list[Price]:
+        if models is None and provider is None:
+            raise PriceError("found neither models nor a provider, expected one of them")
+        if models is None:
+            models = self._loaded().models(canonical(provider, self._hosts) or "")
+        if isinstance(models, str):
+            raise PriceError(f"found the text {models!r} for models, expected a list of names")
+        return [self.cost(usage, model=model, provider=provider) for model in models]
+
+    def _use_lists(self) -> None:
+        """Forget what was found in other lists or another catalogue."""
+        lists = Lists(own=(PriceList(self._added), self._own), corrections=self._corrections)
+        self._finder = Finder(lists, self._loaded, self._aliases, self._hosts)
+        self._pricer = CallPricer(self._finder, self._free, self._unpriced)
+
+    def _adopt(self, url: str | None, timeout: float) -> Kept:
+        from langchain_tokens.pricing.catalogue import fetch, library_version, parsed
+        from langchain_tokens.pricing.kept import Kept, fetched_version
+
+        place, content = fetch(url, timeout)
+        library = library_version()
+        feed = Kept(content=content, version=fetched_version(library), library=library, place=place)
+        newer = parsed(content, feed.version, place, self._loaded())
+        with self._lock:
+            self._catalogue = newer
+            self._use_lists()
+        return feed
+
+    def _loaded(self) -> Catalogue:
         with self._lock:
             if self._catalogue is None:
-                from genai_prices.data import providers
-                from genai_prices.data_snapshot import DataSnapshot
-
-                self._catalogue = DataSnapshot(providers=providers, from_auto_update=False)
+                self._catalogue = _newest(self._warnings)
+                self._warn_if_stale(self._catalogue)
             return self._catalogue
 
-
-def _candidates(call: Call) -> Iterator[tuple[str | None, str]]:
-    """What to look for: the served model first. A provider that the catalogue does not know is never guessed."""
-    provider = _PROVIDERS.get(call.provider) if call.provider is not None else None
-    if call.provider is not None and provider is None:
-        return
-    for model in dict.fromkeys((call.model, call.requested_model)):
-        if model:
-            yield provider, model
-            yield from ((provider, model.removeprefix(prefix)) for prefix in ("models/",) if model.startswith(prefix))
-
-
-def _is_trusted(call: Call, usage: TokenUsage, asked: str, found: Any) -> bool:
-    """Tell whether the catalogue's entry, however it was found, is known to be right for this call."""
-    if any((found.provider.id, name) in _NOT_TRUSTED for name in (asked.lower(), found.model.id)):
-        return False
-    if any(
-        getattr(usage, count) and getattr(found.model_price, rate, None) is None for count, rate in _AUDIO_RATES.items()
-    ):
-        return False
-    return not (found.provider.id == "deepseek" and _is_wrong_peak(call.started_at.astimezone(UTC)))
+    def _warn_if_stale(self, catalogue: Catalogue) -> None:
+        if self._stale_after is None or catalogue.newest is None:
+            return
+        age = (datetime.now(UTC).date() - catalogue.newest).days
+        if age > self._stale_after:
+            self._warnings.once(
+                "stale",
+                f"the newest price that genai-prices {catalogue.version} knows is {age} days old;"
+                " update the package, or call PriceBook.refresh()",
+            )
 
 
-def _is_wrong_peak(moment: datetime) -> bool:
-    """The catalogue's peaks have no first day, and no weekends, at which there have been none for a while."""
-    if not any(start <= moment.hour < end for start, end in _DEEPSEEK_PEAKS):
-        return False
-    local = moment.astimezone(_BEIJING)
-    return local < _DEEPSEEK_PEAKS_FROM or (local >= _DEEPSEEK_WEEKENDS_FROM and local.weekday() in _WEEKEND)
+def _check(usage: object, model: object) -> None:
+    if not isinstance(usage, TokenUsage) or not isinstance(model, str):
+        found = f"{type(usage).__name__} for the model {model!r}"
+        raise PriceError(f"found {found}, expected a TokenUsage and a model's name")
 
 
-def _contradicts(call: Call) -> bool:
-    return any(flag.startswith(_UNPRICEABLE_FLAGS) for flag in call.usage_flags)
+def _moment(at: object) -> datetime:
+    if at is None:
+        return datetime.now(UTC)
+    if not isinstance(at, datetime):
+        raise PriceError(f"found {at!r} for a time, expected a datetime")
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
-def _catalogue_usage(usage: TokenUsage) -> Any:
-    from genai_prices import Usage
+def _newest(warnings: Warnings) -> Catalogue:
+    """The catalogue that this user fetched, where it is newer than the bundled one."""
+    from langchain_tokens.pricing.catalogue import bundled, parsed
+    from langchain_tokens.pricing.kept import kept
 
-    counts = {name: getattr(usage, field) for field, name in _COUNTS.items() if getattr(usage, field) is not None}
-    if usage.cache_write_tokens is not None and usage.cache_write_1h_tokens is None:
-        counts.pop("cache_write_5m_tokens", None)  # then all of it is of the usual kind
-    if "input_audio_tokens" in counts and "cache_read_tokens" in counts:
-        # how many cached tokens were audio nobody says; the least there can be
-        shared = counts["input_audio_tokens"] + counts["cache_read_tokens"] - (usage.input_tokens or 0)
-        counts["cache_audio_read_tokens"] = max(0, shared)
-        counts["cache_audio_write_tokens"] = 0
-    searches = (usage.other_units or {}).get("web_search_requests")
-    if searches:
-        counts["web_searches"] = searches
-    return Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, **counts)
-
-
-def _priced(call: Call, found: Any) -> Call:
-    from genai_prices import __version__
-
-    if found.total_price == 0 and not str(call.model).endswith(":free"):
-        return call  # an entry without rates says nothing, least of all that the model is free
-    total = Decimal(found.total_price).quantize(_PICO)
-    given = Decimal(found.input_price).quantize(_PICO)
-    answered = Decimal(found.output_price).quantize(_PICO)
-    return replace(
-        call,
-        cost_usd=total,
-        input_cost_usd=given,
-        output_cost_usd=answered,
-        other_cost_usd=total - given - answered,
-        price_status="priced",
-        price_source="genai-prices",
-        price_version=__version__,
-        unit_prices=_rates(found.model_price),
-    )
-
-
-def _rates(price: Any) -> dict[str, str]:
-    """The rates by name, as text: `2.5`, or `1.25, above 200000: 2.5` where they depend on the input's size."""
-    return {name: _rate(rate) for name, rate in vars(price).items() if rate is not None and not name.startswith("_")}
-
-
-def _rate(rate: Any) -> str:
-    tiers = [f"above {tier.start}: {tier.price}" for tier in getattr(rate, "tiers", ())]
-    return ", ".join([str(getattr(rate, "base", rate)), *tiers])
+    catalogue = bundled()
+    try:
+        feed = kept(catalogue.version)
+        return catalogue if feed is None else parsed(feed.content, feed.version, feed.place, catalogue)
+    except PriceError as error:
+        warnings.once("kept", "prices that were fetched are not used; the bundled ones are", error)
+        return catalogue

@@ -2,361 +2,34 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from decimal import Decimal
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_tokens.call import Call
 from langchain_tokens.prices import PriceBook
 from tests.builders import make_call, make_usage
+from tests.golden_prices import AUTUMN, GOLDEN, SONNET, Golden, at
 
 BOOK = PriceBook()
-SONNET = "claude-sonnet-4-5-20250929"
-AUTUMN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Golden:
-    """One case: who, when, how much, and the price by hand; None where the package cannot know it."""
-
-    name: str
-    provider: str | None
-    model: str
-    tokens: tuple[int, int]
-    usd: str | None
-    at: datetime = AUTUMN
-    details: dict[str, Any] = field(default_factory=dict)
-
-    def call(self) -> Call:
-        """The call to price."""
-        return make_call(
-            provider=self.provider,
-            model=self.model,
-            requested_model=self.model,
-            started_at=self.at,
-            usage=make_usage(*self.tokens, **self.details),
-        )
-
-
-def at(year: int, month: int, day: int, hour: int = 0) -> datetime:
-    """A moment in UTC."""
-    return datetime(year, month, day, hour, tzinfo=UTC)
-
-
-CACHED = {"cache_read_tokens": 10_000, "reasoning_tokens": 2_000}
-GOLDEN = [
-    Golden(name="G01", provider="openai", model="gpt-4", tokens=(1_000, 500), usd="0.06"),
-    Golden(name="G02", provider="openai", model="gpt-4-turbo", tokens=(2_000, 1_000), usd="0.05"),
-    Golden(name="G03", provider="openai", model="gpt-3.5-turbo", tokens=(10_000, 2_000), usd="0.008"),
-    Golden(
-        name="G04",
-        provider="openai",
-        model="gpt-4o-2024-08-06",
-        tokens=(10_000, 1_000),
-        details={"cache_read_tokens": 4_000},
-        usd="0.03",
-    ),
-    Golden(
-        name="G05",
-        provider="openai",
-        model="gpt-4o-mini",
-        tokens=(100_000, 5_000),
-        details={"cache_read_tokens": 50_000},
-        usd="0.01425",
-    ),
-    Golden(name="G06", provider="openai", model="o3", tokens=(1_000, 1_000), at=at(2025, 6, 9), usd="0.05"),
-    Golden(
-        name="G08",
-        provider="openai",
-        model="o4-mini",
-        tokens=(5_000, 8_000),
-        details={"reasoning_tokens": 6_000},
-        usd="0.0407",
-    ),
-    Golden(
-        name="G09",
-        provider="openai",
-        model="gpt-5",
-        tokens=(20_000, 3_000),
-        details=CACHED | {"service_tier": "default"},
-        usd="0.04375",
-    ),
-    Golden(
-        name="G10",
-        provider="openai",
-        model="gpt-5",
-        tokens=(20_000, 3_000),
-        details=CACHED | {"service_tier": "flex"},
-        usd="0.021875",
-    ),
-    Golden(
-        name="G13",
-        provider="openai",
-        model="gpt-5.6-luna",
-        tokens=(10_000, 1_000),
-        details={"cache_write_tokens": 4_000, "cache_read_tokens": 2_000},
-        usd="0.00304",
-    ),
-    Golden(
-        name="G15",
-        provider="anthropic",
-        model=SONNET,
-        tokens=(10_000, 1_000),
-        details={"cache_read_tokens": 2_000, "cache_write_tokens": 3_000, "cache_write_5m_tokens": 3_000},
-        usd="0.04185",
-    ),
-    Golden(
-        name="G15 without the split of writes",
-        provider="anthropic",
-        model=SONNET,
-        tokens=(10_000, 1_000),
-        details={"cache_read_tokens": 2_000, "cache_write_tokens": 3_000},
-        usd="0.04185",
-    ),
-    Golden(
-        name="G16",
-        provider="anthropic",
-        model=SONNET,
-        tokens=(10_000, 1_000),
-        details={"cache_read_tokens": 2_000, "cache_write_tokens": 3_000, "cache_write_1h_tokens": 3_000},
-        usd="0.0486",
-    ),
-    Golden(name="G18", provider="anthropic", model="claude-haiku-4-5-20251001", tokens=(100_000, 10_000), usd="0.15"),
-    Golden(name="G19", provider="anthropic", model="claude-opus-4-1-20250805", tokens=(1_000, 1_000), usd="0.09"),
-    Golden(
-        name="G20",
-        provider="anthropic",
-        model="claude-3-haiku-20240307",
-        tokens=(10_000, 1_000),
-        at=at(2025, 1, 15),
-        usd="0.00375",
-    ),
-    Golden(
-        name="G23",
-        provider="anthropic",
-        model="claude-sonnet-4-5",
-        tokens=(1_000, 100),
-        details={"other_units": {"web_search_requests": 3}},
-        usd="0.0345",
-    ),
-    Golden(
-        name="G24",
-        provider="anthropic",
-        model="claude-haiku-4-5",
-        tokens=(1_000_000, 1_000_000),
-        details={"service_tier": "batch"},
-        usd="3.00",
-    ),
-    Golden(
-        name="G25",
-        provider="google_genai",
-        model="gemini-2.0-flash",
-        tokens=(10_000, 1_000),
-        at=at(2025, 6, 1),
-        usd="0.0014",
-    ),
-    Golden(
-        name="G26",
-        provider="google_genai",
-        model="gemini-2.0-flash-lite",
-        tokens=(10_000, 1_000),
-        at=at(2025, 6, 1),
-        usd="0.00105",
-    ),
-    Golden(
-        name="G28",
-        provider="google_genai",
-        model="gemini-2.5-flash",
-        tokens=(10_000, 500),
-        details={"audio_input_tokens": 8_000},
-        usd="0.00985",
-    ),
-    Golden(name="G29", provider="google_genai", model="gemini-2.5-flash-lite", tokens=(10_000, 1_000), usd="0.0014"),
-    Golden(
-        name="G29 with a prefix",
-        provider="google_genai",
-        model="models/gemini-2.5-flash-lite",
-        tokens=(10_000, 1_000),
-        usd="0.0014",
-    ),
-    Golden(name="G30", provider="google_genai", model="gemini-2.5-pro", tokens=(200_000, 1_000), usd="0.26"),
-    Golden(name="G30 Vertex", provider="google_vertexai", model="gemini-2.5-pro", tokens=(200_000, 1_000), usd="0.26"),
-    Golden(name="G32", provider="perplexity", model="sonar", tokens=(1_000, 500), at=at(2026, 6, 1), usd=None),
-    Golden(
-        name="G34",
-        provider="perplexity",
-        model="sonar-deep-research",
-        tokens=(33, 102_468),
-        at=at(2026, 6, 1),
-        details={"reasoning_tokens": 95_305, "other_units": {"citation_tokens": 20_016, "num_search_queries": 30}},
-        usd=None,
-    ),
-    Golden(
-        name="G35",
-        provider="deepseek",
-        model="deepseek-chat",
-        tokens=(10_000, 1_000),
-        at=at(2026, 1, 15),
-        details={"cache_read_tokens": 4_000},
-        usd=None,
-    ),
-    Golden(
-        name="G35 of nobody's",
-        provider=None,
-        model="deepseek-chat",
-        tokens=(10_000, 1_000),
-        at=at(2026, 1, 15),
-        usd=None,
-    ),
-    Golden(
-        name="G35 in capitals",
-        provider="deepseek",
-        model="DeepSeek-Chat",
-        tokens=(10_000, 1_000),
-        at=at(2026, 1, 15),
-        usd=None,
-    ),
-    Golden(
-        name="G37",
-        provider="deepseek",
-        model="deepseek-v4-pro",
-        tokens=(10_000, 1_000),
-        at=at(2026, 11, 20, 2),
-        usd="0.01716",
-    ),
-    Golden(name="G37 off peak", provider="deepseek", model="deepseek-v4-pro", tokens=(10_000, 1_000), usd="0.00858"),
-    Golden(
-        name="G39",
-        provider="deepseek",
-        model="deepseek-v4-pro",
-        tokens=(10_000, 1_000),
-        at=at(2026, 11, 21, 2),
-        usd=None,
-    ),
-    Golden(
-        name="G39 off peak",
-        provider="deepseek",
-        model="deepseek-v4-pro",
-        tokens=(10_000, 1_000),
-        at=at(2026, 11, 21, 12),
-        usd="0.00858",
-    ),
-    Golden(
-        name="G37 from before there were peaks",
-        provider="deepseek",
-        model="deepseek-v4-pro",
-        tokens=(10_000, 1_000),
-        at=at(2026, 6, 5, 2),
-        usd=None,
-    ),
-    Golden(
-        name="G40",
-        provider="groq",
-        model="llama-3.3-70b-versatile",
-        tokens=(10_000, 1_000),
-        at=at(2026, 6, 1),
-        usd="0.00669",
-    ),
-    Golden(
-        name="G41",
-        provider="mistralai",
-        model="mistral-large-2411",
-        tokens=(10_000, 1_000),
-        at=at(2025, 6, 1),
-        usd="0.026",
-    ),
-    Golden(
-        name="G41 by its alias",
-        provider="mistralai",
-        model="mistral-large-latest",
-        tokens=(10_000, 1_000),
-        at=at(2026, 6, 1),
-        usd=None,
-    ),
-    Golden(
-        name="G41 by its alias, of nobody's",
-        provider=None,
-        model="mistral-large-latest",
-        tokens=(10_000, 1_000),
-        at=at(2026, 6, 1),
-        usd=None,
-    ),
-    Golden(
-        name="G43",
-        provider="bedrock_converse",
-        model=f"us.anthropic.{SONNET}-v1:0",
-        tokens=(10_000, 1_000),
-        usd="0.0495",
-    ),
-    Golden(
-        name="G46 audio",
-        provider="openai",
-        model="gpt-4o-audio-preview",
-        tokens=(1_000, 1_000),
-        details={"audio_input_tokens": 500},
-        usd=None,
-    ),
-    Golden(
-        name="G46 audio, dated",
-        provider="openai",
-        model="gpt-4o-audio-preview-2025-06-03",
-        tokens=(1_000, 1_000),
-        details={"audio_input_tokens": 500},
-        usd=None,
-    ),
-    Golden(
-        name="G46 audio of a model without a rate for it",
-        provider="openai",
-        model="gpt-4o",
-        tokens=(1_000, 1_000),
-        details={"audio_output_tokens": 500},
-        usd=None,
-    ),
-    Golden(
-        name="G47",
-        provider="google_genai",
-        model="gemini-2.0-pro-exp",
-        tokens=(1_000, 1_000),
-        at=at(2025, 2, 6),
-        usd=None,
-    ),
-    Golden(name="G48", provider="pollinations", model="openai", tokens=(1_000, 1_000), usd=None),
-    Golden(
-        name="a tier that the model has no rates for",
-        provider="openai",
-        model="gpt-4",
-        tokens=(1_000, 500),
-        details={"service_tier": "flex"},
-        usd=None,
-    ),
-    Golden(
-        name="a tier from before its rates",
-        provider="openai",
-        model="gpt-5",
-        tokens=(1_000, 500),
-        at=at(2026, 3, 1),
-        details={"service_tier": "priority"},
-        usd=None,
-    ),
-    Golden(name="an unknown model", provider="openai", model="gpt-99-foo", tokens=(1_000, 500), usd=None),
-    Golden(name="an unknown provider", provider="acme", model="gpt-4o", tokens=(1_000, 500), usd=None),
-    Golden(name="a subscription", provider="openai-codex", model="gpt-5", tokens=(1_000, 500), usd=None),
-    Golden(name="no model", provider="openai", model="", tokens=(1_000, 500), usd=None),
-    Golden(
-        name="a free route", provider="openrouter", model="deepseek/deepseek-r1:free", tokens=(10_000, 1_000), usd="0"
-    ),
-]
+KNOWN_CATALOGUE = tuple(int(part) for part in version("genai-prices").split(".")[:3])
 
 
 def _case(golden: Golden) -> Any:
-    return pytest.param(golden, id=golden.name)
+    needed = tuple(int(part) for part in golden.since.split("."))
+    too_old = pytest.mark.skipif(
+        needed > KNOWN_CATALOGUE, reason=f"genai-prices {golden.since} is the first to know it"
+    )
+    return pytest.param(golden, id=golden.name, marks=too_old)
 
 
 @pytest.mark.parametrize("golden", [_case(golden) for golden in GOLDEN])
@@ -366,8 +39,9 @@ def test_golden_cost(golden: Golden) -> None:
     priced = BOOK.price(call)
     assert priced.cost_usd == (None if golden.usd is None else Decimal(golden.usd))
     assert (priced is call) == (golden.usd is None)
-    assert priced.price_status == ("unpriced" if golden.usd is None else "priced")
-    assert priced.price_source == (None if golden.usd is None else "genai-prices")
+    assert priced.price_status == ("unpriced" if golden.usd is None else golden.status)
+    assert priced.price_source == (None if golden.usd is None else golden.source)
+    assert priced.price_flags == golden.flags
 
 
 def test_parts_of_a_cost_add_up() -> None:
@@ -427,11 +101,85 @@ def test_unknown_or_contradictory_usage_has_no_price(more: dict[str, Any]) -> No
 
 
 def test_price_that_is_known_stays() -> None:
-    """A cost that the provider reported, or that was priced before, is not touched."""
-    call = make_call(provider="openai", model="gpt-4o", cost="9", price_status="reported")
-    assert BOOK.price(call) is call
+    """A call that was priced before is not touched, whatever the book says by now."""
     once = BOOK.price(make_call(provider="openai", model="gpt-4o"))
-    assert BOOK.price(once) is once
+    dearer = PriceBook([{"model": "gpt-4o", "input": "1000", "output": "1000"}])
+    assert dearer.price(once) is once
+    free = BOOK.price(make_call(provider="ollama", model="llama3"))
+    assert dearer.price(free) is free
+
+
+def test_reported_cost_stays_beside_the_computed_one() -> None:
+    """What the provider says a call costs is its cost; what the book makes of it stands beside it, computed once."""
+    call = make_call(provider="openai", model="gpt-4o", tokens=(1_000_000, 0), cost="9", price_status="reported")
+    priced = BOOK.price(call)
+    assert (priced.cost_usd, priced.price_status) == (Decimal(9), "reported")
+    assert priced.computed_cost_usd == Decimal("2.5")
+    assert (priced.priced_provider, priced.priced_model) == ("openai", "gpt-4o")
+    assert BOOK.price(priced) is priced
+    unknown = replace(call, model="gpt-99", requested_model=None)
+    book = PriceBook()
+    assert book.price(unknown) is unknown
+    assert book.unpriced_calls == {}
+
+
+def test_provider_cache_saves_the_difference_to_plain_input() -> None:
+    """Cache reads save what they cost less than plain input; cache writes save nothing, and cost nothing here."""
+    usage = make_usage(10_000, 1_000, cache_read_tokens=4_000, cache_write_tokens=5_000, cache_write_1h_tokens=5_000)
+    call = make_call(provider="anthropic", model=SONNET, started_at=AUTUMN, usage=usage)
+    assert BOOK.price(call).saved_cost_usd == Decimal("0.0108")
+    only_written = replace(call, usage=replace(usage, cache_read_tokens=0))
+    assert BOOK.price(only_written).saved_cost_usd == 0
+    unsaid = replace(call, usage=replace(usage, cache_read_tokens=None))
+    assert BOOK.price(unsaid).saved_cost_usd is None
+
+
+def test_cached_call_saved_all_of_its_cost() -> None:
+    """An answer from LangChain's cache cost nothing and saved what the call would have cost."""
+    call = make_call(
+        provider="openai", model="gpt-4", tokens=(0, 0), status="cached", saved_usage=make_usage(1_000, 500)
+    )
+    priced = BOOK.price(call)
+    assert (priced.cost_usd, priced.saved_cost_usd, priced.price_status) == (0, Decimal("0.06"), "free")
+
+
+def test_a_price_says_what_it_rests_on() -> None:
+    """Rates, source, version, provider, model and context stand beside a cost, so that it can be checked by hand."""
+    priced = BOOK.price(next(golden for golden in GOLDEN if golden.name == "G10").call())
+    assert (priced.priced_provider, priced.priced_model) == ("openai", "gpt-5")
+    assert priced.price_context == {"service_tier": "flex"}
+    assert priced.price_version == version("genai-prices")
+    assert priced.unit_prices is not None
+    assert priced.unit_prices["input_mtok"] == "0.625"
+    above = BOOK.price(next(golden for golden in GOLDEN if golden.name == "G30 above the tier").call())
+    assert above.unit_prices is not None
+    assert above.unit_prices["input_mtok"] == "2.5"
+
+
+def test_first_unknown_model_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """A model without a price is logged once as a warning, and counted each time."""
+    book = PriceBook()
+    call = next(golden for golden in GOLDEN if golden.name == "G47").call()
+    for _ in range(3):
+        book.price(call)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 1
+    assert "gemini-2.0-pro-exp" in warned[0]
+    assert book.unpriced_calls == {("google_genai", "gemini-2.0-pro-exp"): 3}
+
+
+def test_tokens_of_another_model_are_not_in_the_price() -> None:
+    """Where a tool used another model, the price is that of this model's tokens alone, and says so."""
+    priced = BOOK.price(make_call(provider="openai", model="gpt-4", usage_flags=("several_models",)))
+    assert priced.price_flags == ("other_model_not_priced",)
+
+
+def test_overlapping_parts_are_priced_without_them() -> None:
+    """Parts that cannot all be in the whole are left out of the price, which says so."""
+    usage = make_usage(1_000, 100, reasoning_tokens=500)
+    call = make_call(provider="perplexity", model="sonar-deep-research", usage=replace(usage, output_tokens=100))
+    priced = BOOK.price(call)
+    assert (priced.cost_usd, priced.price_flags) == (Decimal("0.0028"), ("reduced_usage",))
 
 
 def test_served_model_is_priced_before_the_requested_one() -> None:
@@ -440,6 +188,20 @@ def test_served_model_is_priced_before_the_requested_one() -> None:
     assert BOOK.price(call).cost_usd == Decimal("0.15")
     assert BOOK.price(replace(call, model="my-alias")).cost_usd == Decimal(30)
     assert BOOK.price(replace(call, model=None)).cost_usd == Decimal(30)
+
+
+@pytest.mark.parametrize(
+    ("provider", "served", "requested"),
+    [
+        ("openrouter", "x-ai/grok-nobody-knows", "google/gemini-2.0-flash-exp:free"),
+        ("openrouter", "x-ai/grok-nobody-knows", "openai/gpt-4o"),
+        ("openrouter", "grok-nobody-knows", "deepseek/deepseek-r1:free"),
+    ],
+)
+def test_requested_model_does_not_stand_in_for_another(provider: str, served: str, requested: str) -> None:
+    """Where a router served another model than was asked for, the price of the one that was asked for is no answer."""
+    call = make_call(provider=provider, model=served, requested_model=requested)
+    assert BOOK.price(call) is call
 
 
 def test_price_is_that_of_the_calls_own_time() -> None:
@@ -451,11 +213,28 @@ def test_price_is_that_of_the_calls_own_time() -> None:
 
 def test_catalogue_of_the_application_is_not_touched() -> None:
     """The library's own snapshot, which belongs to the application, is neither read nor replaced."""
-    from genai_prices.data_snapshot import get_snapshot
+    from genai_prices.data_snapshot import DataSnapshot, get_snapshot, set_custom_snapshot
 
-    before = get_snapshot()
-    PriceBook().price(make_call(provider="openai", model="gpt-4o"))
-    assert get_snapshot() is before
+    emptied = DataSnapshot(providers=[], from_auto_update=True)
+    set_custom_snapshot(emptied)
+    try:
+        priced = PriceBook().price(make_call(provider="openai", model="gpt-4o"))
+        assert get_snapshot() is emptied
+    finally:
+        set_custom_snapshot(None)
+    assert priced.price_status == "priced"
+
+
+def test_pricing_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new book loads its catalogue and prices without opening a socket."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert PriceBook().price(make_call(provider="openai", model="gpt-4o")).price_status == "priced"
 
 
 def test_catalogue_is_loaded_by_the_first_price(monkeypatch: pytest.MonkeyPatch) -> None:
