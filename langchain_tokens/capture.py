@@ -14,14 +14,18 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_tokens.answers import UNREAD, Answer, read_result
 from langchain_tokens.call import Call, RunFact
-from langchain_tokens.closing import closed_call, ended_alone
+from langchain_tokens.closing import closed_call, ended_alone, needs_estimate
+from langchain_tokens.content import Content, Pieces, arrived_in, content_of, sent_with
 from langchain_tokens.frames import Started
 from langchain_tokens.memory import RunMemory
 from langchain_tokens.names import CURRENT_SCOPE, Names, text_or_none
 from langchain_tokens.opencall import OpenCall
+from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Refine, refined_call
+from langchain_tokens.refining import Refiner
 from langchain_tokens.repeats import Repeats
+from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
 from langchain_tokens.runs import OpenRuns
@@ -36,18 +40,18 @@ _READ_WAIT_SECONDS = 5.0
 class Capture:
     """All that one handler knows. Thread-safe."""
 
-    def __init__(self, defaults: Names, refine: Refine, recorder: Recorder) -> None:
+    def __init__(self, defaults: Names, refiner: Refiner, recorder: Recorder, warnings: Warnings) -> None:
         self.defaults = defaults
-        self._refine = refine
+        self._refiner = refiner
         self.recorder = recorder
-        self.warnings = Warnings()
+        self.warnings = warnings
         self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults)
         self._repeats = Repeats()
 
     def refine(self, call: Call) -> Call:
-        """Price a call, if its price book can."""
-        return refined_call(call, self._refine, self.warnings)
+        """Estimate what nobody said of a call and price it, as far as that can be done."""
+        return refined_call(call, self._refiner, self.warnings)
 
     def open_frame(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> None:
         """A chain, graph, node, tool or retriever starts."""
@@ -71,16 +75,25 @@ class Capture:
         named = (started.metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
         model = next((text for said in named if (text := text_or_none(said))), None)
         provider = text_or_none(started.metadata.get("ls_provider"))
-        self.runs.open_call(started, _class_name(serialized), model, provider)
-        for opened in self.runs.take_overdue_calls():
-            self.keep_unended(opened)
+        opened = self.runs.open_call(started, _class_name(serialized), model, provider)
+        if self._refiner.estimates and isinstance(asked, (list, tuple)):
+            opened.asked_content = (tuple(asked), parameters)  # a copy: the host may go on with its list
+        for overdue in self.runs.take_overdue_calls(started.clock):
+            self.keep_unended(overdue)
 
-    def note_piece(self, run_id: UUID, has_content: bool) -> None:
+    def note_piece(self, run_id: UUID, has_content: bool, token: Any = None, chunk: Any = None) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
         call = self.runs.get_call(str(run_id))
         if call is None:
             return
         call.streamed = True
+        if has_content and call.asked_content is not None:
+            call.pieces = call.pieces or Pieces()
+            call.pieces.add(token, chunk)
+        said = getattr(getattr(chunk, "message", None), "usage_metadata", None)
+        if said:
+            call.running = call.running or RunningUsage()
+            call.running.note(said)
         if has_content and call.first_token is None:
             call.first_token = time.perf_counter()
 
@@ -90,20 +103,33 @@ class Capture:
         opened = self.runs.close_call(str(run_id), failed=error is not None)
         if opened is None:
             return
-        answer = self._read(response, opened.run_id)
+        answer = self._read(response, error, opened)
         inner = self._repeats.inner_call(opened, answer.message_id, error)
         if inner is not None and not opened.provisional:
             self._hand_over(opened, inner)
             return
-        opened.record = closed_call(opened, ended, answer, error)
+        content = self._content(opened, response, answer, error)
+        opened.record = closed_call(opened, ended, answer, error, None if content is None else content.basis)
+        if opened.is_superseded:
+            opened.record = replace(opened.record, superseded=True)
         self._repeats.note(opened, answer.message_id, error)
-        self._keep_ended(opened, opened.record, error)
+        self._keep_ended(opened, opened.record, error, content)
 
     def keep_unended(self, opened: OpenCall, ended: float | None = None) -> None:
         """Record a call that has not ended as cancelled; a late end corrects it. `ended` is when it was given up."""
-        self._keep_ended(opened, closed_call(opened, ended, None, None), CancelledError())
+        error = CancelledError()
+        content = self._content(opened, None, None, error)
+        call = closed_call(opened, ended, None, None, None if content is None else content.basis)
+        self._keep_ended(opened, call, error, content)
 
-    def keep(self, call: Call, fact: RunFact | None, open_log: Callable[[], RunLog], tracked: RunLog | None) -> None:
+    def keep(
+        self,
+        call: Call,
+        fact: RunFact | None,
+        open_log: Callable[[], RunLog],
+        tracked: RunLog | None,
+        refine_this: Refine | None = None,
+    ) -> None:
         """Take a call, and what is new of its run, into memory and on its way to the store.
 
         Args:
@@ -111,15 +137,19 @@ class Capture:
             fact: what is new of its run; None where nothing is.
             open_log: begins the run in memory, where it is not held.
             tracked: the run that a `track()` holds, if this is one.
+            refine_this: what refines it, where more is known of it than its record says.
 
         """
-        self.memory.note_call(call, open_log)
+        self.memory.note_call(call, open_log, refine_this)
         if tracked is not None:
+            tracked.note(call, refine_this or self.refine)  # a later block may go on with a run that memory holds
             tracked.recorders.add(self.recorder)
+            if tracked.fact.status != "running":  # the block has ended before this call did
+                fact = tracked.fact
         elif fact is not None:
             self.memory.note_end(fact)
         facts = (call,) if fact is None else (call, fact)
-        self.recorder.record(*facts, refine=self.refine, settle=self.memory.settle)
+        self.recorder.record(*facts, refine=self.refine, refine_this=refine_this, settle=self.memory.settle)
 
     def enclosing_run(self, run_id: str) -> Run | None:
         """The live run that an open chain, tool or node belongs to."""
@@ -151,24 +181,61 @@ class Capture:
     def _hand_over(self, outer: OpenCall, inner: OpenCall) -> None:
         """Drop a call that only handed on what another was asked, and correct the number that the other got."""
         self.runs.give_number(outer, inner)
-        before, root = inner.record, inner.root
-        if before is not None and before.attempt == inner.attempt + 1:
-            inner.record = replace(before, attempt=inner.attempt, revision=before.revision + 1)
-            self.keep(inner.record, None, lambda: root.log or RunLog(root.fact()), root.log)
+        if inner.record is not None and inner.record.attempt == inner.attempt + 1:
+            self._correct(inner, inner.record, attempt=inner.attempt)
 
-    def _keep_ended(self, opened: OpenCall, call: Call, error: BaseException | None) -> None:
+    def _supersede(self, earlier: OpenCall) -> None:
+        """Mark a call whose work was done again: what it cost was spent on an answer that nobody used."""
+        earlier.is_superseded = True
+        if earlier.record is not None and not earlier.record.superseded:
+            self._correct(earlier, earlier.record, superseded=True)
+
+    def _correct(self, opened: OpenCall, before: Call, **changes: Any) -> None:
+        """Record a call anew with something changed, and nothing lost that was estimated from its content."""
+        held, refine_this = self.memory.call(before.run_id, before.call_id)
+        if held is not None and held.usage_source == "estimated":
+            before = replace(before, usage=held.usage, usage_source="estimated", usage_flags=held.usage_flags)
+        root, opened.record = opened.root, replace(before, **changes, revision=before.revision + 1)
+        self.keep(opened.record, None, lambda: root.log or RunLog(root.fact()), root.log, refine_this)
+
+    def _keep_ended(
+        self, opened: OpenCall, call: Call, error: BaseException | None, content: Content | None = None
+    ) -> None:
         root = opened.root
         fact = None if root.is_announced else root.fact()
         root.is_announced = True
         if ended_alone(opened):
             fact = root.ended(call.ended_at, error)
-        self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log)
+        for earlier in opened.repeats if call.status != "cached" else ():  # from the cache came the earlier answer
+            self._supersede(earlier)
+        opened.repeats = ()
+        refine_this = None if content is None or self.recorder.is_behind else self._refine_knowing(content)
+        self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log, refine_this)
 
-    def _read(self, response: Any, run_id: str) -> Answer:
+    def _content(
+        self, opened: OpenCall, response: Any, answer: Answer | None, error: BaseException | None
+    ) -> Content | None:
+        """What the usage of a call that ends is to be estimated from; None where it need not or must not be."""
+        asked, pieces, earlier = opened.asked_content, opened.pieces, opened.estimate_basis
+        opened.asked_content = opened.pieces = None
+        if not needs_estimate(answer) or (asked is None and earlier is None):
+            return None
+        content = content_of(None if asked is None else sent_with(*asked), arrived_in(response, pieces), earlier)
+        if error is not None and run_status(error) != "cancelled" and not content.basis["arrived_characters"]:
+            return None  # refused, as far as anybody knows, and then nothing is billed
+        opened.estimate_basis = content.basis
+        return content
+
+    def _refine_knowing(self, content: Content) -> Refine:
+        refine = self._refiner.knowing(content)
+        return lambda call: refined_call(call, refine, self.warnings)
+
+    def _read(self, response: Any, error: BaseException | None, opened: OpenCall) -> Answer:
+        running, opened.running = opened.running, None
         try:
-            return read_result(response, run_id)
-        except Exception as error:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
-            self.warnings.once("answer", "an answer could not be read; its usage is unknown", error)
+            return read_result(response, opened.run_id, error=error, running=running)
+        except Exception as trouble:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
+            self.warnings.once("answer", "an answer could not be read; its usage is unknown", trouble)
             return UNREAD
 
 

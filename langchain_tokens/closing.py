@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from langchain_tokens.answers import Answer
@@ -11,10 +13,16 @@ from langchain_tokens.masking import error_text
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.roots import run_status
 
-__all__ = ("closed_call", "ended_alone")
+__all__ = ("closed_call", "ended_alone", "needs_estimate")
 
 
-def closed_call(opened: OpenCall, ended: float | None, answer: Answer | None, error: BaseException | None) -> Call:
+def closed_call(
+    opened: OpenCall,
+    ended: float | None,
+    answer: Answer | None,
+    error: BaseException | None,
+    basis: Mapping[str, int] | None = None,
+) -> Call:
     """Make the call's record.
 
     Args:
@@ -22,6 +30,7 @@ def closed_call(opened: OpenCall, ended: float | None, answer: Answer | None, er
         ended: the monotonic clock's seconds at its end; None where nobody saw it.
         answer: what its answer said; None where there was none, or it could not be read.
         error: what ended it; with neither answer nor error it never ended, and is taken for cancelled.
+        basis: what its usage is to be estimated from; None where it is not.
 
     """
     seconds = None if ended is None else ended - opened.clock
@@ -56,6 +65,7 @@ def closed_call(opened: OpenCall, ended: float | None, answer: Answer | None, er
         error_message=None if failure is None else error_text(failure),
         streamed=opened.streamed,
         **({} if answer is None else _said(answer, status, is_batch=opened.batch_size > 1)),
+        estimate_basis=basis,
         revision=1 if opened.provisional and (answer is not None or error is not None) else 0,
     )
 
@@ -65,6 +75,16 @@ def ended_alone(opened: OpenCall) -> bool:
     never seen to start.
     """
     return opened.root.log is None and (opened.root.is_partial or opened.root.run_id == opened.run_id)
+
+
+def needs_estimate(answer: Answer | None) -> bool:
+    """Tell whether something of a call's usage is unknown that an estimate can stand in for."""
+    if answer is None:
+        return True
+    usage = answer.reading.usage
+    if answer.is_from_cache or answer.is_counted_elsewhere:
+        return False
+    return usage is None or usage.input_tokens is None or usage.output_tokens is None
 
 
 def _status(answer: Answer | None, error: BaseException | None) -> CallStatus:
@@ -87,7 +107,15 @@ def _said(answer: Answer, status: CallStatus, *, is_batch: bool) -> dict[str, An
         "usage_source": "provider" if reading.usage is not None or is_cached or is_in_first else "missing",
         "usage_flags": (*reading.flags, "batch_usage_in_first") if is_in_first else reading.flags,
         "raw_usage": reading.raw,
+        **_reported(reading.reported_cost_usd, is_cached=is_cached),
         "tool_calls": answer.tool_calls,
         "finish_reason": answer.finish_reason,
         "message_id": answer.message_id,
     }
+
+
+def _reported(cost: Decimal | None, *, is_cached: bool) -> dict[str, Any]:
+    """The cost that the provider itself says; it replaces what a price book would compute."""
+    if cost is None or is_cached:
+        return {}
+    return {"cost_usd": cost, "price_status": "reported", "price_source": "provider"}

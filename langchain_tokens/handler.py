@@ -19,15 +19,17 @@ from langchain_tokens.breakdown import Breakdown
 from langchain_tokens.call import Call
 from langchain_tokens.capture import Capture
 from langchain_tokens.doctor import Diagnosis, diagnose
-from langchain_tokens.errors import UnknownRunError
-from langchain_tokens.given import Given, given_call
+from langchain_tokens.errors import TokensError, UnknownRunError
+from langchain_tokens.given import Given, checked_run_id, given_call
 from langchain_tokens.names import CURRENT_SCOPE, Names
 from langchain_tokens.query import make_query
 from langchain_tokens.recorder import RecorderStats
+from langchain_tokens.refining import Refiner, make_estimator
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
 from langchain_tokens.store.target import parse_target
+from langchain_tokens.trouble import Warnings
 
 if TYPE_CHECKING:
     from langchain_tokens.prices import PriceBook
@@ -67,12 +69,15 @@ class TokenUsageHandler(BaseCallbackHandler):
         user: on whose behalf.
         tags: free keys and values for every call.
         prices: what calls cost; None prices from the bundled catalogue.
+        estimate: whether usage that nobody reports is estimated with tiktoken, in the background, and marked as
+            estimated; without, it stays unknown.
         journal: whether records are kept in a local file until they are stored (so that they survive a kill), or the
             folder for those files.
 
     Raises:
         StoreError: when the URL is wrong or the file is not a database. A database that is away is no error: calls wait
             in the journal.
+        TokensError: for an argument of another type; names are text (or a UUID), tags map text to text.
 
     """
 
@@ -88,19 +93,26 @@ class TokenUsageHandler(BaseCallbackHandler):
         user: str | None = None,
         tags: Mapping[str, str] | None = None,
         prices: PriceBook | None = None,
+        estimate: bool = True,
         journal: bool | Path = True,
     ) -> None:
         from langchain_tokens.prices import PriceBook
         from langchain_tokens.store.store import UsageStore
 
+        if prices is not None and not isinstance(prices, PriceBook):
+            raise TokensError(f"prices={prices!r} is a {type(prices).__name__}; expected a PriceBook or None")
+        _check_options(estimate, journal)
+        tags = {} if tags is None else tags
+        defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=tags)
         sink = store if isinstance(store, UsageStore) else UsageStore(parse_target(store))
         target = sink.target
         folder = target.journal_folder if journal is True else Path(journal) if journal else None
         recorder = REGISTRY.recorder(sink.identity if type(sink) is UsageStore else sink, sink, folder)
-        defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=dict(tags or {}))
         book = PriceBook() if prices is None else prices
         book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks
-        self._capture = Capture(defaults, book.price, recorder)
+        warnings = Warnings()
+        refiner = Refiner(book.price, make_estimator(warnings) if estimate else None)
+        self._capture = Capture(defaults, refiner, recorder, warnings)
         REGISTRY.watch(self._capture)
         self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish)
 
@@ -189,28 +201,29 @@ class TokenUsageHandler(BaseCallbackHandler):
         Args:
             usage: a `TokenUsage`, any provider's response, usage object or dict, or None where nothing is known.
             chain: the named step; so for `agent`, `model`, `provider`, `session` and `mode`.
-            run_id: the run that the call belongs to; None is the open `track()`'s, else a run of its own.
+            run_id: the run that the call belongs to; None is the open `track()`'s, else a run of its own. A run of
+                recorded calls spans them all, and failed when one of them did; a run that goes on ends by itself.
             status: `ok`, `error`, `cancelled` or `cached`.
             error: what went wrong; with status `ok`, the error that made this attempt necessary.
             started_at: aware; None is now less the duration.
-            duration_ms: milliseconds.
-            attempt: the how-many-eth try; None is 1.
-            tags: free keys and values.
+            duration_ms: milliseconds, a hundred years at most.
+            attempt: the how-many-eth try, 1 to 2,147,483,647; None is 1.
+            tags: free keys and values, both text.
 
         Returns:
             The call as recorded, priced.
 
         Raises:
-            TokensError: for a status, time or number that cannot be; for usage of no known shape the call is recorded
-                without usage, flagged, and a warning logged.
+            TokensError: for a status, time, name or number that cannot be (a count beyond 10**10, a time before 1970);
+                for usage of no known shape the call is recorded without usage, flagged, and a warning logged.
 
         """
         given = Given(
             usage=usage,
-            names=Names(chain=chain, agent=agent, session=session, mode=mode, tags=dict(tags or {})),
+            names=Names(chain=chain, agent=agent, session=session, mode=mode, tags={} if tags is None else tags),
             model=model,
             provider=provider,
-            run_id=None if run_id is None else str(run_id),
+            run_id=checked_run_id(run_id),
             status=status,
             error=error,
             started_at=started_at,
@@ -264,7 +277,7 @@ class TokenUsageHandler(BaseCallbackHandler):
     @_shielded
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
-        self._capture.note_piece(run_id, _says(token) or _has_content(chunk))
+        self._capture.note_piece(run_id, _says(token) or _has_content(chunk), token, chunk)
 
     @_shielded
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -328,6 +341,13 @@ class TokenUsageHandler(BaseCallbackHandler):
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever fails."""
         self._capture.close_frame(run_id, error)
+
+
+def _check_options(estimate: object, journal: object) -> None:
+    if not isinstance(estimate, bool):
+        raise TokensError(f"estimate={estimate!r} is a {type(estimate).__name__}; expected True or False")
+    if not isinstance(journal, (bool, str, Path)) or journal == "":
+        raise TokensError(f"journal={journal!r} is a {type(journal).__name__}; expected True, False or a folder")
 
 
 def _has_content(chunk: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from langchain_tokens.call import Call, RetryKind
 from langchain_tokens.frames import Frame, Started
@@ -14,7 +14,8 @@ from langchain_tokens.roots import Root
 
 __all__ = ("OpenCall", "explicit_names")
 
-_ATTEMPT_DIGITS = 10  # what an INTEGER column holds
+_MOST_ATTEMPTS = 2**31 - 1  # what an INTEGER column holds
+_ATTEMPT_DIGITS = len(str(_MOST_ATTEMPTS))
 
 type_explicit = tuple[dict[str, str], tuple[str | None, ...]]
 """The explicit names in force, and what the metadata itself says."""
@@ -26,6 +27,7 @@ class OpenCall:
     __slots__ = (
         "agent",
         "asked",
+        "asked_content",
         "attempt",
         "attempt_error",
         "batch_size",
@@ -34,20 +36,25 @@ class OpenCall:
         "clock",
         "counted_as",
         "counters",
+        "estimate_basis",
         "first_token",
         "frame",
+        "is_superseded",
         "mode",
         "model_class",
         "node",
         "parent",
         "path",
+        "pieces",
         "provider",
         "provisional",
         "record",
+        "repeats",
         "requested_model",
         "retry_kind",
         "root",
         "run_id",
+        "running",
         "session",
         "started_at",
         "step",
@@ -58,8 +65,7 @@ class OpenCall:
     )
 
     def __init__(self, started: Started, root: Root, frame: Frame | None) -> None:
-        self.run_id = started.run_id
-        self.call_id = started.run_id
+        self.run_id = self.call_id = started.run_id
         self.parent = started.parent_run_id if frame is None else frame.run_id
         self.root = root
         self.frame = frame
@@ -73,11 +79,7 @@ class OpenCall:
         """The model's class name; retry wrappers carry it as their run name, where it names no chain."""
         self.requested_model: str | None = None
         self.provider: str | None = None
-        self.chain: str | None = None
-        self.agent: str | None = None
-        self.path: str | None = None
-        self.node: str | None = None
-        self.step: int | None = None
+        self._begin_unnamed()
         self.attempt = 1
         self.counters: dict[tuple[Any, ...], int] = {}
         self.counted_as: tuple[Any, ...] = ()
@@ -91,8 +93,30 @@ class OpenCall:
         self.session: str | None = None
         self.user: str | None = None
         self.tags: Mapping[str, str] = {}
+        self._begin_empty()
         self.record: Call | None = None
         """What was recorded at its end, while that may still be corrected."""
+        self.repeats: tuple[OpenCall, ...] = ()
+        """The calls of an earlier execution whose place this one takes."""
+        self.is_superseded = False
+        """Another call took its place: its work was done again."""
+
+    def _begin_empty(self) -> None:
+        self.asked_content: tuple[Any, Mapping[str, Any]] | None = None
+        """What it asks and with which parameters, while its usage may have to be estimated."""
+        self.estimate_basis: Mapping[str, int] | None = None
+        """What is left of both once the call was recorded, for a late end."""
+        self.pieces: Any = None
+        """What has arrived of a streamed answer, likewise."""
+        self.running: Any = None
+        """What the pieces of a streamed answer say of usage."""
+
+    def _begin_unnamed(self) -> None:
+        self.chain: str | None = None
+        self.agent: str | None = None
+        self.path: str | None = None
+        self.node: str | None = None
+        self.step: int | None = None
 
     def attribute(self, started: Started, explicit: type_explicit, defaults: Names) -> None:
         """Settle whom this call belongs to.
@@ -116,7 +140,8 @@ class OpenCall:
         frame = self.frame
         if frame is not None:
             asked_again = frame.work.asked_again(self.asked, self.requested_model)
-            self.retry_kind = count_call(frame.works, frame.redone, self.path) or asked_again
+            kind, repeats = count_call(self, self.path, frame.works, frame.redone)
+            self.retry_kind, self.repeats = kind or asked_again, cast("tuple[OpenCall, ...]", repeats)
             frame.open_calls.add(self.run_id)
         if fallbacks is not None and fallbacks.is_given_up:
             self.retry_kind = "fallback"
@@ -130,6 +155,7 @@ class OpenCall:
         if self.frame is not None:
             self.frame.open_calls.discard(self.run_id)
             self.frame.work.note_call(self.asked, self.requested_model, failed=failed)
+        self.frame = self.tried_by = None  # who holds a call that ended must not hold the runs around it
 
     def give_number_to(self, inner: OpenCall) -> None:
         """Give up the number of a call that only handed on what `inner` was asked: it was no attempt of its own."""
@@ -190,8 +216,8 @@ class OpenCall:
         self.counters = counters = frame.counters if frame is not None else self.root.counters
         self.counted_as = key = (self.agent, frame.lane if frame is not None else (), self.chain)
         counters[key] = counters.get(key, 0) + 1
-        is_number = said is not None and said.isdecimal() and len(said) < _ATTEMPT_DIGITS
-        self.attempt = int(said) if said is not None and is_number else counters[key]
+        number = int(said) if said is not None and said.isdecimal() and len(said) <= _ATTEMPT_DIGITS else 0
+        self.attempt = number if 1 <= number <= _MOST_ATTEMPTS else counters[key]
 
 
 def explicit_names(started: Started, parent: Frame | None) -> type_explicit:

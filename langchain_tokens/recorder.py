@@ -23,6 +23,7 @@ __all__ = ("Recorder", "RecorderStats")
 
 _LINGER_SECONDS = 0.05
 _QUEUE_BOUND = 20_000
+_BEHIND = 500
 _RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 _CLOSE_SECONDS = 5.0
 _GIVE_UP_SECONDS = 0.2
@@ -67,12 +68,20 @@ class Recorder:
         self._last_error: str | None = None
         self._refine: Refine | None = None
 
-    def record(self, *facts: Call | RunFact, refine: Refine | None = None, settle: Settle | None = None) -> None:
+    def record(
+        self,
+        *facts: Call | RunFact,
+        refine: Refine | None = None,
+        refine_this: Refine | None = None,
+        settle: Settle | None = None,
+    ) -> None:
         """Take facts; when this returns they survive the process, as long as the journal can be written.
 
         Args:
             facts: what to store.
-            refine: what the writer thread does to a call before it is stored, such as pricing; must not raise.
+            refine: what the writer thread does to a call before it is stored, such as pricing; must not raise. Also
+                done to calls of which only the journal's line is left.
+            refine_this: done to these facts in its place, where more is known of them than their records say.
             settle: told the refined call, in the writer thread.
 
         """
@@ -84,9 +93,14 @@ class Recorder:
         if is_full:
             self._spill(segment, len(facts))
             return
-        self._queue.put(_Pending(facts, refine, settle, segment))
+        self._queue.put(_Pending(facts, refine_this or refine, settle, segment))
         if self._thread is None:
             self._start()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits that nobody should add to what it holds in memory."""
+        return self._recorded - self._settled > _BEHIND
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was recorded so far is in the store.

@@ -9,8 +9,10 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from langchain_tokens.errors import StoreError
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Sink, recover
+from langchain_tokens.refining import Refiner, make_estimator
 from langchain_tokens.store.target import StoreTarget, parse_target
 from langchain_tokens.trouble import LOGGER, Warnings
 
@@ -110,9 +112,14 @@ def open_store(url: str | Path | None = None) -> UsageStore:
 
     target = parse_target(url)
     store = UsageStore(target, before_read=_own_writer(target))
-    store._engine()  # opens it now, so that a wrong store is an error here and not later
+    try:
+        store._engine()  # opens it now, so that a wrong store is an error here and not later
+    except StoreError:
+        store.close()
+        raise
     if target.journal_folder is not None:
-        recover(target.journal_folder, store, PriceBook().price, Warnings())
+        warnings = Warnings()
+        recover(target.journal_folder, store, Refiner(PriceBook().price, make_estimator(warnings)), warnings)
     return store
 
 

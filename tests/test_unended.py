@@ -6,19 +6,22 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
+import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from langchain_tokens import TokenUsageHandler, open_store
+from langchain_tokens import TokenUsageHandler, open_store, track
 
 
 def test_a_call_that_never_ended_is_cancelled_with_no_made_up_time(tmp_path: Path) -> None:
     """When the handler closes, an open call is a cancelled row of a cancelled run; how long it took nobody knows."""
-    handler = TokenUsageHandler(tmp_path / "t.db")
+    handler = TokenUsageHandler(tmp_path / "t.db", estimate=False)
     handler.on_chat_model_start({}, [[HumanMessage("hi")]], run_id=uuid4())
     handler.close()
     (call,) = handler.store.calls()
@@ -88,3 +91,149 @@ def test_a_recorded_call_without_a_duration_makes_no_run_of_zero_seconds(tmp_pat
     assert handler.last_run.duration_ms is None
     handler.close()
     assert handler.store.runs()[0].duration_ms is None
+
+
+# What is open for too long
+
+HOUR = 3_600.0
+
+
+class Clock:
+    """The monotonic clock, set by the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        monkeypatch.setattr("langchain_tokens.capture.time", SimpleNamespace(perf_counter=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that stands still."""
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def handler(tmp_path: Path) -> Iterator[TokenUsageHandler]:
+    """A handler that estimates nothing."""
+    with TokenUsageHandler(tmp_path / "t.db", estimate=False) as handler:
+        yield handler
+
+
+def begin(handler: TokenUsageHandler, parent: UUID | None = None) -> UUID:
+    """Start a call."""
+    run_id = uuid4()
+    handler.on_chat_model_start({}, [[HumanMessage("hi")]], run_id=run_id, parent_run_id=parent)
+    return run_id
+
+
+def answer(handler: TokenUsageHandler, run_id: UUID) -> None:
+    """End a call."""
+    usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    message = AIMessage("hello", usage_metadata=usage)  # type: ignore[arg-type]  # a plain dict is what it takes
+    handler.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run_id)
+
+
+def begin_chain(handler: TokenUsageHandler, parent: UUID | None = None, **more: Any) -> UUID:
+    """Start a chain."""
+    run_id = uuid4()
+    handler.on_chain_start(None, {}, run_id=run_id, parent_run_id=parent, name="c", **more)
+    return run_id
+
+
+def statuses(handler: TokenUsageHandler) -> dict[str, str]:
+    """The status of each stored call."""
+    handler.flush()
+    return {call.call_id: call.status for call in handler.store.calls()}
+
+
+def test_a_call_that_is_open_for_a_day_is_given_up(handler: TokenUsageHandler, clock: Clock) -> None:
+    """A call that never ends is cancelled when another starts a day later; not one that is a little younger."""
+    old = begin(handler)
+    clock.now += 2 * HOUR
+    young = begin(handler)
+    clock.now += 22 * HOUR + 1
+    begin(handler)
+    assert statuses(handler) == {str(old): "cancelled"}
+    assert handler.store.calls()[0].duration_ms is None
+    answer(handler, young)
+    answer(handler, old)
+    assert statuses(handler) == {str(old): "ok", str(young): "ok"}
+    assert handler.store.breakdown().total.total_tokens == 10
+
+
+def test_a_call_whose_run_is_long_over_is_given_up(handler: TokenUsageHandler, clock: Clock) -> None:
+    """A call that starts after its run was over, and never ends, is cancelled when that is ten minutes ago; calls of
+    runs that go on are not.
+    """
+    over, on = begin_chain(handler), begin_chain(handler)
+    handler.on_chain_end({}, run_id=over)
+    late, going_on = begin(handler, over), begin(handler, on)
+    clock.now += 590
+    begin(handler)
+    assert statuses(handler) == {}
+    clock.now += 700
+    begin(handler)
+    assert statuses(handler) == {str(late): "cancelled"}
+    answer(handler, late)
+    answer(handler, going_on)
+    assert statuses(handler) == {str(late): "ok", str(going_on): "ok"}
+
+
+def test_a_call_of_a_block_that_is_long_over_is_given_up(handler: TokenUsageHandler, clock: Clock) -> None:
+    """The same for a call that a `track()` left open."""
+    with track(handler.store) as run:
+        left = begin(handler)
+    for _ in range(2):
+        clock.now += 601
+        begin(handler)
+    assert statuses(handler) == {str(left): "cancelled"}
+    assert [(kept.run_id, kept.status) for kept in handler.store.runs()] == [(run.run_id, "ok")]
+
+
+def test_open_runs_are_looked_at_once_a_minute(handler: TokenUsageHandler, clock: Clock) -> None:
+    """Within a minute of the last look nobody looks again, so that a call costs no look at all others."""
+    old = begin(handler)
+    clock.now += 24 * HOUR - 1
+    begin(handler)
+    clock.now += 59
+    begin(handler)
+    assert statuses(handler) == {}
+    clock.now += 1
+    begin(handler)
+    assert statuses(handler) == {str(old): "cancelled"}
+
+
+def test_chains_that_never_end_are_let_go(handler: TokenUsageHandler, clock: Clock) -> None:
+    """Chains that stay open below a run that is over, and all of a run in which nothing begins any more, cost no memory
+    for good; a run that is only slow keeps its names for a day, and its own end counts.
+    """
+    over, idle, slow = (begin_chain(handler) for _ in range(3))
+    begin_chain(handler, over)
+    handler.on_chain_end({}, run_id=over)
+    for _ in range(2):
+        clock.now += 601
+        answer(handler, begin(handler))
+    runs = handler._capture.runs
+    assert list(runs._frames) == [str(idle), str(slow)]
+    clock.now += 24 * HOUR
+    answer(handler, begin(handler, slow))
+    handler.on_chain_end({}, run_id=slow)
+    handler.flush()
+    assert [(call.chain, call.run_id) for call in handler.store.calls(run=str(slow))] == [("c", str(slow))]
+    assert handler.run(slow).status == "ok"
+    for _ in range(3):
+        clock.now += 24 * HOUR
+        answer(handler, begin(handler))
+    assert (len(runs._frames), len(runs._ended)) == (0, 0)
+
+
+def test_many_calls_that_never_end_cost_bounded_memory(handler: TokenUsageHandler, clock: Clock) -> None:
+    """Bare calls over days that are all cancelled leave a day's calls at most, and each older one is a row."""
+    runs = handler._capture.runs
+    for _ in range(2_000):
+        clock.now += 120
+        begin(handler)
+    assert len(runs) <= 24 * 30 + 1
+    assert len(runs._late) <= 2_048
+    handler.flush()
+    assert handler.store.breakdown("status")["cancelled"].calls == 2_000 - len(runs)

@@ -73,7 +73,7 @@ def check(row: Row, folder: Path) -> None:
 
 def played(play: Scenario, folder: Path) -> TokenUsageHandler:
     """Play a scenario to its end with a handler on a fresh store, and close the handler."""
-    handler = TokenUsageHandler(store=folder / "usage.db")
+    handler = TokenUsageHandler(store=folder / "usage.db", estimate=False)
     result = play(handler)
     if inspect.isawaitable(result):
         asyncio.run(_awaited(result))

@@ -1,0 +1,119 @@
+"""What was sent, and what arrived? Kept only while usage may have to be estimated, and never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_tokens.estimate import Arrived, Sent, characters
+
+__all__ = ("Content", "Pieces", "arrived_in", "content_of", "sent_with")
+
+_TEXT = ("text",)
+_REASONING = ("thinking", "reasoning", "reasoning_content")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What one call sent and what came back, while its usage may have to be estimated."""
+
+    sent: Sent | None
+    """None where it is no longer held."""
+    arrived: Arrived
+    basis: Mapping[str, int]
+    """Their sizes in characters: what the record keeps of them."""
+
+
+class Pieces:
+    """What has arrived of a streamed answer so far."""
+
+    __slots__ = ("_calls", "_reasoning", "_texts")
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: list[Mapping[str, Any]] = []
+
+    def add(self, token: Any, chunk: Any) -> None:
+        """Keep the text of one piece, or the part of a tool call that it holds."""
+        if isinstance(token, str) and token:
+            self._texts.append(token)
+            return
+        message = getattr(chunk, "message", None)
+        if message is None:
+            return
+        self._texts += _texts(message.content)
+        self._reasoning += _reasoning(message)
+        self._calls += _calls(getattr(message, "tool_call_chunks", None))
+
+    def arrived(self) -> Arrived:
+        """All of it so far."""
+        return Arrived(text="".join(self._texts), reasoning="".join(self._reasoning), tool_calls=tuple(self._calls))
+
+
+def sent_with(asked: Any, parameters: Mapping[str, Any]) -> Sent | None:
+    """What a call sends: its messages, or its prompts, and the tools that are offered with them."""
+    if not isinstance(asked, (list, tuple)):
+        return None
+    tools = parameters.get("tools") or parameters.get("functions") or ()
+    offered = tuple(tools) if isinstance(tools, (list, tuple)) else ()
+    if all(isinstance(item, str) for item in asked):
+        return Sent(prompts=tuple(asked), tools=offered)
+    return Sent(messages=tuple(asked), tools=offered)
+
+
+def arrived_in(response: Any, pieces: Pieces | None) -> Arrived:
+    """What a result holds, whole or in part; the streamed pieces where there is no result."""
+    generations = [item for group in getattr(response, "generations", None) or () for item in group or ()]
+    if not generations:
+        return pieces.arrived() if pieces is not None else Arrived()
+    texts: list[str] = []
+    reasoning: list[str] = []
+    calls: list[Mapping[str, Any]] = []
+    for generation in generations:
+        message = getattr(generation, "message", None)
+        if message is None:
+            texts += _texts(getattr(generation, "text", None))
+            continue
+        texts += _texts(message.content)
+        reasoning += _reasoning(message)
+        calls += [*_calls(getattr(message, "tool_calls", None)), *_calls(getattr(message, "invalid_tool_calls", None))]
+    return Arrived(text="".join(texts), reasoning="".join(reasoning), tool_calls=tuple(calls))
+
+
+def content_of(sent: Sent | None, arrived: Arrived, earlier: Mapping[str, int] | None) -> Content:
+    """Bring together what was sent and what arrived; `earlier` is the basis of a call that was recorded before."""
+    sizes = dict(earlier or {})
+    if sent is not None:
+        sizes["sent_characters"] = characters(sent)
+    sizes["arrived_characters"] = max(characters(arrived), sizes.get("arrived_characters", 0))
+    return Content(sent=sent, arrived=arrived, basis=sizes)
+
+
+def _texts(content: Any, keys: Sequence[str] = _TEXT) -> Sequence[str]:
+    """The text in a message's content, or the reasoning that its blocks show."""
+    if isinstance(content, str):
+        return (content,) if keys is _TEXT else ()
+    if not isinstance(content, (list, tuple)):
+        return ()
+    said = [_said(block, keys) for block in content]
+    return [text for text in said if text]
+
+
+def _reasoning(message: Any) -> Sequence[str]:
+    """The reasoning that a message shows: in blocks of its content, or beside it."""
+    beside = getattr(message, "additional_kwargs", None)
+    return [*_texts(message.content, _REASONING), *_texts([beside], _REASONING)]
+
+
+def _said(block: Any, keys: Sequence[str]) -> str | None:
+    if isinstance(block, str):
+        return block if keys is _TEXT else None
+    if not isinstance(block, Mapping):
+        return None
+    return next((text for key in keys if isinstance(text := block.get(key), str) and text), None)
+
+
+def _calls(calls: Any) -> Sequence[Mapping[str, Any]]:
+    return [call for call in calls or () if isinstance(call, Mapping)] if isinstance(calls, (list, tuple)) else ()

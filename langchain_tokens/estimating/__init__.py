@@ -1,0 +1,1 @@
+"""How are tokens estimated? The parts behind `estimate`."""
