@@ -20,6 +20,7 @@ TOKEN_SUMS = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
+MONEY_SUMS = ("cost_usd", "saved_cost_usd", "wasted_cost_usd")
 _TIME_FORMATS = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _ATTRIBUTES = {"run": "run_id"}
 
@@ -42,6 +43,8 @@ class Sums:
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_usd: Decimal | None = None
+    saved_cost_usd: Decimal | None = None
+    wasted_cost_usd: Decimal | None = None
     duration_ms: float | None = None
     timed_output_tokens: int | None = None
     timed_ms: float | None = None
@@ -55,7 +58,8 @@ class Sums:
         self.estimated_calls += call.usage_source == "estimated"
         self.unpriced_calls += call.price_status == "unpriced"
         self.calls_without_usage += call.usage is None or call.usage.total_tokens is None
-        self.cost_usd = _plus(self.cost_usd, call.cost_usd)
+        for name in MONEY_SUMS:
+            setattr(self, name, _plus(getattr(self, name), getattr(call, name)))
         self.duration_ms = _plus(self.duration_ms, call.duration_ms)
         if call.usage is not None:
             for name in TOKEN_SUMS:

@@ -15,7 +15,7 @@ from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("RowError", "make_engine", "reading", "translated", "writing")
 
-_BUSY_SECONDS = 30
+_CONNECT_SECONDS = 5
 _WAL_PAUSE_SECONDS = 0.05
 _WRITES = {"tokens_writes": True}
 _ROW_ERRORS = (exc.DataError, exc.IntegrityError, exc.StatementError, UnicodeError, OverflowError)
@@ -38,11 +38,11 @@ def make_engine(target: StoreTarget) -> Engine:
         )
     elif target.path is not None:
         url = URL.create("sqlite", database=str(target.path))
-        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+        engine = create_engine(url, connect_args={"timeout": target.timeout, "check_same_thread": False})
     else:
         engine = _server_engine(target)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, target.timeout))
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -79,7 +79,9 @@ def translated(target: StoreTarget) -> Iterator[None]:
 
 def _server_engine(target: StoreTarget) -> Engine:
     try:
-        return create_engine(make_url(target.url), pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        url = make_url(target.url)
+        arguments = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
+        return create_engine(url, pool_pre_ping=True, connect_args=arguments)
     except ImportError as error:
         raise MissingExtraError("PostgreSQL needs its driver: pip install 'langchain_tokens[postgres]'") from error
     except (exc.ArgumentError, ValueError) as error:
@@ -88,19 +90,19 @@ def _server_engine(target: StoreTarget) -> Engine:
         ) from None  # its text has it all
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(connection: Any, timeout: float) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, see `_begin_sqlite`
     cursor = connection.cursor()
     try:
-        _switch_to_wal(cursor)
+        _switch_to_wal(cursor, timeout)
         cursor.execute("PRAGMA synchronous=NORMAL")
     finally:
         cursor.close()
 
 
-def _switch_to_wal(cursor: Any) -> None:
+def _switch_to_wal(cursor: Any, timeout: float) -> None:
     """Use the write-ahead log. SQLite does not wait for other processes here, however long its busy timeout is."""
-    deadline = time.monotonic() + _BUSY_SECONDS
+    deadline = time.monotonic() + timeout
     while cursor.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
         try:
             cursor.execute("PRAGMA journal_mode=WAL")

@@ -8,9 +8,10 @@ from sqlalchemy import Connection, Engine, column, func, inspect, select, table
 
 from langchain_tokens.errors import SchemaError
 from langchain_tokens.store.engine import reading, writing
+from langchain_tokens.store.tables import METADATA
 from langchain_tokens.store.target import StoreTarget
 
-__all__ = ("HEAD", "VERSION_TABLE", "ensure_schema", "upgrade")
+__all__ = ("HEAD", "VERSION_TABLE", "current_revision", "ensure_schema", "lock_schema", "upgrade")
 
 HEAD = "0002"
 """The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
@@ -36,10 +37,16 @@ def ensure_schema(engine: Engine, target: StoreTarget) -> None:
     if found is not None:
         raise SchemaError(_mismatch(target, found))
     with writing(engine, target) as connection:
-        if connection.dialect.name == "postgresql":  # one process at a time; SQLite's write lock is held already
-            connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+        lock_schema(connection)
         if current_revision(connection) is None:  # another process may have been faster
+            _refuse_foreign_tables(connection, target)
             upgrade(connection)
+
+
+def lock_schema(connection: Connection) -> None:
+    """Let one process at a time change the schema, until the transaction ends; SQLite's lock does that by itself."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -65,6 +72,16 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     }
     context = MigrationContext.configure(connection, opts=options)
     context.run_migrations(op=Operations(context))
+
+
+def _refuse_foreign_tables(connection: Connection, target: StoreTarget) -> None:
+    inspector = inspect(connection)
+    for name in METADATA.tables:
+        if inspector.has_table(name):
+            raise SchemaError(
+                f"the store {target} has a table {name} that is not ours: there is no {VERSION_TABLE} that says so; "
+                "use another database, or in PostgreSQL another schema (?options=-csearch_path%3DNAME)"
+            )
 
 
 def _mismatch(target: StoreTarget, found: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, Select, select
 
 from langchain_tokens.breakdown import Breakdown, make_breakdown
 from langchain_tokens.call import Call, RunFact
@@ -14,6 +15,7 @@ from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.run import Run
 from langchain_tokens.store.engine import make_engine, reading, writing
+from langchain_tokens.store.revisions import change_costs, read_batch, read_revisions, wrong_totals
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.schema import ensure_schema
 from langchain_tokens.store.sums import conditions, key_and_sums, run_conditions, sums_statement
@@ -21,9 +23,16 @@ from langchain_tokens.store.tables import CALLS, RUNS
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.store.writes import delete_calls, write_batch
 
+if TYPE_CHECKING:
+    from langchain_tokens.checking import Check
+    from langchain_tokens.prices import PriceBook
+    from langchain_tokens.repricing import Repricing
+
 __all__ = ("UsageStore",)
 
 _TIMELINES = ("hour", "day", "month")
+_LARGEST = 2**63 - 1
+"""What a database counts to."""
 _ORDERS = {
     "started_at": CALLS.c.started_at,
     "duration_ms": CALLS.c.duration_ms,
@@ -77,15 +86,11 @@ class UsageStore:
         """Single calls, newest first unless `order` (started_at, duration_ms, total_tokens, cost_usd; `-` turns it
         round) says otherwise.
         """
-        column = _ORDERS.get(order.removeprefix("-"))
-        if column is None:
-            raise QueryError(f"unknown order {order!r}; allowed: {', '.join(_ORDERS)}, each with - for largest first")
-        direction = column.desc().nulls_last() if order.startswith("-") else column.asc().nulls_last()
-        statement = (
-            select(CALLS).where(conditions(make_query((), filters), self._dialect)).order_by(direction, CALLS.c.call_id)
-        )
+        found = conditions(make_query((), filters), self._dialect)
+        statement = select(CALLS).where(found).order_by(_direction(order), CALLS.c.call_id)
+        page = _page(statement, limit, offset)
         with self._reading() as connection:
-            rows = connection.execute(statement.limit(_checked(limit)).offset(_checked(offset))).all()
+            rows = connection.execute(page).all()
         return [call_from_row(row) for row in rows]
 
     def runs(self, *, limit: int = 100, offset: int = 0, **filters: Any) -> Sequence[Run]:
@@ -94,8 +99,9 @@ class UsageStore:
         """
         statement = select(RUNS).where(run_conditions(make_query((), filters), self._dialect))
         statement = statement.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id)
+        page = _page(statement, limit, offset)
         with self._reading() as connection:
-            rows = connection.execute(statement.limit(_checked(limit)).offset(_checked(offset))).all()
+            rows = connection.execute(page).all()
         return [Run(_StoredRun(self, fact_from_row(row))) for row in rows]
 
     def delete(self, **filters: Any) -> int:
@@ -114,6 +120,79 @@ class UsageStore:
         engine = self._ready()
         with writing(engine, self.target) as connection:
             return delete_calls(connection, query)
+
+    def reprice(
+        self,
+        *,
+        prices: PriceBook | None = None,
+        at: str | datetime = "call",
+        as_model: str | None = None,
+        as_provider: str | None = None,
+        write: bool = False,
+        overwrite: bool = False,
+        reason: str | None = None,
+        **filters: Any,
+    ) -> Repricing:
+        """Price stored calls again, and say what changes; nothing is written unless asked.
+
+        Args:
+            prices: the price book; None is the usual one.
+            at: prices of which time: `"call"` (each call's own start), `"now"`, or an aware datetime.
+            as_model: what if this model had served the calls? An estimate, never written; so is another time.
+            as_provider: likewise another provider.
+            write: write costs where there were none.
+            overwrite: with `write`, also replace costs, which are kept as revisions beside the call.
+            reason: kept with the revisions.
+            filters: which calls.
+
+        """
+        from langchain_tokens.repricing import Terms, reprice, usual_prices
+
+        terms = Terms(
+            at=at, as_model=as_model, as_provider=as_provider, write=write, overwrite=overwrite, reason=reason
+        )
+        return reprice(self, usual_prices(prices), terms, filters)
+
+    def check(self, **filters: Any) -> Check:
+        """Derive what is stored again (counts from raw usage, sums from their parts), and report each difference."""
+        from langchain_tokens.checking import check
+
+        return check(self, filters)
+
+    def batches(self, query: Query, size: int) -> Iterator[list[Call]]:
+        """All calls that a query's filters match, batch by batch in the order of their ids."""
+        last = ""
+        while True:
+            with self._reading() as connection:
+                batch = read_batch(connection, query, last, size)
+            if not batch:
+                return
+            yield batch
+            last = batch[-1].call_id
+
+    def change_costs(self, changes: Sequence[tuple[Call, Call]], reason: str | None = None) -> int:
+        """Replace costs, keeping the old ones as revisions.
+
+        Args:
+            changes: each call as it is stored, and as it is priced now.
+            reason: why.
+
+        Returns:
+            How many were replaced; a call that changed in the meantime is left alone.
+
+        """
+        with writing(self._engine(), self.target) as connection:
+            return change_costs(connection, changes, reason)
+
+    def revisions(self, call_id: str) -> Sequence[Mapping[str, Any]]:
+        """What a call had cost before, oldest first; amounts in US dollars."""
+        with self._reading() as connection:
+            return read_revisions(connection, call_id)
+
+    def wrong_totals(self) -> Sequence[tuple[str, str, Any, Any]]:
+        """Where a run's row says another total than its calls: run, column, what is stored, what it should be."""
+        with self._reading() as connection:
+            return list(wrong_totals(connection))
 
     def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
         """Store a batch in one transaction; what is stored already stays as it is, so a batch may come twice.
@@ -232,7 +311,15 @@ class _StoredRun:
         return self._calls
 
 
-def _checked(number: int) -> int:
-    if number < 0:
-        raise QueryError(f"limit and offset are whole numbers from 0 on; found {number!r}")
-    return number
+def _direction(order: object) -> ColumnElement[Any]:
+    column = _ORDERS.get(order.removeprefix("-")) if isinstance(order, str) else None
+    if column is None:
+        raise QueryError(f"unknown order {order!r}; allowed: {', '.join(_ORDERS)}, each with - for largest first")
+    return column.desc().nulls_last() if str(order).startswith("-") else column.asc().nulls_last()
+
+
+def _page(statement: Select[Any], limit: int, offset: int) -> Select[Any]:
+    for name, number in (("limit", limit), ("offset", offset)):
+        if type(number) is not int or not 0 <= number <= _LARGEST:
+            raise QueryError(f"{name}={number!r} is a {type(number).__name__}; expected a whole number from 0 on")
+    return statement.limit(limit).offset(offset)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Row
 from langchain_tokens.query import Query
 from langchain_tokens.store.rows import CALL_COLUMNS, from_pico
 from langchain_tokens.store.tables import CALLS, RUNS
-from langchain_tokens.sums import Sums
+from langchain_tokens.sums import MONEY_SUMS, Sums
 
 __all__ = ("conditions", "key_and_sums", "one_of", "run_conditions", "sums_statement", "tag_value")
 
@@ -39,7 +39,7 @@ def key_and_sums(row: Row[Any], query: Query) -> tuple[tuple[Any, ...], Sums]:
     """Read one row of the answer."""
     width = len(query.by)
     values = dict(zip(_SUM_NAMES, row[width:], strict=True))
-    values["cost_usd"] = from_pico(values["cost_usd"])
+    values |= {name: from_pico(values[name]) for name in MONEY_SUMS}
     for name, value in values.items():
         if name.endswith(("calls", "tokens", "usage")) and value is not None:
             values[name] = int(value)  # PostgreSQL sums bigints as numeric
@@ -105,6 +105,7 @@ def _count_where(condition: ColumnElement[bool]) -> ColumnElement[Any]:
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
+_WASTED = or_(CALLS.c.superseded.is_(True), CALLS.c.status.in_(("error", "cancelled")))
 _TIMED = CALLS.c.tokens_per_second.is_not(None)
 _SUMS: dict[str, ColumnElement[Any]] = {
     "calls": func.count(),
@@ -121,6 +122,8 @@ _SUMS: dict[str, ColumnElement[Any]] = {
     "cache_write_tokens": func.sum(CALLS.c.cache_write_tokens),
     "reasoning_tokens": func.sum(CALLS.c.reasoning_tokens),
     "cost_usd": func.sum(CALLS.c.total_cost),
+    "saved_cost_usd": func.sum(CALLS.c.saved_cost),
+    "wasted_cost_usd": func.sum(case((_WASTED, CALLS.c.total_cost))),
     "duration_ms": func.sum(CALLS.c.duration_ms),
     "timed_output_tokens": func.sum(case((_TIMED, CALLS.c.output_tokens))),
     "timed_ms": func.sum(case((_TIMED, CALLS.c.duration_ms))),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from langchain_tokens.errors import StoreError
 
@@ -21,6 +22,10 @@ _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _SQLITE = ("sqlite", "sqlite+pysqlite")
 _PASSWORD_BEFORE_HOST = re.compile(r"(://[^:/@]*:).*(?=@)")
 _PASSWORD_IN_QUERY = re.compile(r"([?&](?:password|sslpassword)=)[^&]*", re.IGNORECASE)
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_TIMEOUT_SECONDS = 30.0
+_LONGEST_SECONDS = 1_000_000  # the driver counts milliseconds in 32 bits
+_KEYWORDS = re.compile(r"\s*(host|hostaddr|port|dbname|user|password|service)\s*=", re.IGNORECASE)
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
 
@@ -34,6 +39,8 @@ class StoreTarget:
     """The SQLite file; None for a server or for memory."""
     journal_folder: Path | None
     """Where records wait until they are in the database; None for a database that dies with the process."""
+    timeout: float = _TIMEOUT_SECONDS
+    """Seconds that an SQLite connection waits for another's lock."""
 
     @property
     def is_memory(self) -> bool:
@@ -57,14 +64,21 @@ def parse_target(store: object) -> StoreTarget:
         return _file_target(store)
     if not isinstance(store, str):
         raise StoreError(f"the store {store!r} is a {type(store).__name__}; {_EXPECTED}")
-    if not store.strip():
-        raise StoreError(f"the store is an empty text; {_EXPECTED}")
+    if not store.strip() or "\0" in store:
+        raise StoreError(f"the store {store!r} is empty, or has a NUL; {_EXPECTED}")
+    return _text_target(store)
+
+
+def _text_target(store: str) -> StoreTarget:
     if store == ":memory:":
         return _sqlite_target("sqlite://")
     if store.startswith("file:"):
         raise StoreError(f"the store {store!r} is SQLite's own kind of URI; {_EXPECTED}")
+    if _KEYWORDS.match(store):  # not shown: it may hold a password
+        raise StoreError(f"the store is a list of PostgreSQL's keywords and values; {_EXPECTED}")
     if "://" not in store:
         return _file_target(Path(store))
+    store = store.strip()
     scheme = store.split("://", 1)[0].lower()
     if scheme in _SQLITE:
         return _sqlite_target(store)
@@ -74,28 +88,51 @@ def parse_target(store: object) -> StoreTarget:
 
 
 def _sqlite_target(url: str) -> StoreTarget:
-    rest = url.split("://", 1)[1].split("?", 1)[0]
+    rest, _, query = url.split("://", 1)[1].partition("?")
+    timeout = _timeout(_without_password(url).partition("?")[0], query)
     if rest in ("", "/", "/:memory:"):
         return StoreTarget(url="sqlite://", path=None, journal_folder=None)
     if not rest.startswith("/"):
-        raise StoreError(f"the store URL {url!r} names a host ({rest!r}); a file needs three slashes: sqlite:///{rest}")
-    return _file_target(Path(unquote(rest[1:])))
+        shown, meant = _without_password(url), rest.rpartition("@")[2]
+        raise StoreError(f"the store URL {shown!r} names a host; a file needs three slashes: sqlite:///{meant}")
+    return replace(_file_target(Path(unquote(rest[1:]))), timeout=timeout)
+
+
+def _timeout(url: str, query: str) -> float:
+    """The one option that an SQLite URL may have; others, such as `mode`, would not do here what they say. `url` is
+    without it, since it may hold a key.
+    """
+    seconds = _TIMEOUT_SECONDS
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name != "timeout":
+            raise StoreError(f"the store URL {url!r} has the option {name!r}; allowed: timeout (seconds)")
+        seconds = float(value) if _SECONDS.fullmatch(value) else math.inf
+        if seconds > _LONGEST_SECONDS:
+            raise StoreError(f"the store URL {url!r} has timeout={value!r}; expected seconds, such as 30")
+    return seconds
 
 
 def _file_target(path: Path) -> StoreTarget:
-    resolved = path.expanduser().absolute()
-    _check_file(resolved)
+    try:
+        resolved = path.expanduser().absolute()
+        _check_file(resolved)
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a NUL
+        raise StoreError(f"the store {str(path)!r} cannot be looked at: {error}; {_EXPECTED}") from error
     folder = resolved.with_name(resolved.name + ".pending")
     return StoreTarget(url=f"sqlite:///{resolved}", path=resolved, journal_folder=folder)
 
 
 def _check_file(path: Path) -> None:
+    if "\0" in str(path):
+        raise ValueError("its name has a NUL")
     if path.is_dir():
         raise StoreError(f"the store {path} is a folder; {_EXPECTED}")
     if not path.parent.is_dir():
         raise StoreError(f"the store {path} is in a folder that does not exist; make {path.parent} first")
     if not path.exists():
         return
+    if not path.is_file():
+        raise StoreError(f"the store {path} is neither a file nor a folder; {_EXPECTED}")
     try:
         with path.open("rb") as file:
             start = file.read(len(_SQLITE_HEADER))

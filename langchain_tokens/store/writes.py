@@ -5,7 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, case, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from langchain_tokens.call import Call, RunFact
@@ -14,7 +31,7 @@ from langchain_tokens.store.rows import call_values, run_values
 from langchain_tokens.store.sums import conditions, run_conditions, sums_statement
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
-__all__ = ("delete_calls", "write_batch")
+__all__ = ("delete_calls", "refresh_totals", "write_batch")
 
 _CHUNK = 500
 _TOTALS = (
@@ -33,9 +50,9 @@ def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[Ru
     if calls:
         connection.execute(_insert_calls(connection), [call_values(call) for call in calls])
     if runs:
-        connection.execute(_insert_runs(connection), [run_values(fact) for fact in runs])
+        connection.execute(_insert_runs(connection), [run_values(fact) | {"is_given": fact.is_given} for fact in runs])
     touched = {call.run_id for call in calls} | {fact.run_id for fact in runs}
-    _refresh_totals(connection, sorted(touched))  # sorted: concurrent writers take row locks in one order
+    refresh_totals(connection, sorted(touched))  # sorted: concurrent writers take row locks in one order
 
 
 def delete_calls(connection: Connection, query: Query) -> int:
@@ -50,7 +67,7 @@ def delete_calls(connection: Connection, query: Query) -> int:
     for chunk in _chunks(touched):
         connection.execute(delete(RUNS).where(RUNS.c.run_id.in_(chunk), ~alive))
     connection.execute(delete(RUNS).where(run_conditions(query, dialect), ~alive))  # runs that never had a call
-    _refresh_totals(connection, touched)
+    refresh_totals(connection, touched)
     return deleted
 
 
@@ -64,14 +81,35 @@ def _insert_calls(connection: Connection) -> Any:
 
 
 def _insert_runs(connection: Connection) -> Any:
-    """Insert or complete: what is known wins over NULL, an end over `running`."""
+    """Insert or complete, as `completed` does in memory."""
     statement = _insert(connection, RUNS).values({name: bindparam(name) for name in _RUN_COLUMNS} | _ZERO_TOTALS)
-    new = statement.excluded
-    kept: dict[str, Any] = {
-        name: func.coalesce(new[name], RUNS.c[name]) for name in _RUN_COLUMNS if name not in {"run_id", "started_at"}
-    }
-    kept["status"] = case((new.status == "running", RUNS.c.status), else_=new.status)
+    new, old = statement.excluded, RUNS.c
+    kept: dict[str, Any] = {name: func.coalesce(new[name], old[name]) for name in _RUN_COLUMNS if name != "run_id"}
+    is_given = bindparam("is_given", type_=Boolean)
+    goes_on = old.status == "running"
+    kept["started_at"] = case((new.started_at < old.started_at, new.started_at), else_=old.started_at)
+    kept["ended_at"] = case(
+        (and_(is_given, goes_on), old.ended_at),
+        (or_(old.ended_at.is_(None), new.ended_at > old.ended_at), new.ended_at),
+        else_=old.ended_at,
+    )
+    kept["duration_ms"] = _milliseconds(connection, kept["started_at"], kept["ended_at"])
+    is_kept = or_(new.status == "running", and_(is_given, or_(goes_on, new.status != "error")))
+    kept["status"] = case((is_kept, old.status), else_=new.status)
     return statement.on_conflict_do_update(index_elements=["run_id"], set_=kept)
+
+
+def _milliseconds(connection: Connection, start: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The time between two moments, rounded as `RunFact.duration_ms` is."""
+    if connection.dialect.name == "postgresql":
+        return cast(func.extract("epoch", end - start), Float) * 1_000.0
+    return (_microseconds(end) - _microseconds(start)) / 1e6 * 1_000.0
+
+
+def _microseconds(moment: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Since 1970, from SQLite's text; its own functions round to milliseconds."""
+    seconds = cast(func.strftime("%s", func.substr(moment, 1, 19)), BigInteger)
+    return seconds * 1_000_000 + cast(func.substr(moment, 21), BigInteger)
 
 
 _RUN_COLUMNS = (
@@ -96,7 +134,8 @@ def _insert(connection: Connection, table: Table) -> Any:
     return maker(table)
 
 
-def _refresh_totals(connection: Connection, run_ids: Sequence[str]) -> None:
+def refresh_totals(connection: Connection, run_ids: Sequence[str]) -> None:
+    """Derive the totals of runs from their calls again."""
     for chunk in _chunks(run_ids):
         if connection.dialect.name == "postgresql":  # sum only what no other writer is about to change
             connection.execute(

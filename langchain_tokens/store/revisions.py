@@ -1,0 +1,124 @@
+"""How does a stored call change? In its cost only, with what it had cost before kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from langchain_tokens.call import Call
+from langchain_tokens.query import Query
+from langchain_tokens.store.rows import call_from_row, call_values, from_pico
+from langchain_tokens.store.sums import conditions, sums_statement
+from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
+from langchain_tokens.store.writes import refresh_totals
+
+__all__ = ("change_costs", "read_batch", "read_revisions", "wrong_totals")
+
+_COSTS = (
+    "input_cost",
+    "output_cost",
+    "other_cost",
+    "total_cost",
+    "saved_cost",
+    "computed_cost",
+    "unit_prices",
+    "price_status",
+    "price_source",
+    "price_version",
+    "priced_provider",
+    "priced_model",
+    "price_context",
+    "price_flags",
+)
+"""The columns that pricing fills."""
+_TOTALS = {name: name for name in ("calls", "failed_calls", "input_tokens", "output_tokens", "total_tokens")} | {
+    "total_cost": "cost_usd"
+}
+_KEPT = tuple(name for name in _COSTS if name in COST_REVISIONS.c)
+
+
+def read_batch(connection: Connection, query: Query, after: str, size: int) -> list[Call]:
+    """The next calls that a query's filters match, in the order of their ids, from beyond `after` on."""
+    statement = select(CALLS).where(conditions(query, connection.dialect.name), CALLS.c.call_id > after)
+    return [call_from_row(row) for row in connection.execute(statement.order_by(CALLS.c.call_id).limit(size)).all()]
+
+
+def wrong_totals(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
+    """Where a run's row says another total than its calls: run, column, what stands there, what it should be."""
+    sums = sums_statement(Query(by=("run",)), connection.dialect.name).subquery()
+    both = select(RUNS, sums).join(sums, sums.c.key_0 == RUNS.c.run_id)
+    for row in connection.execute(both):
+        for column, summed in _TOTALS.items():
+            stored, right = row._mapping[RUNS.c[column]], row._mapping[sums.c[summed]]
+            if stored != (None if right is None else int(right)):
+                yield row._mapping[RUNS.c.run_id], column, stored, right
+
+
+def change_costs(connection: Connection, changes: Sequence[tuple[Call, Call]], reason: str | None) -> int:
+    """Put new costs in the place of old ones, which are kept as revisions.
+
+    Args:
+        connection: one that writes.
+        changes: each call as it was read, and as it is priced now.
+        reason: why, for whoever reads the revisions.
+
+    Returns:
+        How many rows were changed; one that somebody else has changed in the meantime is left alone.
+
+    """
+    changed = [(old, new) for old, new in changes if _is_unchanged(connection, old)]
+    if not changed:
+        return 0
+    _keep_revisions(connection, [old for old, _ in changed], reason)
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _COSTS}
+    rows = [_renamed(call_values(new), new.call_id) for _, new in changed]
+    connection.execute(update(CALLS).where(CALLS.c.call_id == bindparam("this_call")).values(values), rows)
+    refresh_totals(connection, sorted({old.run_id for old, _ in changed}))
+    return len(changed)
+
+
+def read_revisions(connection: Connection, call_id: str) -> list[Mapping[str, Any]]:
+    """What a call had cost before, oldest first; amounts in US dollars."""
+    statement = select(COST_REVISIONS).where(COST_REVISIONS.c.call_id == call_id).order_by(COST_REVISIONS.c.number)
+    return [
+        {
+            f"{name}_usd" if name.endswith("_cost") else name: from_pico(value) if name.endswith("_cost") else value
+            for name, value in row._mapping.items()
+        }
+        for row in connection.execute(statement)
+    ]
+
+
+def _is_unchanged(connection: Connection, old: Call) -> bool:
+    this = select(CALLS).where(CALLS.c.call_id == old.call_id)
+    if connection.dialect.name == "postgresql":
+        this = this.with_for_update()
+    row = connection.execute(this).one_or_none()
+    return row is not None and call_from_row(row) == old
+
+
+def _keep_revisions(connection: Connection, calls: Sequence[Call], reason: str | None) -> None:
+    """Keep what was known of the cost; a call that had no price has nothing to keep."""
+    priced = [call for call in calls if call.price_status != "unpriced"]
+    if not priced:
+        return
+    numbers = select(COST_REVISIONS.c.call_id, func.max(COST_REVISIONS.c.number).label("number")).group_by(
+        COST_REVISIONS.c.call_id
+    )
+    chosen = numbers.where(COST_REVISIONS.c.call_id.in_([call.call_id for call in priced]))
+    last = {row.call_id: row.number for row in connection.execute(chosen)}
+    now = datetime.now(UTC)
+    rows = []
+    for call in priced:
+        values = call_values(call)
+        kept = {name: values[name] for name in _KEPT}
+        number = last.get(call.call_id, 0) + 1
+        rows.append({"call_id": call.call_id, "number": number, "replaced_at": now, "reason": reason, **kept})
+    connection.execute(COST_REVISIONS.insert(), rows)
+
+
+def _renamed(values: dict[str, Any], call_id: str) -> dict[str, Any]:
+    return {"this_call": call_id, **{f"new_{name}": values[name] for name in _COSTS}}
