@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_tokens.call import RetryKind
 from langchain_tokens.names import NO_NAMES, Scope, text_or_none
-from langchain_tokens.redo import Unfinished, Work, retry_tag
+from langchain_tokens.redo import Unfinished, Work, retry_tag, type_made
 from langchain_tokens.roots import Root, is_interrupt
 
 __all__ = ("Frame", "Started", "is_generic")
@@ -54,6 +54,7 @@ class Frame:
     """One open chain, tool or retriever run, and what a call directly below it would be attributed to."""
 
     __slots__ = (
+        "above",
         "agent",
         "agent_key",
         "agent_map",
@@ -89,6 +90,7 @@ class Frame:
         "works",
     )
 
+    explicit_chain: str | None
     lc_agent: str | None
     node: str | None
     namespace: str | None
@@ -96,6 +98,8 @@ class Frame:
     """`attach`'s names of agents, as the metadata has them."""
     tried_by: Work | None
     """The `with_fallbacks` that this run is an attempt of."""
+    above: Work | None
+    """The work of the run above."""
     work_key: str | None
     """What this run is called among its parent's, when the parent does it again."""
 
@@ -111,12 +115,11 @@ class Frame:
         self.agent: str | None = None
         self.agent_key: str | None = None
         """The run that is the innermost agent's boundary: one instance of that agent."""
-        self.agent_map = self.work_key = self.tried_by = None
+        self.agent_map = self.work_key = self.tried_by = self.above = None
         self.agent_nodes: Mapping[str, str] = {}
-        """Node name → agent name, for the nodes of the graph that this run is (set by `attach`)."""
+        """Node name → agent name, for the nodes of the graph that this run is or holds (set by `attach`)."""
         self.explicit: dict[str, str] = {}
-        self.explicit_chain: str | None = None
-        self.metadata_names = NO_NAMES
+        self.metadata_names, self.explicit_chain = NO_NAMES, None
         self.scope: Scope | None = None
         self.named: tuple[str, ...] = ()
         """The named runs at or below the innermost node, outermost first."""
@@ -134,8 +137,8 @@ class Frame:
         self.is_resumed = False
         """This graph goes on from a checkpoint, so that what was done in it before is not done again."""
         self.work = Work()
-        self.works: tuple[Work, ...] = (self.work,)
-        """The work that a call in here is part of, outermost first."""
+        self.works: tuple[Work, ...] = ()
+        """The work that a call in here is part of and that something may do again, outermost first."""
         self.redone: tuple[Work, ...] = ()
         """The part of it that an earlier execution had done already."""
         self.open_calls: set[str] = set()
@@ -171,7 +174,8 @@ class Frame:
         self.agent, self.agent_key = parent.agent, parent.agent_key
         self.named, self.path = parent.named, parent.path
         self.node, self.step, self.lane = parent.node, parent.step, parent.lane
-        self.works = (*parent.works, self.work)
+        self.agent_nodes = parent.agent_nodes
+        self.above, self.works = parent.work, (*parent.works, self.work)
         self.redone = parent.redone
         self.explicit_chain = parent.explicit_chain
         self.host = parent.named[-1] if parent.named else parent.node
@@ -198,7 +202,7 @@ class Frame:
             self.path, self.host_is_agent = parent.path, False
         self.is_node = True
         self.node = started.name
-        self.named = ()
+        self.named, self.agent_nodes = (), {}
         self.explicit_chain = None  # a name from outside the node never applies inside it
         self._place_node(started, parent)
 
@@ -227,7 +231,7 @@ class Frame:
             if made is not None:
                 self._redo("retry", made)
 
-    def _redo(self, kind: RetryKind, again: dict[str | None, int] | None) -> None:
+    def _redo(self, kind: RetryKind, again: type_made | None) -> None:
         self.work.redo(kind, again)
         self.redone = (*self.redone, self.work)
 
@@ -279,13 +283,14 @@ class Frame:
     def close(self, error: BaseException | None, unfinished: Unfinished) -> None:
         """Keep what the end of this run says about its work and the whole run."""
         self.is_open = False
+        made = self.work.release()
         if error is None:
             return
         if is_interrupt(error):
             self.root.is_interrupted = True
-        if self.is_node and self.namespace is not None and self.work.made:
-            unfinished.note(self.namespace, self.top_id, self.work.made)
-        if len(self.works) > 1:
-            self.works[-2].note_failed(self.work_key, self.work.made)
+        if self.is_node and self.namespace is not None and made:
+            unfinished.note(self.namespace, self.top_id, made)
+        if self.above is not None:
+            self.above.note_failed(self.work_key, made)
         if self.tried_by is not None:
             self.tried_by.is_given_up = True

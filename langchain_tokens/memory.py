@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,15 +19,18 @@ from langchain_tokens.sums import Sums, dimension_value
 
 __all__ = ("RunMemory",)
 
+Refine = Callable[[Call], Call]
+
 _KEPT_DIMENSIONS = ("mode", "agent", "chain", "path", "model", "provider", "status", "attempt")
 _FOLDED_GROUPS = 10_000
 _LEAVING_RUNS = 10_000
+_CORRECTABLE_CALLS = 2_048
 
 
 class RunMemory:
     """The runs that a handler has seen. Thread-safe."""
 
-    def __init__(self, refine: Callable[[Call], Call], *, keep_runs: int = 1_000) -> None:
+    def __init__(self, refine: Refine, *, keep_runs: int = 1_000) -> None:
         self._refine = refine
         self._keep_runs = keep_runs
         self._lock = threading.Lock()
@@ -35,7 +38,11 @@ class RunMemory:
         """Held while runs that left are added to the sums, so that a reader counts each of them once."""
         self._runs: OrderedDict[str, RunLog] = OrderedDict()
         self._leaving: deque[RunLog] = deque()
+        self._corrections: deque[tuple[Call, Refine]] = deque()
+        """Calls of runs that left, as late events correct them; not counted before they are folded."""
         self._folded: dict[tuple[Any, ...], Sums] = {}
+        self._correctable: OrderedDict[str, Call] = OrderedDict()
+        """The newest calls in the sums that a late event may still correct, as they were counted."""
         self._newest_folded: datetime | None = None
         self._forgotten_runs = 0
 
@@ -46,24 +53,36 @@ class RunMemory:
             if log is not None:
                 log.fact = completed(log.fact, fact)
 
-    def note_call(self, call: Call, open_log: Callable[[], RunLog]) -> None:
-        """Note a call that ended, or a correction of it; `open_log` begins its run where that is not held."""
-        self._held(call.run_id, open_log).note(call, self._refine)
-        if len(self._leaving) >= _LEAVING_RUNS:  # the writer is held up: somebody has to keep the memory bounded
+    def note_call(self, call: Call, open_log: Callable[[], RunLog], refine: Refine | None = None) -> None:
+        """Note a call that ended, or a correction of it; `open_log` begins its run where that is not held.
+
+        A correction of a call whose run has left is no new call: it changes the sums.
+        """
+        with self._lock:
+            held = self._runs.get(call.run_id)
+            if call.revision and (held is None or held.noted(call.call_id) is None):
+                self._corrections.append((call, refine or self._refine))
+            elif held is not None:
+                held.note(call, refine or self._refine)
+            else:
+                log = open_log()
+                if log.has_left:  # its calls are counted already
+                    log = RunLog(log.fact)
+                self._runs[call.run_id] = log
+                log.note(call, refine or self._refine)
+                self._let_go()
+        if len(self._leaving) + len(self._corrections) >= _LEAVING_RUNS:  # the writer is held up, and nobody else folds
             with self._folding:
                 self._fold()
 
     def open_run(self, run_id: str, open_log: Callable[[], RunLog]) -> Run:
         """Hold a run that somebody wants to watch from its start on."""
-        return Run(self._held(run_id, open_log))
-
-    def _held(self, run_id: str, open_log: Callable[[], RunLog]) -> RunLog:
         with self._lock:
-            held = self._runs.get(run_id)
-            if held is None:
-                held = self._runs[run_id] = open_log()
+            log = self._runs.get(run_id)
+            if log is None:
+                log = self._runs[run_id] = open_log()
                 self._let_go()
-            return held
+            return Run(log)
 
     def settle(self, call: Call) -> None:
         """Take a call as the writer thread has refined it; fold runs that left into sums, while at it."""
@@ -72,6 +91,11 @@ class RunMemory:
             log.settle(call)
         with self._folding:
             self._fold()
+
+    def call(self, run_id: str, call_id: str) -> tuple[Call | None, Refine | None]:
+        """A call of a run that is still held, as far as it is refined by now, and what is still to be done to it."""
+        log = self._runs.get(run_id)
+        return (None, None) if log is None else (log.noted(call_id), log.waiting(call_id))
 
     def run(self, run_id: str) -> Run | None:
         """A run that is still held."""
@@ -113,20 +137,26 @@ class RunMemory:
                     return
                 oldest = next(iter(self._runs.values()))
             del self._runs[oldest.fact.run_id]
+            oldest.has_left = True
             self._leaving.append(oldest)
 
     def _fold(self) -> None:
         """Add runs that left to the sums; not in a hook, since it may have to price their calls."""
+        corrections = len(self._corrections)  # those whose runs have left by now
         while True:
             try:
                 log = self._leaving[0]
             except IndexError:
-                return
+                break
+            is_final = log.fact.status == "ok" and not log.recorders  # a `track()` may end well around what did not
             for call in log.calls:
-                self._fold_call(call)
+                self._fold_call(call, is_correctable=call.status == "cancelled" or not is_final)
             self._leaving.popleft()
+        for _ in range(corrections):
+            call, refine = self._corrections.popleft()
+            self._correct(refine(call))
 
-    def _fold_call(self, call: Call) -> None:
+    def _fold_call(self, call: Call, *, is_correctable: bool) -> None:
         key = tuple(dimension_value(call, name) for name in _KEPT_DIMENSIONS)
         with self._lock:
             if key not in self._folded and len(self._folded) >= _FOLDED_GROUPS:
@@ -135,6 +165,22 @@ class RunMemory:
             self._folded.setdefault(key, Sums()).add(call)
             newest = self._newest_folded
             self._newest_folded = call.started_at if newest is None else max(newest, call.started_at)
+            if is_correctable:
+                self._correctable[call.call_id] = call
+                if len(self._correctable) > _CORRECTABLE_CALLS:
+                    self._correctable.popitem(last=False)
+
+    def _correct(self, call: Call) -> None:
+        """Count a call anew that is in the sums; one that is not known to be is left as it was counted."""
+        with self._lock:
+            before = self._correctable.get(call.call_id)
+            if before is None or before.revision >= call.revision:
+                return
+            key = tuple(dimension_value(before, name) for name in _KEPT_DIMENSIONS)
+            _take_out(self._folded[key], before)
+            if not self._folded[key].calls:
+                del self._folded[key]
+        self._fold_call(call, is_correctable=True)
 
     def _folded_for(self, query: Query) -> Iterable[tuple[tuple[Any, ...], Sums]]:
         if self._newest_folded is None and not self._forgotten_runs:
@@ -153,3 +199,12 @@ class RunMemory:
             values = dict(zip(_KEPT_DIMENSIONS, key, strict=True))
             if all(values[name] in allowed for name, allowed in query.equals.items()):
                 yield tuple(values[name] for name in query.by), replace(sums)
+
+
+def _take_out(sums: Sums, call: Call) -> None:
+    one = Sums()
+    one.add(call)
+    for item in fields(Sums):
+        part = getattr(one, item.name)
+        if part is not None:
+            setattr(sums, item.name, getattr(sums, item.name) - part)

@@ -7,18 +7,45 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from langchain_tokens.call import RetryKind
+from langchain_tokens.call import Call, RetryKind
 
 __all__ = ("Unfinished", "Work", "count_call", "retry_tag")
 
 _RETRY_TAG = re.compile(r"retry:attempt:(\d+)")
 _KEPT_UNFINISHED = 2_048
+_KEPT_UNFINISHED_CALLS = 8_192
 _KEPT_FAILED = 64
+_KEPT_CALLS = 64
 
-type_made = dict[str | None, int]
-"""How many calls were made, by their path."""
+
+class Repeatable(Protocol):
+    """A call that may have to be made again."""
+
+    record: Call | None
+    is_superseded: bool
+
+
+class Made:
+    """The calls that were made with one path: how many, and the first of them, in the order they were made."""
+
+    __slots__ = ("calls", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.calls: list[Repeatable] = []
+
+    def left(self) -> Made:
+        """What another execution has to make again; the calls whose work it will replace, last one first."""
+        again = Made()
+        again.count = self.count
+        again.calls = [call for call in reversed(self.calls) if _has_worked(call)]
+        return again
+
+
+type_made = dict[str | None, Made]
+"""The calls that were made, by their path."""
 
 
 def retry_tag(tags: Sequence[str]) -> bool:
@@ -47,17 +74,33 @@ class Work:
     def redo(self, kind: RetryKind, again: type_made | None) -> None:
         """Note that this is an earlier execution's work, done again."""
         self.kind = kind
-        self.again = None if again is None else dict(again)
+        self.again = None if again is None else {path: made.left() for path, made in again.items()}
 
-    def take(self, path: str | None) -> RetryKind | None:
-        """Say why a call is made again, if the earlier execution had made it."""
+    def add(self, path: str | None, call: Repeatable) -> None:
+        """Count a call that is made in here."""
+        made = self.made.get(path)
+        if made is None:
+            made = self.made[path] = Made()
+        made.count += 1
+        if made.count <= _KEPT_CALLS:
+            made.calls.append(call)
+
+    def take(self, path: str | None) -> tuple[RetryKind | None, Repeatable | None]:
+        """Say why a call is made again, if the earlier execution had made it, and which of that one's it replaces."""
         if self.again is None:
-            return self.kind
-        left = self.again.get(path, 0)
-        if left == 0:
-            return None
-        self.again[path] = left - 1
-        return self.kind
+            return self.kind, None
+        left = self.again.get(path)
+        if left is None or not left.count:
+            return None, None
+        left.count -= 1
+        return self.kind, left.calls.pop() if left.calls else None
+
+    def release(self) -> type_made:
+        """Hand over what was made in here; a run that has ended holds on to no call."""
+        made, self.made = self.made, {}
+        for left in (self.again or {}).values():
+            left.calls.clear()
+        return made
 
     def note_failed(self, key: Any, made: type_made) -> None:
         """Remember what a run directly in this one had done when it failed."""
@@ -78,14 +121,30 @@ class Work:
         return "retry" if self.failed_calls[asked] == model else "fallback"
 
 
-def count_call(works: Sequence[Work], redone: Sequence[Work], path: str | None) -> RetryKind | None:
-    """Count a call in all the work it is part of, outermost first; the innermost that is done again says why."""
+def count_call(
+    call: Repeatable, path: str | None, works: Sequence[Work], redone: Sequence[Work]
+) -> tuple[RetryKind | None, tuple[Repeatable, ...]]:
+    """Count a call in all the work it is part of, outermost first.
+
+    Returns:
+        Why it is made again, as the innermost work says that is done again; and the calls that it takes the place of.
+
+    """
     for work in works:
-        work.made[path] = work.made.get(path, 0) + 1
+        work.add(path, call)
     kind: RetryKind | None = None
+    replaced: tuple[Repeatable, ...] = ()
     for work in redone:
-        kind = work.take(path) or kind
-    return kind
+        found, earlier = work.take(path)
+        kind = found or kind
+        if earlier is not None:
+            replaced = (*replaced, earlier)
+    return kind, replaced
+
+
+def _has_worked(call: Repeatable) -> bool:
+    """Tell whether a call's answer is lost when its work is done again: one that failed gave none."""
+    return not call.is_superseded and (call.record is None or call.record.status in ("ok", "cached"))
 
 
 class Unfinished:
@@ -95,20 +154,34 @@ class Unfinished:
 
     def __init__(self) -> None:
         self._by_namespace: OrderedDict[str, tuple[str, type_made]] = OrderedDict()
+        self._held_calls = 0
+        self._holding: OrderedDict[str, int] = OrderedDict()
+        """How many calls themselves are held for a namespace, and not only their number."""
 
     def __contains__(self, namespace: str | None) -> bool:
         return namespace in self._by_namespace
 
     def note(self, namespace: str, top_id: str, made: type_made) -> None:
         """Remember what a node had done when it stopped."""
+        self.take(namespace, top_id)
         self._by_namespace[namespace] = (top_id, made)
-        self._by_namespace.move_to_end(namespace)
+        self._holding[namespace] = sum(len(calls.calls) for calls in made.values())
+        self._held_calls += self._holding[namespace]
         while len(self._by_namespace) > _KEPT_UNFINISHED:
-            self._by_namespace.popitem(last=False)
+            self.take(next(iter(self._by_namespace)), top_id)
+        while self._held_calls > _KEPT_UNFINISHED_CALLS:
+            self._let_calls_go()
 
     def take(self, namespace: str, top_id: str) -> tuple[RetryKind, type_made] | None:
         """What this execution does again: a retry in the same run, a replay in another."""
         found = self._by_namespace.pop(namespace, None)
         if found is None:
             return None
+        self._held_calls -= self._holding.pop(namespace, 0)
         return ("retry" if found[0] == top_id else "replay"), found[1]
+
+    def _let_calls_go(self) -> None:
+        namespace, count = self._holding.popitem(last=False)
+        self._held_calls -= count
+        for made in self._by_namespace[namespace][1].values():
+            made.calls.clear()

@@ -37,11 +37,14 @@ class Root:
         "counters",
         "is_announced",
         "is_interrupted",
+        "is_over",
         "is_partial",
         "log",
         "mode",
         "name",
+        "over_since",
         "run_id",
+        "seen",
         "session",
         "started_at",
         "tags",
@@ -53,6 +56,7 @@ class Root:
         run_id: str,
         name: str | None,
         started_at: datetime,
+        clock: float,
         *,
         log: RunLog | None = None,
         is_partial: bool = False,
@@ -64,6 +68,11 @@ class Root:
         """The run that a `track()` opened, and will end; several LangChain roots may lie in it."""
         self.is_partial = is_partial
         """Its own start was never seen, and its end never will be."""
+        self.seen = clock
+        """When something last began in it, in the monotonic clock's seconds; so `over_since`."""
+        self.is_over = False
+        self.over_since: float | None = None
+        """When it was first found to be over."""
         self.is_interrupted = False
         self.is_announced = False
         """The run's fact went out with its first call."""
@@ -77,6 +86,18 @@ class Root:
     def base_path(self) -> tuple[str, ...]:
         """The names above its first run: a `track()`'s own name."""
         return (self.name,) if self.log is not None and self.name is not None else ()
+
+    def is_over_for(self, seconds: float, clock: float) -> bool:
+        """Tell whether this run has been over for so long, as far as this was asked before."""
+        if not self.is_over and (self.log is None or self.log.fact.status == "running"):
+            return False
+        if self.over_since is None:
+            self.over_since = clock
+        return clock - self.over_since > seconds
+
+    def is_idle_for(self, seconds: float, clock: float) -> bool:
+        """Tell whether nothing has begun in this run for so long."""
+        return clock - self.seen > seconds
 
     def fact(
         self, status: RunStatus = "running", ended_at: datetime | None = None, error: BaseException | None = None

@@ -20,12 +20,14 @@ class RunLog:
     refines itself, by the same function.
     """
 
-    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "recorders")
+    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "has_left", "recorders")
 
     def __init__(self, fact: RunFact) -> None:
         self.fact = fact
         self.recorders: set[Any] = set()
         """The recorders that took calls of this run, for whoever ends it."""
+        self.has_left = False
+        """The memory that held it has let it go, and counts its calls in sums."""
         self._lock = threading.Lock()
         self._calls: dict[str, Call] = {}
         self._unrefined: dict[str, Refine] = {}
@@ -47,6 +49,14 @@ class RunLog:
             if before is None or call.revision > before.revision:
                 self._calls[call.call_id] = call
                 self._unrefined[call.call_id] = refine
+
+    def noted(self, call_id: str) -> Call | None:
+        """One call, as far as it is refined by now; None where it was not noted."""
+        return self._calls.get(call_id)
+
+    def waiting(self, call_id: str) -> Refine | None:
+        """What is still to be done to a call."""
+        return self._unrefined.get(call_id)
 
     def settle(self, call: Call) -> None:
         """Put a refined call in the place of the one it was made from."""

@@ -19,6 +19,7 @@ from langchain_tokens.names import Names
 from langchain_tokens.opencall import OpenCall, explicit_names
 from langchain_tokens.redo import Unfinished, Work
 from langchain_tokens.roots import Root
+from langchain_tokens.runlog import RunLog
 
 __all__ = ("OpenRuns",)
 
@@ -26,6 +27,9 @@ _KEPT_ENDED = 2_048
 _KEPT_OPEN_CALLS = 4_096
 _KEPT_OPEN_FRAMES = 16_384
 _KEPT_TRACKED = 256
+_SWEEP_SECONDS = 60.0
+_OVER_SECONDS = 600.0
+_AGED_SECONDS = 24 * 3_600.0
 
 Value = TypeVar("Value")
 
@@ -43,6 +47,7 @@ class OpenRuns:
         self._ended_calls: OrderedDict[str, None] = OrderedDict()
         self._tracked: OrderedDict[str, Root] = OrderedDict()
         self._unfinished = Unfinished()
+        self._next_sweep = 0.0
 
     def open_frame(self, started: Started) -> None:
         """Note that a chain, tool or retriever run starts; a second start of the same run changes nothing."""
@@ -51,6 +56,7 @@ class OpenRuns:
                 return
             parent = self._parent(started)
             root = parent.root if parent is not None else self._new_root(started)
+            root.seen = started.clock
             explicit = explicit_names(started, parent)
             frame = Frame.derive(started, parent, root, explicit, self._unfinished)
             frame.try_for(self._fallbacks(started, parent))
@@ -74,6 +80,7 @@ class OpenRuns:
                 return known
             frame = self._parent(started)
             root = frame.root if frame is not None else self._new_root(started)
+            root.seen = started.clock
             call = OpenCall(started, root, frame)
             if started.run_id in self._ended_calls:  # somebody gave two calls the same run id
                 call.call_id = str(uuid4())
@@ -118,6 +125,7 @@ class OpenRuns:
                 self._keep_late(call)
             root = frame.root
             ends_run = root.run_id == run_id and root.log is None
+            root.is_over = root.is_over or ends_run
             return (root.ended(at, error) if ends_run else None), left_open
 
     def give_number(self, outer: OpenCall, inner: OpenCall) -> None:
@@ -145,12 +153,36 @@ class OpenRuns:
                 self._keep_late(call)
             return calls
 
-    def take_overdue_calls(self) -> list[OpenCall]:
-        """Give up the oldest of too many open calls: ends that LangChain never reports must cost no memory."""
-        return self.take_open_calls(but=_KEPT_OPEN_CALLS)
+    def take_overdue_calls(self, clock: float) -> list[OpenCall]:
+        """Give up the oldest of too many open calls, and those that are open for too long: ends that LangChain never
+        reports must cost no memory.
+
+        Args:
+            clock: the monotonic clock's seconds now; all that is open is looked at once a minute.
+
+        """
+        calls = self.take_open_calls(but=_KEPT_OPEN_CALLS)
+        if clock < self._next_sweep:
+            return calls
+        with self._lock:
+            self._next_sweep = clock + _SWEEP_SECONDS
+            self._sweep_frames(clock)
+            aged = [call for call in self._calls.values() if _is_aged(call, clock)]
+            for call in aged:
+                self._keep_late(self._calls.pop(call.run_id))
+        return [*calls, *aged]
 
     def __len__(self) -> int:
         return len(self._frames) + len(self._calls)
+
+    def _sweep_frames(self, clock: float) -> None:
+        """Let frames go that never ended though their run did, and in the end all of a run in which nothing begins."""
+        for frame in tuple(self._frames.values()):
+            if frame.root.is_over_for(_OVER_SECONDS, clock) or frame.root.is_idle_for(_AGED_SECONDS, clock):
+                self._keep_ended(self._frames.pop(frame.run_id))
+        for frame in tuple(self._ended.values()):
+            if frame.root.is_idle_for(2 * _AGED_SECONDS, clock):
+                del self._ended[frame.run_id]
 
     def _parent(self, started: Started) -> Frame | None:
         return self._frame(started.parent_run_id or started.ambient_parent)
@@ -173,20 +205,30 @@ class OpenRuns:
     def _new_root(self, started: Started) -> Root:
         scope = started.scope
         if scope is not None and scope.log is not None:
-            fact = scope.log.fact
-            root = self._tracked.get(fact.run_id) or Root(fact.run_id, fact.name, fact.started_at, log=scope.log)
-            _keep(self._tracked, fact.run_id, root, _KEPT_TRACKED)
-            return root
+            return self._tracked_root(scope.log, started.clock)
         if started.parent_run_id is not None:
             return self._partial_root(started)
         name = None if is_generic(started.name) else started.name
-        return Root(started.run_id, name, started.at)
+        return Root(started.run_id, name, started.at, started.clock)
+
+    def _tracked_root(self, log: RunLog, clock: float) -> Root:
+        """The root of a `track()`; a later block that goes on with the same run counts on in a root of its own."""
+        fact = log.fact
+        before = self._tracked.get(fact.run_id)
+        if before is not None and before.log is log:
+            _keep(self._tracked, fact.run_id, before, _KEPT_TRACKED)
+            return before
+        root = Root(fact.run_id, fact.name, fact.started_at, clock, log=log)
+        if before is not None:
+            root.counters = before.counters
+        _keep(self._tracked, fact.run_id, root, _KEPT_TRACKED)
+        return root
 
     def _partial_root(self, started: Started) -> Root:
         """A run whose parent was never seen (a handler in a model's constructor): its siblings share one root, kept
         under the unseen parent's id among the ended frames, since its end will never be seen either.
         """
-        root = Root(str(started.parent_run_id), None, started.at, is_partial=True)
+        root = Root(str(started.parent_run_id), None, started.at, started.clock, is_partial=True)
         self._keep_ended(Frame(root.run_id, root))
         return root
 
@@ -196,6 +238,12 @@ class OpenRuns:
     def _keep_late(self, call: OpenCall) -> None:
         call.provisional = True
         _keep(self._late, call.run_id, call, _KEPT_ENDED)
+
+
+def _is_aged(call: OpenCall, clock: float) -> bool:
+    """Tell whether a call is open for longer than any answer takes, or long after its run was over."""
+    age, is_over = clock - call.clock, call.root.is_over_for(_OVER_SECONDS, clock)
+    return age > _AGED_SECONDS or (is_over and age > _OVER_SECONDS)
 
 
 def _keep(kept: OrderedDict[str, Value], key: str, value: Value, most: int) -> None:

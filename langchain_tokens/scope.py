@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import replace
@@ -18,9 +18,10 @@ from langchain_core.tracers.context import register_configure_hook
 from langchain_core.utils.uuid import uuid7
 
 from langchain_tokens.call import RunFact
+from langchain_tokens.errors import TokensError
 from langchain_tokens.handler import TokenUsageHandler
 from langchain_tokens.masking import error_text
-from langchain_tokens.names import CURRENT_SCOPE, METADATA_KEYS, Names, Scope
+from langchain_tokens.names import CURRENT_SCOPE, METADATA_KEYS, Names, Scope, checked_name, checked_text
 from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ("attach", "label", "track")
 
+_MOST_ATTEMPTS = 2**31 - 1
+"""What the store's column for it holds."""
 _CAPTURING: ContextVar[TokenUsageHandler | None] = ContextVar("langchain_tokens_capturing", default=None)
 """The handler that catches calls inside a `track()` which have no handler of ours in their callbacks."""
 
@@ -54,11 +57,15 @@ def track(
     the calls belong to the outer block's run, unless the inner one names a run of its own. Inside a LangChain run the
     block only names; the run is LangChain's.
 
+    A stream that is begun in the block is caught in full, also if it is finished after it. One that is only made in the
+    block is not, since LangChain asks who listens when the first piece is asked for: take that inside, or pass a
+    handler, as in `model.stream(text, {"callbacks": [handler]})` or `attach(graph, handler).stream(...)`.
+
     Args:
         store: where calls go that have no `TokenUsageHandler` in their callbacks; as for `TokenUsageHandler`.
         session: the session; so for `mode`, `agent`, `chain`, `user` and `tags`.
         run: the run's name, or its id as a UUID.
-        attempt: the how-many-eth try the calls inside are.
+        attempt: the how-many-eth try the calls inside are, from 1 on.
         error: the error that made this attempt necessary.
 
     Yields:
@@ -66,9 +73,11 @@ def track(
 
     Raises:
         StoreError: when the store's URL is wrong or its file is not a database.
+        TokensError: for a name, number or tag that cannot be.
 
     """
     outer = CURRENT_SCOPE.get()
+    _check_block(store, run, attempt, error)
     said = None if error is None else error_text(error)
     names = _joined(
         outer.names if outer is not None else Names(),
@@ -80,7 +89,7 @@ def track(
             user=user,
             attempt=None if attempt is None else str(attempt),
             error=said,
-            tags=dict(tags or {}),
+            tags={} if tags is None else tags,
         ),
     )
     enclosing = None if run is not None else _enclosing_run()
@@ -90,13 +99,16 @@ def track(
         return
     continues = run is None and outer is not None and outer.log is not None
     log = outer.log if continues and outer is not None else None
+    capturing = _CAPTURING.get() if store is None else None
+    _register_once()
     if log is not None:
-        with _entered(CURRENT_SCOPE, Scope(names=names, log=log)):
+        with (
+            _entered(CURRENT_SCOPE, Scope(names=names, log=log)),
+            _entered(_CAPTURING, capturing or TokenUsageHandler(store)),
+        ):
             yield Run(log)
         return
     log = RunLog(_fact(run, names))
-    capturing = _CAPTURING.get() if store is None else None
-    _register_once()
     with (
         _entered(CURRENT_SCOPE, Scope(names=names, log=log)),
         _entered(_CAPTURING, capturing or TokenUsageHandler(store)),
@@ -117,28 +129,47 @@ def attach(
     Args:
         runnable: a compiled graph, or any runnable.
         handler: None makes one on the default store.
-        agents: node name → agent name, for the nodes of this graph.
+        agents: node name → agent name, for the nodes of this graph, or of a graph that a chain or function holds; the
+            nodes of graphs in those nodes are not meant.
         mode: the application's way of working, for every call in it.
 
     Returns:
         The same kind of runnable with the handler in its config.
 
+    Raises:
+        TokensError: for anything but a runnable, a handler and names; and for a node that the graph does not have,
+            where it can be seen: what graphs a chain or function holds cannot.
+
     """
+    _check_runnable(runnable)
+    found: object = handler
+    if found is not None and not isinstance(found, TokenUsageHandler):
+        raise TokensError(
+            f"handler={found!r} is a {type(found).__name__}; expected a TokenUsageHandler: TokenUsageHandler(store)"
+        )
     metadata: dict[str, Any] = {}
     if agents is not None:
-        metadata["tokens_agents"] = dict(agents)
-    if mode is not None:
-        metadata[METADATA_KEYS["mode"]] = mode
+        metadata["tokens_agents"] = _checked_agents(agents, _nodes(runnable))
+    if (named := checked_name("mode", mode)) is not None:
+        metadata[METADATA_KEYS["mode"]] = named
     return runnable.with_config(callbacks=[handler or TokenUsageHandler()], metadata=metadata)
 
 
 def label(
     runnable: Runnable[Any, Any], *, chain: str | None = None, agent: str | None = None, mode: str | None = None
 ) -> Runnable[Any, Any]:
-    """Name one runnable for good: its calls belong to this chain, agent or mode wherever it is used."""
-    named = {"chain": chain, "agent": agent, "mode": mode}
-    metadata = {METADATA_KEYS[name]: value for name, value in named.items() if value is not None}
-    return runnable.with_config(metadata=metadata)
+    """Name one runnable for good: its calls belong to this chain, agent or mode wherever it is used.
+
+    Raises:
+        TokensError: for anything but a runnable and at least one name.
+
+    """
+    _check_runnable(runnable)
+    given = {"chain": chain, "agent": agent, "mode": mode}
+    named = {name: text for name, value in given.items() if (text := checked_name(name, value)) is not None}
+    if not named:
+        raise TokensError("a label without a name; expected at least one of chain, agent and mode")
+    return runnable.with_config(metadata={METADATA_KEYS[name]: text for name, text in named.items()})
 
 
 @functools.cache
@@ -192,6 +223,43 @@ def _enclosing_run() -> Run | None:
         if isinstance(handler, TokenUsageHandler) and parent is not None:
             return handler.enclosing_run(parent)
     return None
+
+
+def _check_block(store: object, run: object, attempt: object, error: object) -> None:
+    if isinstance(store, TokenUsageHandler):
+        raise TokensError(f"the store is a {type(store).__name__}; expected its store: track(handler.store)")
+    if run is not None and not isinstance(run, (str, UUID)):
+        raise TokensError(f"run={run!r} is a {type(run).__name__}; expected the run's name, or its id as a UUID")
+    if attempt is not None and not (type(attempt) is int and 1 <= attempt <= _MOST_ATTEMPTS):
+        raise TokensError(f"attempt={attempt!r}; expected a whole number from 1 to {_MOST_ATTEMPTS:,}")
+    if error is not None and not isinstance(error, (str, BaseException)):
+        raise TokensError(f"error={error!r} is a {type(error).__name__}; expected an exception or text")
+
+
+def _check_runnable(runnable: object) -> None:
+    if isinstance(runnable, Runnable):
+        return
+    hint = "compile() it first" if hasattr(runnable, "compile") else "RunnableLambda(function) makes one of a function"
+    raise TokensError(f"a {type(runnable).__name__} is no runnable: expected a graph, chain or model; {hint}")
+
+
+def _checked_agents(agents: object, nodes: Collection[str] | None) -> dict[str, str]:
+    if not isinstance(agents, Mapping):
+        raise TokensError(f"agents={agents!r} is a {type(agents).__name__}; expected node name → agent name")
+    named = {checked_text("a node in agents", node): agents[node] for node in agents}
+    unknown = sorted(named.keys() - set(nodes)) if nodes is not None else []
+    if nodes is not None and unknown:
+        raise TokensError(f"agents names {', '.join(unknown)}; the nodes of this graph are {', '.join(sorted(nodes))}")
+    return {node: checked_text(f"agents[{node!r}]", agent) for node, agent in named.items()}
+
+
+def _nodes(runnable: Any) -> Collection[str] | None:
+    """The names of a graph's nodes, also under what was bound to it; None where there is no graph to be seen."""
+    while not isinstance(getattr(runnable, "nodes", None), Mapping):
+        runnable = getattr(runnable, "bound", None)
+        if runnable is None:
+            return None
+    return [node for node in runnable.nodes if node != "__start__"]
 
 
 def _fact(run: str | UUID | None, names: Names) -> RunFact:

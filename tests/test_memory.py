@@ -12,18 +12,25 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 
-from langchain_tokens import TokensError, TokenUsage, TokenUsageHandler, open_store
+from langchain_tokens import Breakdown, TokensError, TokenUsage, TokenUsageHandler, open_store, track
+from langchain_tokens.breakdown import aggregate
 from langchain_tokens.call import Call
 from langchain_tokens.memory import RunMemory
 from langchain_tokens.query import make_query
 from langchain_tokens.runlog import RunLog
-from tests.builders import make_call, make_fact
+from tests.builders import make_call, make_fact, make_usage
+from tests.conformance.builders import line_of
+from tests.conformance.models import Gate, ScriptedModel
+from tests.conformance.test_resume import stops
 from tests.models import Reply, ScriptedChat, StreamingChat, acknowledged_graph, in_turn
 
 LONG = 15.0
@@ -117,7 +124,7 @@ def test_memory_is_bounded_and_sums_stay_exact(handler: TokenUsageHandler, path:
     sums by chain still count all of them.
     """
     gc.collect()
-    before = sum(isinstance(thing, (Call, RunLog)) for thing in gc.get_objects())
+    before = sum(type(thing) in (Call, RunLog) for thing in gc.get_objects())
     model = ScriptedChat(script=as_many_as_asked)
     for number in range(1, 5_001):
         names = {"session_id": str(number), "tokens_chain": "bare"}
@@ -126,7 +133,7 @@ def test_memory_is_bounded_and_sums_stay_exact(handler: TokenUsageHandler, path:
     newest = [run.session for run in handler.runs]
     assert handler.flush(LONG)
     gc.collect()
-    after = sum(isinstance(thing, (Call, RunLog)) for thing in gc.get_objects())
+    after = sum(type(thing) in (Call, RunLog) for thing in gc.get_objects())
 
     assert (row.calls, row.input_tokens, row.output_tokens) == (5_000, 5_000 * 5_001 // 2, 5_000)
     assert newest == [str(number) for number in range(4_001, 5_001)]
@@ -230,6 +237,119 @@ def test_sums_are_exact_while_others_record() -> None:
     assert memory.breakdown(make_query(["chain"])).total.calls == 3_000
 
 
+def shown(breakdown: Breakdown) -> list[tuple[Any, ...]]:
+    """The rows and sums of a breakdown that corrections change."""
+    names = ("calls", "failed_calls", "estimated_calls", "calls_without_usage", "total_tokens", "cost_usd")
+    rows = [
+        (*row.key.values(), *(getattr(row, name) for name in names), row.wasted_cost_usd or None) for row in breakdown
+    ]
+    return sorted(rows, key=str)
+
+
+def test_correction_of_a_call_whose_run_left() -> None:
+    """A late end changes what the sums say of a cancelled call, however often it is told; it is no second call."""
+    memory = RunMemory(lambda call: call, keep_runs=2)
+    given_up = make_call(run_id="run-0", chain="bare", status="cancelled", tokens=None)
+    memory.note_call(given_up, lambda: RunLog(make_fact("run-0", status="cancelled")))
+    others = [note_bare(memory, number) for number in range(1, 6)]
+    assert memory.run("run-0") is None
+    ended = replace(given_up, status="ok", usage=make_usage(7, 3), revision=1)
+    for _ in range(2):
+        memory.note_call(ended, lambda: pytest.fail("the run is not to be held again"))
+        assert shown(memory.breakdown(make_query(["chain", "status"]))) == shown(
+            aggregate([ended, *others], make_query(["chain", "status"]))
+        )
+    assert len(memory.runs()) == 2
+
+
+def test_correction_comes_before_its_run_is_folded() -> None:
+    """A correction waits for its run, and a reader who comes between them counts the call once."""
+    memory = RunMemory(lambda call: call, keep_runs=1)
+    calls = [make_call(run_id=f"run-{number}", status="cancelled", tokens=None) for number in range(3)]
+    for call in calls:
+        memory.note_call(call, lambda call=call: RunLog(make_fact(call.run_id, status="cancelled")))  # type: ignore[misc]
+    ended = [replace(call, status="ok", usage=make_usage(7, 3), revision=1) for call in calls]
+    for call in ended:
+        memory.note_call(call, lambda: pytest.fail("no run is to be held again"))
+    assert shown(memory.breakdown(make_query(["status"]))) == shown(aggregate(ended, make_query(["status"])))
+
+
+def test_correction_of_a_call_that_nobody_remembers() -> None:
+    """What may still be corrected is bounded: an older call stays as it was counted, and none is counted twice."""
+    memory = RunMemory(lambda call: call, keep_runs=1)
+    calls = [make_call(run_id=f"run-{number}", status="cancelled", tokens=None) for number in range(2_100)]
+    for call in calls:
+        memory.note_call(call, lambda call=call: RunLog(make_fact(call.run_id, status="cancelled")))  # type: ignore[misc]
+    assert memory.breakdown(make_query([])).total.calls == 2_100
+    assert len(memory._correctable) == 2_048
+    for call in calls:
+        ended = replace(call, status="ok", usage=make_usage(7, 3), revision=1)
+        memory.note_call(ended, lambda: pytest.fail("no run is to be held again"))
+    total = memory.breakdown(make_query([])).total
+    assert (total.calls, total.total_tokens) == (2_100, 10 * (2_048 + 1))  # the last one's run is still held
+
+
+async def test_late_end_after_its_run_left_is_in_the_sums(handler: TokenUsageHandler) -> None:
+    """Memory and store agree when a call ends that was given up more than 1,000 runs ago."""
+    gate, tasks = Gate(), []
+    slow, model = ScriptedModel(gate=gate), ScriptedChat()
+
+    async def node(_: str) -> str:
+        tasks.append(asyncio.create_task(slow.ainvoke("q")))
+        await gate.await_entered()
+        return ""
+
+    await RunnableLambda(node).ainvoke("q", {"callbacks": [handler], "run_name": "left"})
+    for _ in range(1_010):
+        await model.ainvoke("q", {"callbacks": [handler]})
+    given_up = handler.breakdown("chain")["left"]
+    assert (given_up.calls, given_up.output_tokens) == (1, 0)  # estimated: nothing had come back
+    gate.release()
+    await asyncio.gather(*tasks)
+    await asyncio.to_thread(handler.flush, LONG)
+    row = handler.breakdown("chain")["left"]
+    assert (row.calls, row.total_tokens, row.estimated_calls) == (1, 15, 0)
+    stored = await asyncio.to_thread(handler.store.breakdown, "chain", "status")
+    assert shown(handler.breakdown("chain", "status")) == shown(stored)
+
+
+@pytest.mark.parametrize("around", [nullcontext, track], ids=["bare", "track"])
+def test_resume_after_its_run_left_is_in_the_sums(handler: TokenUsageHandler, around: Any) -> None:
+    """Memory and store agree on what was wasted when a run is resumed that was interrupted more than 1,000 runs ago."""
+    model = ScriptedChat()
+    graph = line_of(("ask", stops(model, after=model)), name="G", checkpointer=InMemorySaver())
+    given: Any = {"callbacks": [handler], "configurable": {"thread_id": "th"}}
+    with around():
+        graph.invoke({"q": "question"}, given)
+    for _ in range(1_010):
+        model.invoke("q", {"callbacks": [handler]})
+    assert handler.breakdown("chain")["ask"].wasted_cost_usd is None
+    graph.invoke(Command(resume="yes"), given)
+    assert handler.flush(LONG)
+    row = handler.breakdown("chain")["ask"]
+    assert (row.calls, row.total_tokens) == (3, 45)
+    assert row.wasted_cost_usd is not None
+    assert row.wasted_cost_usd * 3 == row.cost_usd
+    assert shown(handler.breakdown("chain", "status")) == shown(handler.store.breakdown("chain", "status"))
+
+
+def test_late_call_of_a_tracked_run_that_left(handler: TokenUsageHandler) -> None:
+    """A call that ends after its block's run has left memory is one more, and those before it count once."""
+    model, slow = ScriptedChat(), StreamingChat()
+    given: Any = {"callbacks": [handler]}
+    with track(handler.store, chain="left") as run:
+        model.invoke("q", given)
+        pieces = slow.stream("q", given)
+        next(pieces)
+    for _ in range(1_010):
+        model.invoke("q", given)
+    assert handler.breakdown("chain")["left"].calls == 1
+    assert list(pieces)
+    assert handler.flush(LONG)
+    assert (handler.breakdown("chain")["left"].calls, len(run.calls)) == (2, 2)
+    assert shown(handler.breakdown("chain")) == shown(handler.store.breakdown("chain"))
+
+
 # Facts
 
 
@@ -321,7 +441,7 @@ def test_first_token_is_measured(handler: TokenUsageHandler, breaks_off: Excepti
     assert call.time_to_first_token_ms is not None
     assert call.duration_ms is not None
     assert 0 < call.time_to_first_token_ms < call.duration_ms
-    assert (call.status, call.usage is None) == (("ok", False) if breaks_off is None else ("error", True))
+    assert (call.status, call.usage_source) == (("ok", "provider") if breaks_off is None else ("error", "estimated"))
 
 
 def test_requested_tools_are_named(handler: TokenUsageHandler) -> None:
@@ -351,8 +471,11 @@ def test_answer_from_the_cache_costs_nothing(handler: TokenUsageHandler) -> None
         assert (total.unpriced_calls, total.calls_without_usage, total.success_rate) == (0, 0, 1)
 
 
-def test_no_usage_is_unknown(handler: TokenUsageHandler) -> None:
-    """A call whose provider says nothing has unknown usage and cost, and is counted beside every sum."""
+def test_no_usage_is_unknown(path: Path) -> None:
+    """Without estimates, a call whose provider says nothing has unknown usage and cost, and is counted beside every
+    sum.
+    """
+    handler = TokenUsageHandler(path, estimate=False)
     ScriptedChat(script=in_turn(Reply(usage=None))).invoke("q", {"callbacks": [handler]})
     call, total = only_call(handler), handler.store.breakdown().total
 

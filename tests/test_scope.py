@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
 import threading
 from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from langgraph.graph import END, START, StateGraph
 from langchain_tokens import Call, Run, TokensError, TokenUsageHandler, UsageStore, attach, label, open_store, track
 from langchain_tokens.names import CURRENT_SCOPE
 from langchain_tokens.registry import REGISTRY
-from tests.models import Reply, ScriptedChat, in_turn
+from tests.models import Reply, ScriptedChat, StreamingChat, in_turn
 
 STORE = "tokens.db"
 """In the working directory, of which each test has its own."""
@@ -155,6 +156,19 @@ def test_inner_block_with_a_store_of_its_own(model: ScriptedChat) -> None:
     assert (len(stored()), len(stored(open_store("other.db")))) == (0, 1)
 
 
+def test_inner_block_with_a_store_only(model: ScriptedChat) -> None:
+    """A nested block that names a store keeps its calls there; they still belong to the outer block's run."""
+    with track(STORE, run="outer") as run:
+        with track("other.db", chain="inner"):
+            model.invoke("hi")
+        model.invoke("ho")
+    other = open_store("other.db")
+    assert [(call.run_id, call.chain) for call in stored(other)] == [(run.run_id, "inner")]
+    assert [(call.run_id, call.chain) for call in stored()] == [(run.run_id, None)]
+    assert [kept.status for store in (open_store(STORE), other) for kept in store.runs()] == ["ok", "ok"]
+    assert len(run.calls) == 2
+
+
 @pytest.mark.parametrize(
     ("run", "name"), [(None, None), ("nightly import", "nightly import"), (UUID(int=7), None), (str(UUID(int=7)), None)]
 )
@@ -173,6 +187,21 @@ def test_block_can_go_on_with_a_run(model: ScriptedChat) -> None:
             model.invoke("hi")
     (run,) = open_store(STORE).runs()
     assert (run.run_id, run.total.calls, run.status) == (str(UUID(int=7)), 2, "ok")
+
+
+def test_later_block_of_a_run_sees_its_calls(model: ScriptedChat, handler: TokenUsageHandler) -> None:
+    """A block that goes on with a run shows the calls made in it, counts on, and says the run's new end; who holds the
+    first block's run sees it go on.
+    """
+    runs: list[Run] = []
+    for _ in range(2):
+        with track(STORE, run=UUID(int=7), chain="c") as run:
+            model.invoke("hi", {"callbacks": [handler]})
+        runs.append(run)
+    assert [[call.attempt for call in run.calls] for run in runs] == [[1, 2], [2]]
+    (kept,) = open_store(STORE).runs()
+    assert (kept.total.calls, kept.ended_at, kept.started_at) == (2, runs[1].ended_at, runs[0].started_at)
+    assert [len(run.calls) for run in handler.runs] == [2]
 
 
 @pytest.mark.parametrize(
@@ -335,6 +364,99 @@ async def test_block_in_an_asynchronous_generator(model: ScriptedChat) -> None:
     assert CURRENT_SCOPE.get() is None
 
 
+# Streams
+
+
+def streaming() -> StreamingChat:
+    """A model that streams three words, and then its usage."""
+    return StreamingChat(script=in_turn(Reply(text="one two three")))
+
+
+def check_whole(run: Run, chain: str | None = "c") -> None:
+    """Assert that one call of the run is stored in full, and the run at its end."""
+    (call,) = stored()
+    assert (call.run_id, call.chain, call.status, call.streamed) == (run.run_id, chain, "ok", True)
+    assert (call.usage and call.usage.total_tokens, call.time_to_first_token_ms is not None) == (15, True)
+    assert [held.call_id for held in run.calls] == [call.call_id]
+    (kept,) = open_store(STORE).runs()
+    assert (kept.run_id, kept.status, kept.ended_at) == (run.run_id, "ok", run.ended_at)
+
+
+def test_stream_begun_in_a_block_is_caught_in_full() -> None:
+    """A stream whose first piece is taken inside the block is one of its calls, though it ends after the block."""
+    with track(STORE, chain="c") as run:
+        pieces = streaming().stream("hi")
+        first = next(pieces)
+    assert "".join(str(piece.content) for piece in (first, *pieces)) == "one two three "
+    check_whole(run)
+
+
+async def test_asynchronous_stream_begun_in_a_block_is_caught_in_full() -> None:
+    """The same for an asynchronous stream."""
+    with track(STORE, chain="c") as run:
+        pieces = streaming().astream("hi")
+        await anext(pieces)
+    assert [piece async for piece in pieces]
+    await asyncio.to_thread(check_whole, run)
+
+
+def test_graphs_stream_begun_in_a_block_is_caught_in_full() -> None:
+    """A graph's stream that is begun in the block belongs to its run with all its nodes, also those after the block."""
+    model = streaming()
+    graph = two_nodes(lambda state: {"text": model.invoke("a").text}, lambda state: {"text": model.invoke("b").text})
+    with track(STORE) as run:
+        updates = graph.stream({"text": "hi"}, stream_mode="updates")
+        assert list(next(updates)) == ["plan"]
+    assert [list(update) for update in updates] == [["write"]]
+    assert [(call.run_id, call.chain) for call in stored()] == [(run.run_id, "plan"), (run.run_id, "write")]
+    (kept,) = open_store(STORE).runs()
+    assert (kept.run_id, kept.status, kept.total.calls) == (run.run_id, "ok", 2)
+
+
+def test_stream_begun_in_an_inner_block_keeps_its_names() -> None:
+    """A stream has the names of the block that its first piece was taken in, wherever the others are."""
+    with track(STORE, chain="outer") as run:
+        with track(chain="inner"):
+            pieces = streaming().stream("hi")
+            next(pieces)
+        next(pieces)
+    assert list(pieces)
+    check_whole(run, "inner")
+
+
+def test_stream_begun_in_a_block_may_end_in_a_thread() -> None:
+    """A stream that another thread finishes, with a copied context or without, is caught in full."""
+    with track(STORE, chain="c") as run:
+        pieces = streaming().stream("hi")
+        next(pieces)
+    thread = threading.Thread(target=list, args=(pieces,))
+    thread.start()
+    thread.join()
+    check_whole(run)
+
+
+def test_stream_begun_in_a_copied_context_is_caught_in_full() -> None:
+    """A thread with a copy of the block's context begins a stream for the block, also after the block has ended."""
+    with track(STORE, chain="c") as run:
+        context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(list, streaming().stream("hi")))
+    thread.start()
+    thread.join()
+    check_whole(run)
+
+
+def test_stream_that_is_only_made_in_a_block_is_not_caught(handler: TokenUsageHandler) -> None:
+    """LangChain asks who listens when a stream begins, which is after the block here; a handler that is passed or
+    attached hears it.
+    """
+    with track("block.db"):
+        unheard = streaming().stream("hi")
+        passed = streaming().stream("hi", {"callbacks": [handler]})
+        attached = attach(streaming(), handler).stream("hi")
+    assert all([list(unheard), list(passed), list(attached)])
+    assert (len(stored(open_store("block.db"))), len(stored())) == (0, 2)
+
+
 # Blocks and LangChain's own runs
 
 
@@ -495,6 +617,103 @@ def test_label_and_attach_leave_the_original_alone(model: ScriptedChat, handler:
     attach(model, handler)
     model.invoke("hi")
     assert handler.breakdown().total.calls == 0
+
+
+@pytest.mark.parametrize("wrap", [lambda graph: graph.with_retry(), lambda graph: RunnableLambda(graph.invoke)])
+def test_attach_names_nodes_of_a_wrapped_graph(model: ScriptedChat, handler: TokenUsageHandler, wrap: Any) -> None:
+    """The nodes of a graph in a wrapper or a function have the agents' names; nodes of graphs in those nodes do not."""
+    inner = two_nodes(lambda state: {"text": model.invoke("a").text}, lambda state: {}, name="inner")
+    graph = two_nodes(lambda state: {"text": model.invoke("a").text}, inner)
+    attach(wrap(graph), handler, agents={"plan": "Planner"}).invoke({"text": "hi"})
+    assert [(call.agent, call.chain) for call in stored()] == [("Planner", "plan"), ("inner", "plan")]
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"run": 5}, "run=5 is a int; expected the run's name, or its id as a UUID"),
+        ({"attempt": "x"}, "attempt='x'; expected a whole number from 1 to 2,147,483,647"),
+        ({"attempt": 0}, "attempt=0; expected"),
+        ({"attempt": -1}, "attempt=-1; expected"),
+        ({"attempt": True}, "attempt=True; expected"),
+        ({"attempt": 2.0}, "attempt=2.0; expected"),
+        ({"attempt": 2**31}, "attempt=2147483648; expected"),
+        ({"error": 5}, "error=5 is a int; expected an exception or text"),
+        ({"tags": "team"}, "tags='team' is a str; expected a mapping"),
+        ({"tags": {"team": None}}, "expected text"),
+        ({"tags": {1: "a"}}, "expected text"),
+        ({"session": {"id": 1}}, "session={'id': 1} is a dict; expected text"),
+        ({"chain": 5}, "chain=5 is a int; expected text"),
+    ],
+)
+def test_wrong_arguments_of_a_block(model: ScriptedChat, arguments: Any, said: str) -> None:
+    """A name or number that cannot be is an error before the block, and leaves no name behind."""
+    with pytest.raises(TokensError, match=re.escape(said)), track(STORE, **arguments):
+        pytest.fail("the block must not be entered")
+    assert CURRENT_SCOPE.get() is None
+    model.invoke("hi")
+    assert stored() == []
+
+
+def test_largest_attempt_of_a_block(model: ScriptedChat) -> None:
+    """The largest number that the store holds is one."""
+    with track(STORE, attempt=2**31 - 1):
+        model.invoke("hi")
+    assert [call.attempt for call in stored()] == [2**31 - 1]
+
+
+def test_handler_is_no_store(handler: TokenUsageHandler) -> None:
+    """Who passes a handler where a store belongs is told what to pass."""
+    with pytest.raises(TokensError, match=r"track\(handler\.store\)"), track(handler):  # type: ignore[arg-type]
+        pytest.fail("the block must not be entered")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"handler": "a.db"}, "handler='a.db' is a str; expected a TokenUsageHandler"),
+        ({"handler": TokenUsageHandler}, "is a ABCMeta; expected a TokenUsageHandler|is a type; expected"),
+        ({"agents": ["plan"]}, r"agents=\['plan'\] is a list; expected node name → agent name"),
+        ({"agents": {"plan": None}}, r"agents\['plan'\]=None is a NoneType; expected text"),
+        ({"agents": {1: "A"}}, "a node in agents=1 is a int; expected text"),
+        ({"agents": {"plna": "A"}}, "agents names plna; the nodes of this graph are plan, write"),
+        ({"agents": {"__start__": "A"}}, "agents names __start__; the nodes"),
+        ({"mode": 5}, "mode=5 is a int; expected text"),
+    ],
+)
+@pytest.mark.parametrize("bind", [lambda graph: graph, lambda graph: graph.with_config(tags=["t"]).with_retry()])
+def test_wrong_arguments_of_attach(arguments: Any, said: str, bind: Any) -> None:
+    """What cannot be attached is said at once; of an unknown node, which ones there are."""
+    graph = bind(two_nodes(lambda state: {}, lambda state: {}))
+    with pytest.raises(TokensError, match=said):
+        attach(graph, **arguments)
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        ("graph", "a str is no runnable"),
+        (lambda text: text, "a function is no runnable.*RunnableLambda"),
+        (StateGraph(State), "a StateGraph is no runnable.*compile"),
+    ],
+)
+def test_only_runnables_are_named(thing: Any, said: str) -> None:
+    """What is no runnable cannot be named or have a handler attached."""
+    with pytest.raises(TokensError, match=said):
+        label(thing, chain="c")
+    with pytest.raises(TokensError, match=said):
+        attach(thing)
+
+
+@pytest.mark.parametrize("names", [{}, {"chain": None}, {"chain": "", "agent": ""}])
+def test_label_without_a_name(model: ScriptedChat, names: Any) -> None:
+    """A label that names nothing is a mistake."""
+    with pytest.raises(TokensError, match="at least one of chain, agent and mode"):
+        label(model, **names)
 
 
 @pytest.mark.parametrize("path", ["missing/tokens.db", "mysql://host/db"])

@@ -193,10 +193,10 @@ def tool_retry(handler: TokenUsageHandler) -> None:
     "agent | boss | team/boss/agent | 1 | ok 10/5",
 )
 def supervisor(handler: TokenUsageHandler) -> None:
-    _supervised().invoke(ASKED, config(handler))
+    supervised().invoke(ASKED, config(handler))
 
 
-def _supervised() -> Any:
+def supervised() -> Any:
     from langgraph_supervisor import create_supervisor
 
     with warnings.catch_warnings():
@@ -215,16 +215,19 @@ def _supervised() -> Any:
     "model | bob | swarm/bob/model | 1 | ok 10/5",
 )
 def swarm(handler: TokenUsageHandler) -> None:
+    swarming().invoke(ASKED, config(handler))
+    assert handler.last_run is not None
+    assert handler.last_run.status == "ok"
+
+
+def swarming() -> Any:
     from langgraph_swarm import create_handoff_tool, create_swarm
 
     alice = create_agent(thinks(("transfer_to_bob", {})), [create_handoff_tool(agent_name="bob")], name="alice")
     bob = create_agent(ScriptedModel(), [], name="bob")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # langgraph-swarm uses what LangGraph has deprecated
-        graph = create_swarm([alice, bob], default_active_agent="alice").compile(name="swarm")
-    graph.invoke(ASKED, config(handler))
-    assert handler.last_run is not None
-    assert handler.last_run.status == "ok"
+        return create_swarm([alice, bob], default_active_agent="alice").compile(name="swarm")
 
 
 @TABLE.row(
@@ -236,7 +239,7 @@ def swarm(handler: TokenUsageHandler) -> None:
     "model | deep_main | deep_main/model | 2 | ok 10/5",
 )
 def deep_agent(handler: TokenUsageHandler) -> None:
-    _deep_agent("deep_main", "researcher", "general-purpose").invoke(ASKED, config(handler))
+    deep_agent_with("deep_main", "researcher", "general-purpose").invoke(ASKED, config(handler))
 
 
 @TABLE.row(
@@ -247,10 +250,10 @@ def deep_agent(handler: TokenUsageHandler) -> None:
     "model | - | model | 2 | ok 10/5",
 )
 def unnamed_deep_agent(handler: TokenUsageHandler) -> None:
-    _deep_agent(None, "researcher").invoke(ASKED, config(handler))
+    deep_agent_with(None, "researcher").invoke(ASKED, config(handler))
 
 
-def _deep_agent(name: str | None, *delegates: str) -> Any:
+def deep_agent_with(name: str | None, *delegates: str) -> Any:
     from deepagents import create_deep_agent
 
     asked = [("task", {"description": "look it up", "subagent_type": delegate}) for delegate in delegates]

@@ -125,11 +125,13 @@ def attached_through_a_function(handler: TokenUsageHandler) -> None:
 @TABLE.row(
     "+",
     "the nodes of an inner graph are not named by the outer graph's map",
+    "intent | Planner | G/intent | 1 | ok 10/5",
     "intent | sub | G/repair/sub/intent | 1 | ok 10/5",
 )
 def attached_outer_only(handler: TokenUsageHandler) -> None:
     inner = line_of(("intent", asks()), name="sub")
-    attach(line_of(("repair", inner), name="G"), handler, agents={"intent": "Planner"}).invoke(QUESTION)
+    outer = line_of(("intent", asks()), ("repair", inner), name="G")
+    attach(outer, handler, agents={"intent": "Planner"}).invoke(QUESTION)
 
 
 @TABLE.row(

@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.types import Command, RetryPolicy, interrupt
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 
 from langchain_tokens import TokenUsageHandler, track
 from tests.conformance.builders import QUESTION, State, asks, config, failing_first, line_of
@@ -79,6 +79,28 @@ def interrupted_twice(handler: TokenUsageHandler) -> None:
     model = ScriptedModel()
     node = stops(model, model, after=model)
     resumed(line_of(("ask", node), ("next", asks(model)), name="G", checkpointer=InMemorySaver()), handler, 2)
+
+
+@TABLE.row(
+    "+",
+    "two lanes interrupt at once and are resumed one after the other: each lane's own calls are made again",
+    *["ask | G | G/ask | 1 | ok 10/5"] * 2,
+    *["ask | G | G/ask | 1 replay | ok 10/5"] * 3,
+    *["ask | G | G/ask | 2 | ok 10/5"] * 2,
+    runs=3,
+    sessions=("th",),
+)
+def two_lanes_interrupt(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel()
+    builder = StateGraph(State)
+    builder.add_node("ask", stops(model, after=model))
+    builder.add_conditional_edges(START, lambda _: [Send("ask", {"item": item}) for item in (0, 1)], ["ask"])
+    graph = builder.compile(name="G", checkpointer=InMemorySaver())
+    given = config(handler, configurable={"thread_id": "th"})
+    first, second = graph.invoke(QUESTION, given)["__interrupt__"]
+    graph.invoke(Command(resume={first.id: "yes"}), given)
+    graph.invoke(Command(resume={second.id: "yes"}), given)
+    assert graph.get_state(given).next == ()
 
 
 @TABLE.row(
