@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import FrozenInstanceError, dataclass, fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
-from langchain_tokens.call import Call
+from langchain_tokens.call import Call, plain
 from langchain_tokens.errors import MissingExtraError, TokensError
-from langchain_tokens.query import NONE_LABEL, Query
+from langchain_tokens.query import Query, missing_label, missing_labels
 from langchain_tokens.render import UNKNOWN, Table, csv_table, html_table, text_table
 from langchain_tokens.sums import Sums, dimension_value, matches
 
@@ -25,6 +25,20 @@ class UnknownRowError(TokensError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class _Key(dict[str, str | int | None]):
+    """A row's key: a dict, as JSON and `asdict` want it, that cannot be changed."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("the key of a breakdown's row cannot be changed; dict(row.key) is a copy that can")
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Key, (dict(self),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +61,10 @@ class BreakdownRow:
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: Decimal | None
+    saved_cost_usd: Decimal | None
+    """What caches saved: hits of LangChain's cache, and reads from the providers' caches."""
+    wasted_cost_usd: Decimal | None
+    """The part of the cost that nothing came of: failed and cancelled calls, and work that was done again."""
     duration_ms: float | None
     tokens_per_second: float | None
     """Output tokens for each second, over the calls that know both."""
@@ -60,15 +78,30 @@ class Breakdown(Sequence[BreakdownRow]):
     """An immutable answer: rows, largest first (a timeline: oldest first), and their total.
 
     `breakdown["sql_fix"]` looks a row up by its key, a tuple for several dimensions, and for a number: `[(2,)]` is
-    attempt 2; `breakdown[0]` is the row at a position.
+    attempt 2; `breakdown[0]` is the row at a position. Where calls have no name, the key is None, shown and found as
+    `(none)`, in the dimension `chain` as `(unattributed)`.
     """
 
     __slots__ = ("_rows", "by", "total")
 
+    by: tuple[str, ...]
+    """The dimensions that it is grouped by."""
+    total: BreakdownRow
+    """The sums over all rows."""
+    _rows: tuple[BreakdownRow, ...]
+
     def __init__(self, by: Sequence[str], rows: Sequence[BreakdownRow], total: BreakdownRow) -> None:
-        self.by = tuple(by)
-        self._rows = tuple(rows)
-        self.total = total
+        for name, value in (("by", tuple(by)), ("_rows", tuple(rows)), ("total", total)):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to {name!r} of a Breakdown")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete {name!r} of a Breakdown")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Breakdown, (self.by, self._rows, self.total)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -91,8 +124,12 @@ class Breakdown(Sequence[BreakdownRow]):
 
     def _find(self, key: object) -> BreakdownRow | None:
         wanted = key if isinstance(key, tuple) else (key,)
-        normal = tuple(None if part == NONE_LABEL else part for part in wanted)
-        return next((row for row in self._rows if tuple(row.key.values()) == normal), None)
+        if len(wanted) != len(self.by):
+            return None
+        parts = zip(self.by, wanted, strict=True)
+        normal = tuple(None if part in missing_labels(name) else part for name, part in parts)
+        # A name as it is wins: a chain may really be called what stands for a missing one.
+        return next((row for said in (wanted, normal) for row in self._rows if tuple(row.key.values()) == said), None)
 
     def __contains__(self, item: object) -> bool:
         return item in self._rows or self._find(item) is not None
@@ -120,7 +157,7 @@ class Breakdown(Sequence[BreakdownRow]):
     def to_json(self) -> str:
         """A JSON document with `by`, `rows` and `total`; money as text, unknown as null."""
         document = {"by": list(self.by), "rows": self.to_records(), "total": _record(self.total)}
-        return json.dumps(document, default=str, ensure_ascii=False, allow_nan=False)
+        return json.dumps(plain(document), ensure_ascii=False, allow_nan=False)
 
     def to_csv(self) -> str:
         """CSV with a heading line, one line a row, no total; unknown is an empty cell."""
@@ -141,7 +178,7 @@ class Breakdown(Sequence[BreakdownRow]):
         return pandas.DataFrame(self.to_records(), columns=[*self.by, *_NUMBERS])
 
     def _table(self) -> Table:
-        rows = [(*(_show_key(value) for value in row.key.values()), *_show_numbers(row)) for row in self._rows]
+        rows = [(*(str(text) for text in _shown(row)), *_show_numbers(row)) for row in self._rows]
         if self.by:
             rows.append(("total", *[""] * (len(self.by) - 1), *_show_numbers(self.total)[:-1], ""))
         else:
@@ -182,7 +219,7 @@ def _row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
         known.pop(name) for name in ("succeeded_calls", "timed_output_tokens", "timed_ms")
     )
     return BreakdownRow(
-        key=key,
+        key=_Key(key),
         **known,
         tokens_per_second=timed_output / (timed_ms / 1000) if timed_ms and timed_output is not None else None,
         success_rate=succeeded / sums.calls if sums.calls else None,
@@ -208,12 +245,12 @@ def _text_key(row: BreakdownRow) -> tuple[str, ...]:
 
 
 def _key_text(row: BreakdownRow) -> Any:
-    values = [NONE_LABEL if value is None else value for value in row.key.values()]
-    return values[0] if len(values) == 1 else tuple(values)
+    values = _shown(row)
+    return values[0] if len(values) == 1 else values
 
 
-def _show_key(value: str | int | None) -> str:
-    return NONE_LABEL if value is None else str(value)
+def _shown(row: BreakdownRow) -> tuple[str | int, ...]:
+    return tuple(missing_label(name) if value is None else value for name, value in row.key.items())
 
 
 def _show_numbers(row: BreakdownRow) -> tuple[str, ...]:
@@ -229,7 +266,7 @@ def _show_numbers(row: BreakdownRow) -> tuple[str, ...]:
 
 def _notes(total: BreakdownRow) -> tuple[str, ...]:
     said = (
-        (total.calls_without_usage, "without usage: tokens not in these sums"),
+        (total.calls_without_usage, "without complete usage: tokens missing in these sums"),
         (total.unpriced_calls, "without a price: cost not in these sums"),
         (total.estimated_calls, "with estimated tokens"),
     )

@@ -142,6 +142,8 @@ class RunFact:
     status: RunStatus = "running"
     error_type: str | None = None
     error_message: str | None = None
+    is_given: bool = False
+    """Said with a call by `TokenUsageHandler.record()`, not seen as the run's own start or end; not stored."""
 
     @property
     def duration_ms(self) -> float | None:
@@ -152,10 +154,18 @@ class RunFact:
 
 
 def completed(before: RunFact, now: RunFact) -> RunFact:
-    """A run's fact with what a later one adds: what is known wins over None, an end over `running`, as in the store."""
+    """A run's fact with what a later one adds, as in the store: what is known wins over None, an end over `running`.
+
+    The run begins at the least start and ends at the greatest end. A given fact is about one call: its failure is the
+    run's, its success is not, and neither ends a run that goes on.
+    """
     known = {item.name: getattr(now, item.name) for item in fields(now) if getattr(now, item.name) not in (None, {})}
-    known["started_at"] = before.started_at
-    known["status"] = before.status if now.status == "running" else now.status
+    goes_on = before.status == "running"
+    ends = [end for end in (before.ended_at, now.ended_at) if end is not None]
+    known["started_at"] = min(before.started_at, now.started_at)
+    known["ended_at"] = before.ended_at if now.is_given and goes_on else max(ends, default=None)
+    is_kept = now.status == "running" or (now.is_given and (goes_on or now.status != "error"))
+    known["status"] = before.status if is_kept else now.status
     return replace(before, **known)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from langchain_tokens.call import Call
+from langchain_tokens.query import missing_label
 from langchain_tokens.render import clean
 
 __all__ = ("Diagnosis", "Finding", "diagnose")
@@ -88,7 +89,7 @@ _RULES = (
     _Rule(
         kind="unattributed",
         applies=lambda call: call.chain is None,
-        about=lambda call: f"belong to no named chain ({_model(call)})",
+        about=lambda _: f"belong to no named chain, shown as {missing_label('chain')}",
         fix="name it: runnable.with_config(run_name='…'), label(runnable, chain='…') or track(chain='…')",
     ),
     _Rule(

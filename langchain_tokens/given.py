@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
+from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
 from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact
-from langchain_tokens.counting import Reading
 from langchain_tokens.errors import TokensError
 from langchain_tokens.masking import error_text
-from langchain_tokens.names import Names, Scope
+from langchain_tokens.names import Names, Scope, checked_name
+from langchain_tokens.reading.counting import Reading
 from langchain_tokens.shapes import read
 from langchain_tokens.trouble import Warnings
 from langchain_tokens.usage import COUNTS, TokenUsage
 
-__all__ = ("Given", "given_call")
+__all__ = ("Given", "checked_run_id", "given_call")
 
 _LONGEST_MS = 100 * 365 * 24 * 3600 * 1000
 """A hundred years: what is longer is no duration (and may be beyond the calendar)."""
+_MOST_ATTEMPTS = 2**31 - 1
+"""What the column for it holds."""
+_MOST_TOKENS = 10**10
+"""Far beyond any call, and little enough that its cost fits into 64 bits of pico-USD."""
+_MOST_UNITS = 2**63 - 1
+"""Units may be nanoseconds."""
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""What is earlier is no time of a call but a default, such as `datetime.min`, and years below 1000 sort wrongly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +48,34 @@ class Given:
     duration_ms: float | None
     attempt: int | None
 
+    def __post_init__(self) -> None:
+        """Check the arguments.
+
+        Raises:
+            TokensError: for a status, time, number or text that cannot be.
+
+        """
+        _check_times(self.started_at, self.duration_ms)
+        _check_status(self.status, self.error)
+        if self.attempt is not None and not _is_whole(self.attempt, 1, _MOST_ATTEMPTS):
+            raise TokensError(f"attempt={self.attempt!r}; expected a whole number from 1 to {_MOST_ATTEMPTS:,}")
+        for name in ("model", "provider"):
+            object.__setattr__(self, name, checked_name(name, getattr(self, name)))
+
 
 def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: Warnings) -> tuple[Call, RunFact]:
     """Make the call and the fact of its run.
 
     Raises:
-        TokensError: for a status, time or number that cannot be.
+        TokensError: for a count in a `TokenUsage` that cannot be.
 
     """
-    _check(given)
     reading = _reading(given.usage, warnings)
     around = scope.names if scope is not None else Names()
     named = {**defaults.given(), **around.given(), **given.names.given()}
     tags = {**defaults.tags, **around.tags, **given.names.tags}
     duration = timedelta(milliseconds=given.duration_ms or 0.0)
-    started = given.started_at or datetime.now(UTC) - duration
+    started = (given.started_at or datetime.now(UTC) - duration).astimezone(UTC)
     ended = started + duration if given.duration_ms is not None else None
     fact = _fact(given, scope, started, ended, named=named, tags=tags)
     is_cached = given.status == "cached"
@@ -113,6 +136,7 @@ def _fact(
         user=named.get("user"),
         tags=tags,
         status="error" if given.status == "error" else "ok",
+        is_given=True,
     )
 
 
@@ -122,7 +146,9 @@ def _reading(usage: Any, warnings: Warnings) -> Reading:
     if isinstance(usage, TokenUsage):
         return Reading(usage=_checked_usage(usage), flags=(), raw=None, shape="TokenUsage")
     reading = read(usage)
-    if reading.usage is None:
+    if reading.usage is not None:
+        _check_counts(reading.usage)
+    else:
         warnings.once(
             "given usage", f"no usage could be read from a {type(usage).__name__}; the call is recorded without"
         )
@@ -131,29 +157,83 @@ def _reading(usage: Any, warnings: Warnings) -> Reading:
 
 def _checked_usage(usage: TokenUsage) -> TokenUsage:
     """The same with its total, as `TokenUsage.total_tokens` promises it."""
-    for name in COUNTS:
-        count = getattr(usage, name)
-        if count is not None and not (type(count) is int and count >= 0):
-            raise TokensError(f"{name}={count!r}; expected a whole number of tokens from 0 on, or None")
+    _check_counts(usage)
+    checked_name("service_tier", usage.service_tier)
+    _check_units(usage.other_units)
     if usage.total_tokens is not None or usage.input_tokens is None or usage.output_tokens is None:
         return usage
     return replace(usage, total_tokens=usage.input_tokens + usage.output_tokens)
 
 
-def _check(given: Given) -> None:
+def _check_counts(usage: TokenUsage) -> None:
+    for name in COUNTS:
+        count = getattr(usage, name)
+        if count is not None and not _is_whole(count, 0, _MOST_TOKENS):
+            raise TokensError(
+                f"{name}={count!r}; expected a whole number of tokens from 0 to {_MOST_TOKENS:,}, or None"
+            )
+
+
+def _check_units(units: object) -> None:
+    if units is None:
+        return
+    if not isinstance(units, Mapping):
+        raise TokensError(f"other_units={units!r} is a {type(units).__name__}; expected a mapping of text to numbers")
+    for name, count in units.items():
+        if not isinstance(name, str):
+            raise TokensError(f"other_units has the key {name!r}, a {type(name).__name__}; expected text")
+        if not (_is_number(count) and 0 <= count <= _MOST_UNITS):
+            raise TokensError(f"other_units[{name!r}]={count!r}; expected a number from 0 to {_MOST_UNITS:,}")
+
+
+def _check_times(started_at: object, duration_ms: object) -> None:
+    if duration_ms is not None and not (_is_number(duration_ms) and 0 <= duration_ms <= _LONGEST_MS):
+        raise TokensError(f"duration_ms={duration_ms!r}; expected milliseconds from 0 on, or None")
+    if started_at is None:
+        return
+    if not isinstance(started_at, datetime) or started_at.utcoffset() is None:
+        raise TokensError(f"started_at={started_at!r}; expected an aware datetime, such as datetime.now(UTC)")
+    try:
+        started_at.astimezone(UTC) + timedelta(milliseconds=duration_ms or 0.0)
+    except OverflowError:
+        raise TokensError(
+            f"started_at={started_at!r} with duration_ms={duration_ms!r} is beyond the calendar"
+        ) from None
+    if started_at < _EARLIEST:
+        raise TokensError(f"started_at={started_at!r}; expected a time from 1970 on")
+
+
+def _check_status(status: object, error: object) -> None:
     allowed = get_args(CallStatus)
-    if given.status not in allowed:
-        raise TokensError(f"status={given.status!r}; expected one of {', '.join(allowed)}")
-    moment: object = given.started_at
-    if moment is not None and not (isinstance(moment, datetime) and moment.tzinfo is not None):
-        raise TokensError(f"started_at={moment!r}; expected an aware datetime, such as datetime.now(UTC)")
-    duration: object = given.duration_ms
-    if duration is not None and not (isinstance(duration, (int, float)) and 0 <= duration <= _LONGEST_MS):
-        raise TokensError(f"duration_ms={duration!r}; expected milliseconds from 0 on, or None")
-    attempt: object = given.attempt
-    if attempt is not None and not (isinstance(attempt, int) and attempt >= 1):
-        raise TokensError(f"attempt={attempt!r}; expected a whole number from 1 on")
+    if status not in allowed:
+        raise TokensError(f"status={status!r}; expected one of {', '.join(allowed)}")
+    if error is not None and not isinstance(error, (str, BaseException)):
+        raise TokensError(f"error={error!r} is a {type(error).__name__}; expected an exception or text")
+
+
+def checked_run_id(run_id: object) -> str | None:
+    """A run's id as text; empty text names no run.
+
+    Raises:
+        TokensError: for anything else than a UUID or text.
+
+    """
+    if run_id is not None and not isinstance(run_id, (str, UUID)):
+        raise TokensError(f"run_id={run_id!r} is a {type(run_id).__name__}; expected a UUID or text")
+    return checked_name("run_id", run_id)
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    """An attempt's number out of a name; one that no column holds is none."""
+    if text is None or not text.isdecimal() or len(text) > len(str(_MOST_ATTEMPTS)):
+        return None
+    number = int(text)
+    return number if 1 <= number <= _MOST_ATTEMPTS else None

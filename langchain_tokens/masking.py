@@ -7,24 +7,34 @@ import re
 __all__ = ("error_text",)
 
 _LENGTH = 2_000
+_READ = 10_000
 _SECRETS = re.compile(
     r"(?<![A-Za-z0-9])(?:sk|rk|pk|xai)-[A-Za-z0-9_\-.*]{6,}"
     r"|(?<![A-Za-z0-9])(?:gsk_|AIza)[A-Za-z0-9_\-.*]{6,}"
+    r"|(?<![A-Za-z0-9])(?:hf_|r8_|gh[opsu]_|pplx-|AKIA)[A-Za-z0-9]{16,}"  # shorter ones are models' names
+    r"|(?<![A-Za-z0-9])(?:github_pat_|nvapi-|xox[abp]-)[A-Za-z0-9_\-]{16,}"
+    r"|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+"  # a JSON Web Token
     r"|(?<=Bearer )\s*\S+"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",
     re.IGNORECASE,
 )
-_NAMED_SECRETS = re.compile(r"(api[_-]?key['\"]?\s*[=:]\s*['\"]?)[^\s'\",}]{4,}", re.IGNORECASE)
+_NOT_STORED = re.compile("[\0\ud800-\udfff]")
+_NAMED_SECRETS = re.compile(
+    r"((?:api[_-]?key|password|passwd|secret|(?:access|auth|refresh)[_-]?token)['\"]?\s*[=:]\s*['\"]?)[^\s'\",}]{4,}",
+    re.IGNORECASE,
+)
 
 
 def error_text(error: BaseException | str) -> str:
     """An error's message as it may be stored.
 
-    Keys of providers, bearer tokens and passwords in URLs become `***`; a text over 2,000 characters is cut.
+    Keys of providers, tokens and passwords become `***`; a text over 2,000 characters is cut; characters that a
+    database does not take (NUL, halves of surrogate pairs) become U+FFFD.
     """
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  # a foreign class may fail even here, and the call is to be recorded all the same
         return f"<{type(error).__name__} without a text>"
-    text = _NAMED_SECRETS.sub(r"\1***", _SECRETS.sub("***", text))
+    text = text[:_READ]  # masking takes its time for each character, and the host waits
+    text = _NOT_STORED.sub("\ufffd", _NAMED_SECRETS.sub(r"\1***", _SECRETS.sub("***", text)))
     return text if len(text) <= _LENGTH else text[:_LENGTH] + "…"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
+from langchain_tokens.errors import TokensError
 from langchain_tokens.runlog import RunLog
 
 __all__ = (
@@ -14,6 +17,8 @@ __all__ = (
     "NO_NAMES",
     "Names",
     "Scope",
+    "checked_name",
+    "checked_text",
     "introduced",
     "metadata_names",
     "metadata_tags",
@@ -39,6 +44,8 @@ TAG_PREFIX = "tokens_tag_"
 _SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
 _KEYS = tuple(METADATA_KEYS.values())
 _POSITIONS = tuple(METADATA_KEYS)
+_NOT_STORED = re.compile("[\0\ud800-\udfff]")
+"""Characters that PostgreSQL, or UTF-8, does not take."""
 
 type_names = tuple[str | None, ...]
 NO_NAMES: type_names = (None,) * len(_KEYS)
@@ -59,7 +66,15 @@ class Names:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tags", {str(key): str(value) for key, value in self.tags.items()})
+        """Check what somebody gave.
+
+        Raises:
+            TokensError: for a name that is no text, or tags that are no mapping of text to text.
+
+        """
+        for name in _POSITIONS[:7]:
+            object.__setattr__(self, name, checked_name(name, getattr(self, name)))
+        object.__setattr__(self, "tags", _checked_tags(self.tags))
 
     def given(self) -> dict[str, str]:
         """The names that are not None, without tags."""
@@ -80,6 +95,44 @@ class Scope:
 
 CURRENT_SCOPE: ContextVar[Scope | None] = ContextVar("langchain_tokens_scope", default=None)
 """The innermost open `track()` of this thread or task."""
+
+
+def checked_name(name: str, value: object) -> str | None:
+    """A name that somebody gave as an argument, as plain text; None and empty text name nothing.
+
+    Raises:
+        TokensError: for anything else than text and UUIDs, and for text that no database takes.
+
+    """
+    return None if value is None else checked_text(name, value) or None
+
+
+def checked_text(name: str, value: object) -> str:
+    """Text that somebody gave, or a UUID's text; of a type of its own, such as an enumeration's, as plain text.
+
+    Raises:
+        TokensError: for anything else, and for text with characters that no database takes.
+
+    """
+    if isinstance(value, UUID):
+        return str(value)
+    if not isinstance(value, str):
+        raise TokensError(f"{name}={value!r} is a {type(value).__name__}; expected text")
+    text = str.__str__(value)
+    if _NOT_STORED.search(text):
+        raise TokensError(f"{name}={text!r} has a NUL or half of a surrogate pair; expected text that can be stored")
+    return text
+
+
+def _checked_tags(tags: object) -> dict[str, str]:
+    if not isinstance(tags, Mapping):
+        raise TokensError(
+            f"tags={tags!r} is a {type(tags).__name__}; expected a mapping of text to text, such as {{'team': 'a'}}"
+        )
+    for key in tags:
+        if not isinstance(key, str):
+            raise TokensError(f"tags has the key {key!r}, a {type(key).__name__}; expected text")
+    return {checked_text("a key of tags", key): checked_text(f"tags[{key!r}]", tags[key]) for key in tags}
 
 
 def text_or_none(value: Any) -> str | None:

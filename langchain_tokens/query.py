@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from uuid import UUID
 
 from langchain_tokens.errors import QueryError
 
-__all__ = ("DIMENSIONS", "EQUALITY_FILTERS", "NONE_LABEL", "Query", "make_query", "parse_moment")
+__all__ = ("DIMENSIONS", "EQUALITY_FILTERS", "Query", "make_query", "missing_label", "missing_labels", "parse_moment")
 
-NONE_LABEL = "(none)"
-"""How a missing name is shown, and how a filter asks for it."""
+_NONE_LABEL = "(none)"
+_UNATTRIBUTED_LABEL = "(unattributed)"
 TIME_DIMENSIONS = ("hour", "day", "month")
 DIMENSIONS = ("session", "run", "mode", "agent", "chain", "path", "model", "provider", "user", "status", "attempt")
 EQUALITY_FILTERS = ("session", "run", "mode", "agent", "chain", "model", "provider", "user", "status")
@@ -43,8 +44,8 @@ def make_query(
 
     Args:
         by: dimensions to group by, in order; `tag:KEY` groups by a tag.
-        filters: `since`, `until` and equality filters; a filter of None filters nothing, `"(none)"` asks for calls
-            without that name, a list allows several values.
+        filters: `since`, `until` and equality filters; a filter of None filters nothing, `"(none)"` (for a chain
+            `"(unattributed)"`, too) asks for calls without that name, a list allows several values.
         now: the moment that relative ranges count back from; the clock's by default.
 
     Raises:
@@ -68,9 +69,19 @@ def make_query(
         by=tuple(by),
         since=since,
         until=until,
-        equals={key: _values(key, given[key]) for key in EQUALITY_FILTERS if key in given},
+        equals={key: _values(key, key, given[key]) for key in EQUALITY_FILTERS if key in given},
         tags=_tag_filter(given.get("tags")),
     )
+
+
+def missing_label(dimension: str) -> str:
+    """How a missing value of a dimension is shown, and how a filter asks for it."""
+    return _UNATTRIBUTED_LABEL if dimension == "chain" else _NONE_LABEL
+
+
+def missing_labels(dimension: str) -> tuple[str, ...]:
+    """All that may be said for a missing value: `(none)` is understood everywhere."""
+    return (missing_label(dimension), _NONE_LABEL)
 
 
 def parse_moment(value: Any, now: datetime, name: str = "since") -> datetime:
@@ -91,7 +102,7 @@ def parse_moment(value: Any, now: datetime, name: str = "since") -> datetime:
 
 def _moment(value: Any, now: datetime, name: str) -> datetime:
     if isinstance(value, datetime):
-        if value.tzinfo is None:
+        if value.utcoffset() is None:
             raise QueryError(f"{name}={value!r} has no time zone; pass an aware datetime, such as datetime.now(UTC)")
         return value.astimezone(UTC)
     if isinstance(value, date):
@@ -133,11 +144,24 @@ def _check_dimension(name: object) -> None:
     raise QueryError(f"unknown dimension {name!r}; allowed: {allowed}, or tag:KEY")
 
 
-def _values(name: str, value: Any) -> tuple[str | None, ...]:
+def _values(dimension: str, name: str, value: Any) -> tuple[str | None, ...]:
     values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
     if not values:
         raise QueryError(f"the filter {name} has an empty list; leave it out or name at least one value")
-    return tuple(None if item is None or item == NONE_LABEL else str(item) for item in values)
+    texts = [None if item is None else _text(name, item) for item in values]
+    missing = missing_labels(dimension)
+    return tuple(None if text in missing else text for text in texts)
+
+
+def _text(name: str, value: object) -> str:
+    """A value as it is stored: numbers, such as LangGraph's thread ids may be, and UUIDs are kept as text."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    raise QueryError(
+        f"{name}={value!r} is a {type(value).__name__}; expected text, a UUID, a number, or a list of them"
+    )
 
 
 def _tag_filter(value: Any) -> Mapping[str, tuple[str | None, ...]]:
@@ -145,4 +169,7 @@ def _tag_filter(value: Any) -> Mapping[str, tuple[str | None, ...]]:
         return {}
     if not isinstance(value, Mapping):
         raise QueryError(f"tags={value!r} is a {type(value).__name__}; expected a mapping such as {{'variant': 'a'}}")
-    return {str(key): _values(f"tags[{key!r}]", item) for key, item in value.items()}
+    for key in value:
+        if not isinstance(key, str):
+            raise QueryError(f"tags has the key {key!r}, a {type(key).__name__}; expected text")
+    return {str.__str__(key): _values(_TAG, f"tags[{key!r}]", item) for key, item in value.items()}

@@ -8,6 +8,7 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 __all__ = ("UNKNOWN", "Table", "clean", "csv_table", "html_table", "text_table")
 
@@ -64,7 +65,7 @@ def html_table(table: Table) -> str:
 
 
 def csv_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Write CSV with a heading line; None is an empty cell.
+    """Write CSV with a heading line; None is an empty cell, and money is written without an exponent.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, "CSV Injection").
     """
@@ -81,6 +82,8 @@ def _csv_line(cells: Sequence[object]) -> str:
 def _csv_cell(cell: object) -> object:
     if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
         return "'" + cell
+    if isinstance(cell, Decimal):
+        return format(cell, "f")
     return "" if cell is None else cell
 
 
@@ -106,6 +109,6 @@ def _width(text: str) -> int:
 
 
 def _char_width(char: str) -> int:
-    if unicodedata.combining(char):
+    if unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1

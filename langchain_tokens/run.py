@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from langchain_tokens.breakdown import Breakdown, BreakdownRow, aggregate
 from langchain_tokens.call import Call, RunFact, RunStatus, plain
-from langchain_tokens.query import NONE_LABEL, make_query
+from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, clean
 
 __all__ = ("FixedRun", "Run", "RunSource")
@@ -140,27 +140,32 @@ class Run:
 
         For each chain its tokens; calls that ran again (attempt 2 and later, or any attempt that an error made
         necessary) stand in a list `<chain>_retries` with attempt, error and tokens; every token stands in one place
-        only, and `total_tokens_used` sums all that is known. `calls_without_usage` appears where there are any.
+        only, and `total_tokens_used` sums all that is known. `calls_without_usage` appears where there are any. Calls
+        without a chain stand under `(unattributed)`.
         """
-        first: dict[str, list[Call]] = {}
-        again: dict[str, list[dict[str, Any]]] = {}
-        previous: dict[tuple[str, str | None], Call] = {}
+        first: dict[str | None, list[Call]] = {}
+        again: dict[str | None, list[dict[str, Any]]] = {}
+        previous: dict[tuple[str | None, str | None], Call] = {}
         for call in self.calls:
-            chain = call.chain or NONE_LABEL
-            before = previous.get((chain, call.agent))
+            before = previous.get((call.chain, call.agent))
             if call.attempt > 1 or call.attempt_error is not None:
                 error = call.attempt_error or (before.error_message if before is not None else None)
                 entry = {"attempt": call.attempt, "error": error, "tokens": _response_tokens([call])}
-                again.setdefault(f"{chain}_retries", []).append(entry)
+                again.setdefault(call.chain, []).append(entry)
             else:
-                first.setdefault(chain, []).append(call)
-            previous[chain, call.agent] = call
+                first.setdefault(call.chain, []).append(call)
+            previous[call.chain, call.agent] = call
         total = self.total
-        response: dict[str, Any] = {"total_tokens_used": total.total_tokens, **again}
+        response: dict[str, Any] = {"total_tokens_used": total.total_tokens}
         if total.calls_without_usage:
             response["calls_without_usage"] = total.calls_without_usage
-        named = {_free_name(chain, response): _response_tokens(calls) for chain, calls in first.items()}
-        return {**named, **again, **response}
+        retries: dict[str, Any] = {}
+        for chain, entries in again.items():
+            retries[_free_name(f"{_shown(chain)}_retries", retries)] = entries
+        named: dict[str, Any] = {}
+        for chain, calls in first.items():
+            named[_free_name(_shown(chain), {*response, *retries, *named})] = _response_tokens(calls)
+        return {**named, **retries, **response}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything known of the run as plain JSON-able values: its facts, totals, and each call."""
@@ -182,13 +187,17 @@ class Run:
         chain = row.key["chain"]
         mine = [call for call in self.calls if call.chain == chain]
         succeeded = sum(call.status in ("ok", "cached") for call in mine)
-        name = clean(NONE_LABEL if chain is None else str(chain))
+        name = clean(_shown(chain))
         return f"  {name}: {_number_of(row.calls)}, {_tokens(row)}, success rate {succeeded}/{row.calls}"
 
 
 def _tokens(row: BreakdownRow) -> str:
     counts = (("input", row.input_tokens), ("output", row.output_tokens), ("total", row.total_tokens))
     return ", ".join(f"{UNKNOWN if count is None else f'{count:,}'} {name}" for name, count in counts)
+
+
+def _shown(chain: str | int | None) -> str:
+    return missing_label("chain") if chain is None else str(chain)
 
 
 def _free_name(chain: str, taken: Container[str]) -> str:
@@ -205,7 +214,7 @@ def _number_of(calls: int) -> str:
 def _gaps(total: BreakdownRow) -> list[str]:
     gaps = []
     if total.calls_without_usage:
-        gaps.append(f"Not covered by the tokens: {_number_of(total.calls_without_usage)} without usage")
+        gaps.append(f"Not covered by the tokens: {_number_of(total.calls_without_usage)} without complete usage")
     if total.unpriced_calls:
         gaps.append(f"Not covered by the cost: {_number_of(total.unpriced_calls)} without a price")
     return gaps

@@ -31,12 +31,13 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give each test a home, a state folder and a working directory of its own, and fail it for a refused connection."""
-    for name, folder in (("HOME", "home"), ("XDG_STATE_HOME", "state")):
+    for name, folder in (("HOME", "home"), ("XDG_STATE_HOME", "state"), ("XDG_DATA_HOME", "user-data")):
         (tmp_path / folder).mkdir()
         monkeypatch.setenv(name, str(tmp_path / folder))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.delenv("LANGCHAIN_TOKENS_URL", raising=False)
+    for name in ("LANGCHAIN_TOKENS_URL", "LANGCHAIN_TOKENS_PRICES"):
+        monkeypatch.delenv(name, raising=False)
     yield
     refused, _refused[:] = list(_refused), []
     assert not refused

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
+import pickle
 import sys
-from collections.abc import Mapping
-from dataclasses import FrozenInstanceError
+from collections.abc import Callable, Mapping
+from dataclasses import FrozenInstanceError, asdict
 from decimal import Decimal
 from typing import Any
 
@@ -26,7 +28,19 @@ from tests.builders import MOMENTS, TAG_KEYS, make_call, make_usage, random_call
 pytest_plugins = ("tests.databases",)
 
 BY = [*DIMENSIONS, "hour", "day", "month", *(f"tag:{key}" for key in TAG_KEYS)]
-FILTER_VALUES = ["alpha", "beta", "Gamma", "o'brien", "run-1", "run-2", "ok", "error", "cached", "(none)"]
+FILTER_VALUES = [
+    "alpha",
+    "beta",
+    "Gamma",
+    "o'brien",
+    "run-1",
+    "run-2",
+    "ok",
+    "error",
+    "cached",
+    "(none)",
+    "(unattributed)",
+]
 ONE_OR_SEVERAL = st.sampled_from(FILTER_VALUES) | st.lists(st.sampled_from(FILTER_VALUES), min_size=1, max_size=4)
 SCREEN = """\
 chain                  calls  failed   input  output   total   cost USD   share
@@ -160,10 +174,10 @@ def test_rows_are_largest_first() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "tokens"),
-    [(("a", 1), 10), (("a", 2), 20), (("(none)", 1), 30), ((None, 1), 30)],
+    [(("a", 1), 10), (("a", 2), 20), (("(unattributed)", 1), 30), (("(none)", 1), 30), ((None, 1), 30)],
 )
 def test_row_of_several_dimensions_is_looked_up_by_tuple(wanted: tuple[Any, ...], tokens: int) -> None:
-    """A tuple names a row by several dimensions; `(none)` and None name a missing one."""
+    """A tuple names a row by several dimensions; None, and what is shown for it, name a missing one."""
     calls = [
         make_call(chain="a", attempt=1, tokens=(10, 0)),
         make_call(chain="a", attempt=2, tokens=(20, 0)),
@@ -177,7 +191,7 @@ def test_row_is_looked_up_by_name_position_and_slice() -> None:
     """A text names a row, a number and a slice take rows by position."""
     rows = by("chain", calls=[*screen_calls(), make_call(chain=None, tokens=(1, 0))])
     assert rows["sql_fix"] is rows[0]
-    assert rows["(none)"] is rows[None] is rows[-1]
+    assert rows["(unattributed)"] is rows["(none)"] is rows[None] is rows[-1]
     assert [row.key["chain"] for row in rows[1:3]] == ["sql_generation", "intent_classification"]
     assert rows[("sql_fix",)] is rows["sql_fix"]
     there: tuple[object, ...] = ("sql_fix", None, rows[0])
@@ -186,13 +200,34 @@ def test_row_is_looked_up_by_name_position_and_slice() -> None:
     assert not any(item in rows for item in not_there)
 
 
-def test_none_label_is_in_what_it_can_look_up() -> None:
-    """`(none)` is in an answer whenever it names a row of it."""
-    label: object = "(none)"
-    assert label in by("chain", calls=[make_call(chain=None)])
+@pytest.mark.parametrize(
+    ("dimension", "label"), [("chain", "(unattributed)"), ("agent", "(none)"), ("tag:a", "(none)")]
+)
+def test_missing_name_is_shown_and_looked_up_by_its_label(dimension: str, label: object) -> None:
+    """Calls without a chain are shown as `(unattributed)`, without another name as `(none)`; data has null for both."""
+    rows = by(dimension, calls=[make_call()])
+    assert label in rows
+    assert str(rows).splitlines()[1].split()[0] == label
+    assert f">{label}</td>" in rows._repr_html_()
+    assert (rows.to_records()[0][dimension], json.loads(rows.to_json())["rows"][0][dimension]) == (None, None)
+    assert rows.to_csv().splitlines()[1].startswith(",1,")
 
 
-@pytest.mark.parametrize("missing", ["sql_fxi", ("sql_fix", "x"), None, "(none)", True])
+def test_name_that_looks_like_a_label_is_a_name() -> None:
+    """A chain that really has a label's name has a row of its own, which its name finds."""
+    rows = by("chain", calls=[make_call(chain="(unattributed)", tokens=(1, 0)), make_call(chain=None, tokens=(2, 0))])
+    assert (rows["(unattributed)"].total_tokens, rows[None].total_tokens) == (1, 2)
+
+
+def test_missing_row_error_names_the_labels() -> None:
+    """The error for a row that is not there names calls without a chain as they are shown."""
+    with pytest.raises(UnknownRowError, match=r"rows: '\(unattributed\)'$"):
+        by("chain", calls=[make_call()])["x"]
+    with pytest.raises(UnknownRowError, match=r"rows: \('\(none\)', '\(unattributed\)'\)$"):
+        by("agent", "chain", calls=[make_call()])["x"]
+
+
+@pytest.mark.parametrize("missing", ["sql_fxi", ("sql_fix", "x"), None, "(none)", "(unattributed)", True, [], 1.5])
 def test_missing_row_error_names_the_rows_there_are(missing: Any) -> None:
     """A row that is not there is a `KeyError` of ours, which says what is there."""
     with pytest.raises(UnknownRowError) as caught:
@@ -220,6 +255,52 @@ def test_answer_is_immutable() -> None:
         rows[0] = rows[1]  # type: ignore[index]
     with pytest.raises(TypeError):
         hash(rows)
+
+
+@pytest.mark.parametrize("name", ["by", "total", "_rows", "other"])
+def test_answer_takes_no_attribute(name: str) -> None:
+    """No attribute of an answer can be set or deleted, and none be added."""
+    rows = by("chain", calls=screen_calls())
+    with pytest.raises(FrozenInstanceError, match=name):
+        setattr(rows, name, ())
+    with pytest.raises(FrozenInstanceError, match=name):
+        delattr(rows, name)
+    assert rows == by("chain", calls=screen_calls())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: key.__setitem__("chain", "x"),
+        lambda key: key.__delitem__("chain"),
+        lambda key: key.update(chain="x"),
+        lambda key: key.pop("chain"),
+        lambda key: key.popitem(),
+        lambda key: key.clear(),
+        lambda key: key.setdefault("x", "y"),
+        lambda key: key.__ior__({"chain": "x"}),
+    ],
+)
+def test_key_of_a_row_is_immutable(change: Callable[[Any], Any]) -> None:
+    """A row's key is a dict that cannot be changed, and still a dict for JSON."""
+    key = by("chain", calls=[make_call(chain="a")])[0].key
+    with pytest.raises(TypeError, match="key"):
+        change(key)
+    assert (key, json.dumps(key)) == ({"chain": "a"}, '{"chain": "a"}')
+
+
+def pickled(rows: Breakdown) -> Breakdown:
+    """An answer as another process gets it."""
+    sent: Breakdown = pickle.loads(pickle.dumps(rows))  # noqa: S301  # made here
+    return sent
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_answer_can_be_copied_and_sent(copied: Callable[[Breakdown], Breakdown]) -> None:
+    """An answer can be copied and pickled, as for another process, and is equal then."""
+    rows = by("chain", "agent", calls=screen_calls())
+    assert copied(rows) == rows
+    assert asdict(copied(rows)[0]) == asdict(rows[0])
 
 
 def test_answers_are_equal_by_value() -> None:
@@ -257,10 +338,10 @@ def test_text_says_what_is_not_covered() -> None:
     calls = [make_call(chain="a"), make_call(chain=None, tokens=None), make_call(chain="a", usage_source="estimated")]
     lines = str(by("chain", calls=calls)).splitlines()
     assert lines[1].split() == ["a", "2", "0", "200", "40", "240", "\u2013", "100%"]
-    assert lines[2].split() == ["(none)", "1", "0", "\u2013", "\u2013", "\u2013", "\u2013", "\u2013"]
+    assert lines[2].split() == ["(unattributed)", "1", "0", "\u2013", "\u2013", "\u2013", "\u2013", "\u2013"]
     assert lines[3].split()[:7] == ["total", "3", "0", "200", "40", "240", "\u2013"]
     assert lines[4:] == [
-        "1 of 3 calls without usage: tokens not in these sums",
+        "1 of 3 calls without complete usage: tokens missing in these sums",
         "3 of 3 calls without a price: cost not in these sums",
         "1 of 3 calls with estimated tokens",
     ]
@@ -305,10 +386,10 @@ def test_records_are_flat() -> None:
 
 def test_json_keeps_money_exact_and_unknown_null() -> None:
     """The JSON document has the rows and the total; money is text, unknown is null."""
-    document = json.loads(by("chain", calls=[make_call(chain="\u732b", cost="0.1", tokens=None)]).to_json())
+    document = json.loads(by("chain", calls=[make_call(chain="\u732b", cost="1e-12", tokens=None)]).to_json())
     assert document["by"] == ["chain"]
     assert document["rows"][0] == {"chain": "\u732b", **document["total"]}
-    assert (document["total"]["cost_usd"], document["total"]["total_tokens"]) == ("0.1", None)
+    assert (document["total"]["cost_usd"], document["total"]["total_tokens"]) == ("0.000000000001", None)
 
 
 def test_csv_has_a_line_for_each_row() -> None:

@@ -10,7 +10,7 @@ from langchain_tokens.call import Call
 from langchain_tokens.doctor import diagnose
 from tests.builders import make_call
 
-NAMED = {"chain": "sql_fix", "agent": "sql_agent", "cost": "0.1"}
+NAMED: dict[str, Any] = {"chain": "sql_fix", "agent": "sql_agent", "cost": "0.1"}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,14 @@ def test_equal_gaps_are_counted_together_largest_first() -> None:
     calls += [make_call(**NAMED | {"cost": None, "model": "b"}) for _ in range(3)]
     assert [finding.calls for finding in diagnose(calls)] == [3, 1]
     assert str(diagnose(calls)).startswith("3 of 4 calls have no price")
+
+
+def test_calls_without_a_chain_are_counted_together() -> None:
+    """All calls without a chain are one finding, whatever their model, under the label they are shown with."""
+    calls = [make_call(**NAMED | {"chain": None, "model": name}) for name in "ab"] + [make_call(**NAMED)]
+    (finding,) = [finding for finding in diagnose(calls) if finding.kind == "unattributed"]
+    assert (finding.calls, "(unattributed)" in finding.what) == (2, True)
+    assert str(diagnose(calls)).splitlines() == [f"2 of 3 calls {finding.what}", f"  {finding.fix}"]
 
 
 def test_names_cannot_forge_the_text() -> None:

@@ -22,6 +22,8 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_tokens import PriceBook, TokenUsage, TokenUsageHandler, UsageStore, open_store
 from langchain_tokens.call import Call
+from langchain_tokens.runlog import RunLog
+from tests.builders import make_call, make_fact, make_usage
 from tests.models import (
     FailingStore,
     Reply,
@@ -395,7 +397,8 @@ def test_value_that_the_database_refuses(path: Path, caplog: pytest.LogCaptureFi
     """A record that no column can hold is kept aside and counted; those around it are stored."""
     with handling(path) as handler:
         by_invoke(asking(ScriptedChat()), {"callbacks": [handler]})
-        handler.record(TokenUsage(input_tokens=2**70, output_tokens=1), chain="poison")
+        poison = make_call(run_id="poison", usage=make_usage(2**70, 1), chain="poison")  # `record` would refuse it
+        handler._capture.keep(poison, None, lambda: RunLog(make_fact("poison")), None)
         by_invoke(asking(ScriptedChat()), {"callbacks": [handler]})
         assert handler.flush(LONG)
         assert (handler.stats().refused, handler.breakdown().total.calls) == (1, 3)
@@ -434,7 +437,7 @@ def test_nonsense_in_usage(
     path: Path, usage: Any, counts: tuple[int | None, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A model whose usage is missing or nonsense gives the host what it always gave; what is known is stored."""
-    with handling(path) as handler:
+    with TokenUsageHandler(path, estimate=False) as handler:
         for _ in range(2):
             model = ScriptedChat(script=in_turn(Reply(usage=usage)))
             plain = model.invoke("q")

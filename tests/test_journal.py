@@ -308,7 +308,7 @@ def test_value_that_the_database_refuses_is_kept_aside(
     assert stored_ids(tmp_path / "usage.db") == [call.call_id for call in calls]
     assert [len(path.read_bytes().splitlines()) for path in folder.glob("*.bad")] == [1]
     assert segments(folder) == []
-    assert len(caplog.records) == 1
+    assert len([record for record in caplog.records if ".bad" in record.getMessage()]) == 1
 
 
 def test_delivering_twice_stores_once(tmp_path: Path, folder: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -37,6 +38,19 @@ VALUES: list[tuple[Any, datetime]] = [
 ]
 
 
+class NoOffset(tzinfo):
+    """A time zone that does not know its offset, so that its moments are none."""
+
+    def utcoffset(self, _: datetime | None) -> None:
+        """No offset."""
+
+    def dst(self, _: datetime | None) -> None:
+        """No summer time."""
+
+    def tzname(self, _: datetime | None) -> None:
+        """No name."""
+
+
 def test_dimensions_are_the_contract() -> None:
     """The dimensions and the equality filters are those that the contract names."""
     assert " ".join(DIMENSIONS) == "session run mode agent chain path model provider user status attempt"
@@ -60,11 +74,20 @@ def test_each_dimension_can_be_asked_for(name: str) -> None:
         ("(none)", (None,)),
         (["a", None], ("a", None)),
         (7, ("7",)),
+        (UUID(int=7), (str(UUID(int=7)),)),
+        ([UUID(int=7), "a"], (str(UUID(int=7)), "a")),
     ],
 )
 def test_each_filter_takes_one_value_or_several(name: str, value: Any, expected: tuple[str | None, ...]) -> None:
     """A filter takes a value or a list; `(none)` asks for calls without one, and values are compared as text."""
     assert make_query((), {name: value}).equals == {name: expected}
+
+
+@pytest.mark.parametrize("label", ["(unattributed)", "(none)"])
+def test_calls_without_a_chain_are_asked_for_by_their_label(label: str) -> None:
+    """`(unattributed)`, as calls without a chain are shown, asks for them; elsewhere it is a name like any other."""
+    assert make_query((), {"chain": label}).equals == {"chain": (None,)}
+    assert make_query((), {"agent": "(unattributed)"}).equals == {"agent": ("(unattributed)",)}
 
 
 def test_no_filter_is_no_condition() -> None:
@@ -128,6 +151,18 @@ def test_range_is_read_against_one_now() -> None:
         ((), {"session": []}, "session", "at least one value"),
         ((), {"tags": {"team": []}}, "tags['team']", "at least one value"),
         ((), {"tags": "team"}, "tags='team'", "mapping"),
+        ((), {"tags": {1: "a"}}, "tags has the key 1", "text"),
+        ((), {"tags": {"a": 1.5}}, "tags['a']=1.5 is a float", "text"),
+        ((), {"session": True}, "session=True is a bool", "a list of them"),
+        ((), {"session": 1.5}, "session=1.5 is a float", "text"),
+        ((), {"session": b"s"}, "session=b's' is a bytes", "text"),
+        ((), {"chain": {"a": 1}}, "chain={'a': 1} is a dict", "a list of them"),
+        ((), {"chain": [["a"]]}, "chain=['a'] is a list", "text"),
+        ((), {"model": (name for name in "ab")}, "is a generator", "a list of them"),
+        ((), {"since": True}, "True is a bool", "a timedelta"),
+        ((), {"since": "yesterday-ish"}, "'yesterday-ish'", "'7d'"),
+        ((), {"until": datetime(2026, 11, 1, tzinfo=NoOffset())}, "no time zone", "aware datetime"),
+        ((5,), {}, "unknown dimension 5", "chain"),
     ],
 )
 def test_wrong_question_says_what_was_found_and_what_is_allowed(

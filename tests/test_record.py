@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -13,13 +17,15 @@ from uuid import UUID
 import anthropic.types
 import openai.types
 import pytest
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from openai.types.chat import ChatCompletion
 
-from langchain_tokens import TokensError, TokenUsage, TokenUsageHandler, track
+from langchain_tokens import PriceBook, TokensError, TokenUsage, TokenUsageHandler, track
 from langchain_tokens.breakdown import aggregate
 from langchain_tokens.query import make_query
 from langchain_tokens.registry import REGISTRY
-from tests.builders import NOON, make_usage
+from langchain_tokens.usage import COUNTS
+from tests.builders import NOON, make_usage, scripted_model
 
 SDK_RESPONSE = {
     "id": "x",
@@ -131,6 +137,42 @@ def test_error_of_a_failed_call(handler: TokenUsageHandler) -> None:
     assert (handler.last_run.status, handler.breakdown().total.failed_calls) == ("error", 2)
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "hf_AbCdEfGhIjKlMnOpQrStUvWx",
+        "ghp_AbCdEfGhIjKlMnOpQrStUvWx",
+        "AKIAABCDEFGHIJKLMNOP",
+        "pplx-0123456789abcdef0123",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "password=hunter22",
+        "'client_secret': 'hunter22'",
+        '"access_token": "hunter22"',
+    ],
+)
+def test_secrets_of_many_kinds_are_masked(handler: TokenUsageHandler, secret: str) -> None:
+    """Keys and tokens of other services, and values that are named as secrets, are not kept."""
+    text = handler.record(None, status="error", error=f"403 with {secret}.").error_message or ""
+    assert "***" in text
+    assert not any(part in text for part in ("hunter22", "AbCdEf", "ABCDEF", "9abcdef", "eyJ"))
+
+
+@pytest.mark.parametrize("text", ["hf_hub_download failed", "no model pplx-70b-online", "max_tokens: 4096", "token=ok"])
+def test_what_is_no_secret_stays(handler: TokenUsageHandler, text: str) -> None:
+    """Names of functions, models and settings that look a little like a key are kept."""
+    assert handler.record(None, status="error", error=text).error_message == text
+
+
+def test_error_of_any_text_is_stored(handler: TokenUsageHandler) -> None:
+    """An error's text that no database takes, or that is endless, is kept as far as it can be."""
+    call = handler.record(None, status="error", error="a\x00b\ud800c")
+    assert call.error_message == "a\ufffdb\ufffdc"
+    began = time.monotonic()
+    assert len(handler.record(None, status="error", error="no key " * 10_000_000).error_message or "") == 2_001
+    assert time.monotonic() - began < 5
+    agree(handler)
+
+
 def test_error_of_an_answered_call_is_why_it_was_made(handler: TokenUsageHandler) -> None:
     """With status ok, the error is the one that made this attempt necessary."""
     call = handler.record(make_usage(), chain="sql_fix", error="no such column", attempt=1)
@@ -184,6 +226,52 @@ def test_run_is_the_same_in_memory_and_in_the_store(handler: TokenUsageHandler) 
     assert (stored.started_at, stored.ended_at, stored.session) == (NOON, NOON + timedelta(seconds=11), "s")
 
 
+SPANS = [(NOON + timedelta(seconds=start), length) for start, length in ((0, 1_000), (100, 5_000), (50, 1_500.5))]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_run_spans_its_calls_in_whatever_order_they_come(handler: TokenUsageHandler, order: tuple[int, ...]) -> None:
+    """A run begins with its earliest call and ends with its latest, in memory and in the store."""
+    for number in order:
+        started_at, duration_ms = SPANS[number]
+        handler.record(make_usage(), run_id="r", started_at=started_at, duration_ms=duration_ms)
+    assert handler.flush(10)
+    for run in (handler.run("r"), handler.store.runs(run="r")[0]):
+        assert (run.started_at, run.ended_at, run.duration_ms) == (NOON, NOON + timedelta(seconds=105), 105_000.0)
+
+
+@pytest.mark.parametrize("statuses", list(itertools.permutations(["ok", "error", "cached"])))
+def test_run_with_a_failed_call_failed(handler: TokenUsageHandler, statuses: tuple[str, ...]) -> None:
+    """A run of recorded calls failed when one of them did, in whatever order they come."""
+    for status in statuses:
+        handler.record(make_usage(), run_id="r", status=status)
+    assert handler.flush(10)
+    assert (handler.run("r").status, handler.store.runs(run="r")[0].status) == ("error", "error")
+
+
+def test_recorded_call_does_not_end_a_live_run(handler: TokenUsageHandler) -> None:
+    """A call recorded for a run that goes on leaves it running, and the run's own end says how it went."""
+    seen: list[tuple[str, datetime | None, str]] = []
+
+    def step(text: str, config: RunnableConfig) -> str:
+        scripted_model().invoke(text, config)
+        (run,) = handler.runs
+        handler.record(make_usage(), run_id=run.run_id, status="error", duration_ms=5)
+        assert handler.flush(10)
+        seen.append((run.status, run.ended_at, handler.store.runs()[0].status))
+        return text
+
+    RunnableLambda(step).invoke("x", {"callbacks": [handler]})
+    assert seen == [("running", None, "running")]
+    assert handler.flush(10)
+    (held,), (stored,) = handler.runs, handler.store.runs()
+    assert (held.status, stored.status, held.ended_at) == ("ok", "ok", stored.ended_at)
+    handler.record(make_usage(), run_id=held.run_id, started_at=NOON, duration_ms=5)
+    assert handler.flush(10)
+    (stored,) = handler.store.runs()
+    assert (held.started_at, held.status, held.duration_ms) == (NOON, "ok", stored.duration_ms)
+
+
 def test_inside_track(handler: TokenUsageHandler) -> None:
     """A call inside a `track()` belongs to its run and has its names, unless it says otherwise."""
     with track("tokens.db", run="import", session="s", chain="extract", attempt=3, error="bad", tags={"x": "1"}) as run:
@@ -213,8 +301,16 @@ WRONG = [
     ({"duration_ms": -1.0}, "duration_ms=-1.0"),
     ({"duration_ms": float("nan")}, "duration_ms=nan"),
     ({"duration_ms": float("inf")}, "duration_ms=inf"),
-    ({"attempt": 0}, "attempt=0; expected a whole number from 1 on"),
+    ({"attempt": 0}, "attempt=0; expected a whole number from 1 to 2,147,483,647"),
     ({"attempt": -1}, "attempt=-1"),
+    ({"attempt": 2**31}, "attempt=2147483648"),
+    ({"started_at": datetime.max.replace(tzinfo=UTC), "duration_ms": 5}, "beyond the calendar"),
+    ({"started_at": datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))}, "beyond the calendar"),
+    ({"started_at": datetime.min.replace(tzinfo=UTC)}, "expected a time from 1970 on"),
+    ({"session": "a\x00b"}, "session='a\\x00b'"),
+    ({"model": "\ud800"}, "model='\\ud800'"),
+    ({"run_id": "a\x00"}, "run_id='a\\x00'"),
+    ({"tags": {"a": "\x00"}}, "tags"),
 ]
 WRONG_TYPES = [
     ({"started_at": "2026-11-20T12:00Z"}, "started_at="),
@@ -223,6 +319,23 @@ WRONG_TYPES = [
     ({"duration_ms": 1e30}, "duration_ms="),
     ({"attempt": 1.5}, "attempt="),
     ({"attempt": "2"}, "attempt="),
+    ({"attempt": True}, "attempt=True"),
+    ({"duration_ms": True}, "duration_ms=True"),
+    ({"tags": "abc"}, "tags='abc' is a str; expected a mapping of text to text, such as {'team': 'a'}"),
+    ({"tags": ["a"]}, "tags=['a'] is a list"),
+    ({"tags": {1: "a"}}, "tags has the key 1, a int; expected text"),
+    ({"tags": {"a": 1}}, "tags['a']=1 is a int; expected text"),
+    ({"tags": {"a": None}}, "tags['a']=None is a NoneType; expected text"),
+    ({"chain": 5}, "chain=5 is a int; expected text"),
+    ({"agent": b"a"}, "agent=b'a' is a bytes; expected text"),
+    ({"session": 5}, "session=5"),
+    ({"mode": True}, "mode=True"),
+    ({"model": 5}, "model=5"),
+    ({"provider": ["openai"]}, "provider=['openai']"),
+    ({"run_id": 5}, "run_id=5 is a int; expected a UUID or text"),
+    ({"status": ["ok"]}, "status=['ok']"),
+    ({"error": 5}, "error=5 is a int; expected an exception or text"),
+    ({"error": ValueError}, "error="),
 ]
 
 
@@ -235,19 +348,91 @@ def test_what_cannot_be_is_refused(handler: TokenUsageHandler, more: dict[str, A
     assert (handler.breakdown().total.calls, handler.stats().recorded) == (0, 0)
 
 
-@pytest.mark.parametrize("count", [-5, "5", 1.5, True])
-def test_count_that_cannot_be_is_refused(handler: TokenUsageHandler, count: Any) -> None:
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("count", [-5, "5", 1.5, 7.0, True, 2**63, 10**10 + 1, float("nan")])
+def test_count_that_cannot_be_is_refused(handler: TokenUsageHandler, name: str, count: Any) -> None:
     """A `TokenUsage` with a number that is no count is an error, and later sums are not spoilt by it."""
-    with pytest.raises(TokensError, match="input_tokens"):
-        handler.record(TokenUsage(input_tokens=count, output_tokens=1, total_tokens=1))
+    with pytest.raises(TokensError, match=f"{name}="):
+        handler.record(TokenUsage(**{"input_tokens": 1, "output_tokens": 1, name: count}))
+    assert (handler.breakdown().total.calls, handler.stats().recorded) == (0, 0)
 
 
-def test_names_and_tags_are_text(handler: TokenUsageHandler) -> None:
-    """Names and tags of other types are kept as text, so that they are found by it in memory and in the store."""
-    call = handler.record(None, session=UUID(int=7), tags={"n": 1})  # type: ignore[arg-type, dict-item]
-    assert (call.session, call.tags) == (str(UUID(int=7)), {"n": "1"})
-    agree(handler, "session", "tag:n")
-    assert handler.breakdown(tags={"n": 1}).total.calls == 1
+def test_count_that_cannot_be_in_a_response_is_refused(handler: TokenUsageHandler) -> None:
+    """A response with a count that no call has is an error, too: the store could not keep its cost."""
+    with pytest.raises(TokensError, match=f"input_tokens={2**62}"):
+        handler.record({"prompt_tokens": 2**62, "completion_tokens": 1}, model="gpt-4o", provider="openai")
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({"other_units": {"searches": float("nan")}}, "other_units['searches']=nan"),
+        ({"other_units": {"searches": -1}}, "other_units['searches']=-1"),
+        ({"other_units": {"searches": True}}, "other_units['searches']=True"),
+        ({"other_units": {"searches": 2**63}}, "other_units['searches']=9223372036854775808"),
+        ({"other_units": {1: 1}}, "other_units has the key 1"),
+        ({"other_units": [1]}, "other_units=[1]"),
+        ({"service_tier": 5}, "service_tier=5"),
+    ],
+)
+def test_other_parts_of_a_usage_are_checked(handler: TokenUsageHandler, more: dict[str, Any], found: str) -> None:
+    """What else a `TokenUsage` holds has to be what it says, too."""
+    with pytest.raises(TokensError) as caught:
+        handler.record(TokenUsage(input_tokens=1, output_tokens=1, **more))
+    assert found in str(caught.value)
+
+
+def test_largest_numbers_are_stored(handler: TokenUsageHandler) -> None:
+    """What is not refused fits into the store: the largest counts and attempt are read back equal."""
+    call = handler.record(
+        make_usage(10**10, 0, other_units={"ns": 2**63 - 1}), model="gpt-4o", provider="openai", attempt=2**31 - 1
+    )
+    assert handler.flush(10)
+    assert list(handler.store.calls()) == [call]
+    assert handler.stats().refused == 0
+
+
+class Colour(str, Enum):  # noqa: UP042  # `str()` of it is another text than its own
+    """An application's own names, as many write them for Python before 3.11."""
+
+    RED = "red"
+
+
+def test_names_may_be_uuids_and_kinds_of_text(handler: TokenUsageHandler) -> None:
+    """A UUID, and text of a type of its own, is kept as its text, in memory and in the store."""
+    call = handler.record(None, session=UUID(int=7), chain=Colour.RED, tags={"c": Colour.RED})  # type: ignore[arg-type]
+    assert (call.session, call.chain, call.tags) == (str(UUID(int=7)), "red", {"c": "red"})
+    assert (type(call.chain), type(call.tags["c"])) == (str, str)
+    agree(handler, "session", "chain", "tag:c")
+    assert handler.breakdown(session=UUID(int=7), chain=Colour.RED, tags={"c": Colour.RED}).total.calls == 1
+
+
+def test_empty_run_id_is_none(handler: TokenUsageHandler) -> None:
+    """An empty run id names no run: the call belongs to the open `track()`."""
+    with track("tokens.db") as run:
+        assert handler.record(None, run_id="").run_id == run.run_id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"tags": "abc"}, "tags='abc' is a str; expected a mapping of text to text"),
+        ({"tags": {"a": 1}}, "tags['a']=1 is a int; expected text"),
+        ({"session": 5}, "session=5 is a int; expected text"),
+        ({"user": ["u"]}, "user=['u'] is a list; expected text"),
+        ({"prices": 5}, "prices=5 is a int; expected a PriceBook"),
+        ({"prices": PriceBook}, "prices="),
+        ({"journal": 5}, "journal=5 is a int; expected True, False or a folder"),
+        ({"journal": None}, "journal=None"),
+        ({"store": 5}, "the store 5 is a int"),
+    ],
+)
+def test_wrong_argument_of_the_handler_is_said(arguments: dict[str, Any], found: str) -> None:
+    """An argument of a wrong type is an error that says what was found and what is expected; nothing is made."""
+    with pytest.raises(TokensError) as caught:
+        TokenUsageHandler(**{"store": "tokens.db", **arguments})
+    assert found in str(caught.value)
+    assert list(Path().iterdir()) == []
 
 
 def test_empty_name_is_no_name(handler: TokenUsageHandler) -> None:

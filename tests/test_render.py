@@ -7,6 +7,7 @@ import html
 import io
 import re
 import unicodedata
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -57,8 +58,16 @@ def test_text_aligns_names_left_and_numbers_right() -> None:
 
 def test_text_knows_wide_and_combining_characters() -> None:
     """East Asian characters take two columns, combining marks none."""
-    table = make_table(("\u732b", "1"), ("e\u0301", "1"), ("ab", "1"), headings=("n", "c"))
-    assert text_table(table).splitlines() == ["n   c", "\u732b  1", "e\u0301   1", "ab  1"]
+    names = ("\u732b", "e\u0301", "ab", "\u0915\u0941", "\u0e17\u0e35")
+    table = make_table(*((name, "1") for name in names), headings=("n", "c"))
+    assert text_table(table).splitlines() == [
+        "n   c",
+        "\u732b  1",
+        "e\u0301   1",
+        "ab  1",
+        "\u0915\u0941   1",
+        "\u0e17\u0e35   1",
+    ]
 
 
 def test_text_ends_with_the_notes() -> None:
@@ -94,8 +103,8 @@ def test_html_marks_names_and_numbers() -> None:
 
 def test_csv_writes_none_as_an_empty_cell() -> None:
     """None is an empty cell, numbers stay bare, and texts are quoted where they must be."""
-    written = csv_table(("a", "b"), [(None, 1), ('x,"y"', -2)])
-    assert written.splitlines() == ["a,b", ",1", '"x,""y""",-2']
+    written = csv_table(("a", "b"), [(None, 1), ('x,"y"', -2), (Decimal("1e-12"), Decimal("-0.5"))])
+    assert written.splitlines() == ["a,b", ",1", '"x,""y""",-2', "0.000000000001,-0.5"]
 
 
 @given(rows=st.lists(st.tuples(CELLS.filter(lambda cell: "\r" not in cell), st.integers()), max_size=5))

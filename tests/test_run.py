@@ -112,11 +112,11 @@ def test_summary_says_what_it_does_not_cover() -> None:
         "Calls: 1 (1 successful, 0 failed)",
         "Tokens: \u2013 input, \u2013 output, \u2013 total",
         "Cost: \u2013",
-        "Not covered by the tokens: 1 call without usage",
+        "Not covered by the tokens: 1 call without complete usage",
         "Not covered by the cost: 1 call without a price",
         "",
         "By chain:",
-        "  (none): 1 call, \u2013 input, \u2013 output, \u2013 total, success rate 1/1",
+        "  (unattributed): 1 call, \u2013 input, \u2013 output, \u2013 total, success rate 1/1",
     ]
 
 
@@ -180,7 +180,7 @@ def test_response_says_how_many_calls_it_does_not_cover() -> None:
     run = make_run(make_call(chain="a", tokens=None), make_call(chain=None, tokens=(1, 2)))
     assert run.to_response() == {
         "a": tokens(None, None, None),
-        "(none)": tokens(1, 2, 3),
+        "(unattributed)": tokens(1, 2, 3),
         "total_tokens_used": 3,
         "calls_without_usage": 1,
     }
@@ -191,6 +191,30 @@ def test_response_keeps_a_chain_with_a_name_of_its_own(chain: str) -> None:
     """A chain whose name the response needs for itself keeps its tokens in it."""
     run = make_run(make_call(chain=chain, tokens=(1, 0)), make_call(chain="plan", attempt=2, tokens=(2, 0)))
     assert sum(_all_totals(run.to_response())) == 3
+
+
+CLASHES = [
+    ("total_tokens_used", "total_tokens_used_"),
+    ("(unattributed)", None),
+    ("plan_retries", "plan_retries_"),
+    ("calls_without_usage", "calls_without_usage_"),
+]
+
+
+@pytest.mark.parametrize("chains", [*CLASHES, *(clash[::-1] for clash in CLASHES)])
+def test_response_keeps_chains_apart_whose_keys_would_clash(chains: tuple[str | None, ...]) -> None:
+    """Chains that would share a key in the response each keep their own."""
+    named = [make_call(chain=chain, tokens=(10**number, 0)) for number, chain in enumerate(chains)]
+    more = [make_call(chain="plan", attempt=2, tokens=(200, 0)), make_call(chain="plan", tokens=None)]
+    response = make_run(*named, *more).to_response()
+    assert sum(_all_totals(response)) == response["total_tokens_used"] == 211
+    assert {1, 10} <= set(_all_totals(response))
+
+
+def test_unnamed_retries_stand_under_the_label() -> None:
+    """Retries of calls without a chain stand in a list of their own."""
+    run = make_run(make_call(tokens=(1, 0)), make_call(attempt=2, tokens=(2, 0)))
+    assert set(run.to_response()) == {"(unattributed)", "(unattributed)_retries", "total_tokens_used"}
 
 
 @given(calls=random_calls())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -16,7 +18,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
 import pytest
@@ -24,7 +26,7 @@ from sqlalchemy import select, text
 
 from langchain_tokens import open_store
 from langchain_tokens.breakdown import aggregate
-from langchain_tokens.call import Call
+from langchain_tokens.call import Call, RunStatus, completed
 from langchain_tokens.errors import QueryError, SchemaError, StoreError, TokensError
 from langchain_tokens.query import DIMENSIONS, make_query
 from langchain_tokens.store.engine import RowError, writing
@@ -114,6 +116,13 @@ def totals(store: UsageStore, run_id: str = "run-1") -> dict[str, Any]:
     return {name: row[name] for name in (*names, *tokens)} | {"cost_usd": from_pico(row["total_cost"])}
 
 
+def duration_column(store: UsageStore, run_id: str) -> float | None:
+    """The duration that a run's row holds, in milliseconds."""
+    with store._reading() as connection:
+        duration: float | None = connection.execute(select(RUNS.c.duration_ms).where(RUNS.c.run_id == run_id)).scalar()
+    return duration
+
+
 def sums(store: UsageStore, run_id: str = "run-1") -> dict[str, Any]:
     """The same numbers, summed over the run's calls."""
     total = aggregate(store.calls(run=run_id, limit=10_000), make_query()).total
@@ -195,6 +204,56 @@ def test_empty_batch_is_nothing(store: UsageStore) -> None:
     """A batch without facts stores nothing and fails at nothing."""
     store.add([])
     assert (store.breakdown().total.calls, store.runs()) == (0, [])
+
+
+def test_calls_of_a_run_are_found_by_its_uuid(store: UsageStore) -> None:
+    """A run id may be asked for as the UUID that LangChain gives."""
+    run_id = UUID(int=7)
+    store.add([make_call(run_id=str(run_id)), make_call()], [make_fact(str(run_id)), make_fact()])
+    assert [call.run_id for call in store.calls(run=run_id)] == [str(run_id)]
+    assert [run.run_id for run in store.runs(run=[run_id])] == [str(run_id)]
+    assert store.breakdown(run=run_id).total.calls == 1
+
+
+LATER = timedelta(seconds=10, microseconds=999_999)
+SPANS = [
+    (NOON, NOON + timedelta(seconds=1)),
+    (NOON + LATER, NOON + LATER + timedelta(seconds=5)),
+    (NOON - timedelta(days=2), None),
+    (NOON + timedelta(seconds=3), NOON + timedelta(seconds=4)),
+]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_facts_of_a_run_come_in_any_order(store: UsageStore, together: bool) -> None:
+    """A run begins at the least start and ends at the greatest end that is known, and its duration is between them."""
+    for number, order in enumerate(itertools.permutations(SPANS)):
+        facts = [make_fact(f"{number}", started_at=start, ended_at=end, status="ok") for start, end in order]
+        for batch in [facts] if together else [[fact] for fact in facts]:
+            store.add([], batch)
+        expected = functools.reduce(completed, facts)
+        assert store.runs(run=f"{number}")[0]._source.fact == expected
+        assert (expected.started_at, expected.ended_at) == (SPANS[2][0], SPANS[1][1])
+        assert duration_column(store, f"{number}") == expected.duration_ms
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+@pytest.mark.parametrize("before", get_args(RunStatus))
+@pytest.mark.parametrize("now", get_args(RunStatus))
+def test_status_of_a_run_is_completed_alike(memory_store: UsageStore, before: Any, now: Any, is_given: bool) -> None:
+    """Memory and store agree on what a later fact does to a run's status and end, seen or said."""
+    facts = [make_fact(f"{before} {now} {is_given}", status=before, ended_at=None if before == "running" else NOON)]
+    facts.append(make_fact(facts[0].run_id, status=now, ended_at=None if now == "running" else LATE, is_given=is_given))
+    memory_store.add([], facts)
+    stored = memory_store.runs(run=facts[0].run_id)[0]._source.fact
+    assert stored == replace(completed(*facts), is_given=False)
+    if is_given and now != "running":
+        assert stored.status == ("error" if now == "error" and before != "running" else before)
+    else:
+        assert stored.status == (before if now == "running" else now)
+
+
+LATE = NOON + timedelta(hours=1)
 
 
 def test_later_fact_completes_a_run(store: UsageStore) -> None:
@@ -425,7 +484,23 @@ WRONG: list[tuple[Callable[[UsageStore], Any], str]] = [
     (lambda store: store.timeline("day", by="chian"), "'chian'"),
     (lambda store: store.calls(order="size"), "'size'; allowed: started_at, duration_ms, total_tokens, cost_usd"),
     (lambda store: store.calls(order="--started_at"), "unknown order"),
-    (lambda store: store.calls(limit=-1), "-1"),
+    (lambda store: store.timeline(None), "unknown step None"),  # type: ignore[arg-type]
+    (lambda store: store.timeline(["day"]), "unknown step ['day']"),  # type: ignore[arg-type]
+    (lambda store: store.timeline("day", by=5), "unknown dimension 5"),  # type: ignore[arg-type]
+    (lambda store: store.breakdown(5), "unknown dimension 5"),  # type: ignore[arg-type]
+    (lambda store: store.calls(order=None), "unknown order None"),  # type: ignore[arg-type]
+    (lambda store: store.calls(order=5), "unknown order 5"),  # type: ignore[arg-type]
+    (lambda store: store.calls(limit="5"), "limit='5' is a str; expected a whole number from 0 on"),  # type: ignore[arg-type]
+    (lambda store: store.calls(limit=True), "limit=True is a bool"),
+    (lambda store: store.calls(limit=1.0), "limit=1.0 is a float"),  # type: ignore[arg-type]
+    (lambda store: store.calls(limit=None), "limit=None"),  # type: ignore[arg-type]
+    (lambda store: store.calls(limit=2**63), "limit=9223372036854775808"),
+    (lambda store: store.calls(offset="5"), "offset='5'"),  # type: ignore[arg-type]
+    (lambda store: store.runs(limit="5"), "limit='5'"),  # type: ignore[arg-type]
+    (lambda store: store.runs(limit=True), "limit=True"),
+    (lambda store: store.runs(limit=-1), "limit=-1"),
+    (lambda store: store.runs(session=True), "session=True"),
+    (lambda store: store.calls(limit=-1), "limit=-1"),
     (lambda store: store.runs(offset=-1), "-1"),
     (lambda store: store.runs(attempt=1), "'attempt'"),
     (lambda store: store.sessions(since="soon"), "'soon'"),
@@ -575,7 +650,7 @@ def test_open_store_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LANGCHAIN_TOKENS_URL", raising=False)
     open_store().close()
-    monkeypatch.setenv("LANGCHAIN_TOKENS_URL", "sqlite:///named.db")
+    monkeypatch.setenv("LANGCHAIN_TOKENS_URL", "sqlite:///named.db\n")
     open_store().close()
     assert {path.name for path in tmp_path.glob("*.db")} == {"langchain_tokens.db", "named.db"}
 
@@ -624,6 +699,28 @@ def test_path_may_have_any_characters(tmp_path: Path) -> None:
         ("sqlite:///folder", "is a folder"),
         ("notes.txt", "not an SQLite database"),
         ("sqlite:///notes.txt", "not an SQLite database"),
+        ("sqlite:///x.db?mode=ro", "has the option 'mode'; allowed: timeout"),
+        ("sqlite:///x.db?timeout=5&cache=shared", "has the option 'cache'"),
+        ("sqlite:///x.db?uri=true", "'uri'"),
+        ("sqlite:///x.db?timeout", "has timeout=''; expected seconds"),
+        ("sqlite:///x.db?timeout=soon", "has timeout='soon'; expected seconds"),
+        ("sqlite:///x.db?timeout=-1", "timeout='-1'"),
+        ("sqlite:///x.db?timeout=nan", "timeout='nan'"),
+        ("sqlite:///x.db?timeout=inf", "timeout='inf'"),
+        ("sqlite:///x.db?timeout=99999999", "timeout='99999999'"),
+        ("sqlite://?mode=ro", "'mode'"),
+        ("sqlite:///x.db?key=s3cret", "has the option 'key'"),
+        ("sqlite://u:s3cret@h/x.db", "names a host"),
+        ("host=h dbname=d password=s3cret", "keywords and values"),
+        ("password=s3cret host=h", "keywords and values"),
+        ("~nosuchuser/x.db", "'~nosuchuser/x.db' cannot be looked at"),
+        ("x" * 300 + ".db", "cannot be looked at"),
+        ("a\0b.db", "has a NUL"),
+        (Path("a\0b.db"), "cannot be looked at"),
+        ("sqlite:///a%00b.db", "cannot be looked at"),
+        ("pipe", "neither a file nor a folder"),
+        ("sqlite:///:memory:?cache=shared", "'cache'"),
+        ("postgresql://joe@127.0.0.1:1/db?connect_timeout=soon", "connect_timeout"),
     ],
 )
 def test_wrong_store_says_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: Any, found: str) -> None:
@@ -632,11 +729,54 @@ def test_wrong_store_says_what_was_found(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("LANGCHAIN_TOKENS_URL", raising=False)
     (tmp_path / "folder").mkdir()
     (tmp_path / "notes.txt").write_text("dear diary")
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StoreError) as caught:
         open_store(url)
     assert found in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert (tmp_path / "notes.txt").read_text() == "dear diary"
+
+
+@pytest.mark.parametrize(
+    ("query", "milliseconds"), [("", 30_000), ("?", 30_000), ("?timeout=5", 5_000), ("?timeout=0.5", 500)]
+)
+def test_timeout_of_an_sqlite_url_is_how_long_it_waits(tmp_path: Path, query: str, milliseconds: int) -> None:
+    """`timeout` in the URL is how many seconds a connection waits for a lock; without it, 30."""
+    store = UsageStore(parse_target(f"sqlite:///{tmp_path / 'tokens.db'}{query}"))
+    with store._reading() as connection:
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar() == milliseconds
+    store.close()
+    assert (tmp_path / "tokens.db").exists()
+
+
+def test_locked_database_is_given_up_after_the_timeout(tmp_path: Path) -> None:
+    """A database that another program holds locked is an error of ours once the URL's timeout is over."""
+    store = UsageStore(parse_target(f"sqlite:///{tmp_path / 'tokens.db'}?timeout=0.05"))
+    store.add([make_call()])
+    blocker = sqlite3.connect(tmp_path / "tokens.db")
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked"):
+        store.add([make_call()])
+    blocker.close()
+    store.add([make_call()])
+    assert store.breakdown().total.calls == 2
+    store.close()
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", 5), ("?connect_timeout=1", "1")])
+def test_timeout_of_a_postgresql_url_is_kept(query: str, seconds: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`connect_timeout` in a server's URL is the one that counts; without it, a connection is given up after 5 seconds."""
+    asked: list[dict[str, Any]] = []
+
+    def connect(*_: object, **named: Any) -> None:
+        asked.append(named)
+        raise KeyboardInterrupt
+
+    store = UsageStore(parse_target(f"postgresql://joe@127.0.0.1:1/db{query}"))
+    monkeypatch.setattr(store._opener._engine.dialect, "connect", connect)
+    with pytest.raises(KeyboardInterrupt):
+        store.breakdown()
+    assert [named["connect_timeout"] for named in asked] == [seconds]
 
 
 def test_damaged_database_is_a_store_error(tmp_path: Path) -> None:
@@ -660,6 +800,21 @@ def test_database_of_another_program_keeps_its_tables(lasting_database: Database
     with _raw(lasting_database) as execute:
         assert execute("SELECT id, note FROM stock_analyses") == [(1, "theirs")]
         assert execute("SELECT version_num FROM alembic_version") == [("their-head",)]
+
+
+@pytest.mark.parametrize("made", ["CREATE TABLE llm_call (id INTEGER)", "CREATE VIEW llm_run AS SELECT 1 AS id"])
+def test_table_of_ours_that_is_anothers_is_said(lasting_database: Database, make_store: MakeStore, made: str) -> None:
+    """A table with a name of ours in a database that we did not make is left alone, and the error says what to do."""
+    with _raw(lasting_database) as execute:
+        execute(made)
+    for _ in range(2):
+        with pytest.raises(SchemaError) as caught:
+            make_store(lasting_database).breakdown()
+        said = str(caught.value)
+        assert f"a table {made.split()[2]} that is not ours" in said
+        assert "another database" in said
+    with _raw(lasting_database) as execute:
+        assert execute(f"SELECT * FROM {made.split()[2]}") in ([], [(1,)])
 
 
 SECRET_URLS = [
