@@ -15,7 +15,7 @@ from langchain_tokens.prices import PriceBook
 from langchain_tokens.query import make_query
 from langchain_tokens.store.store import UsageStore
 
-__all__ = ("Repriced", "Repricing", "Terms", "reprice", "usual_prices")
+__all__ = ("Repriced", "Repricing", "Terms", "priced_again", "reprice", "usual_prices")
 
 _BATCH = 1_000
 Price = Callable[[Call], Call]
@@ -100,9 +100,16 @@ class Terms:
         return self.at != "call" or self.as_model is not None or self.as_provider is not None
 
 
-def usual_prices(prices: PriceBook | None) -> Price:
-    """How a price book prices; None is the usual one."""
-    return (PriceBook() if prices is None else prices).price
+def usual_prices(prices: PriceBook | None) -> PriceBook:
+    """A price book; None is the usual one.
+
+    Raises:
+        QueryError: for something else.
+
+    """
+    if prices is not None and not isinstance(prices, PriceBook):
+        raise QueryError(f"prices= is a PriceBook; found {type(prices).__name__}")
+    return PriceBook() if prices is None else prices
 
 
 def reprice(store: UsageStore, price: Price, terms: Terms, filters: dict[str, Any]) -> Repricing:
@@ -110,7 +117,7 @@ def reprice(store: UsageStore, price: Price, terms: Terms, filters: dict[str, An
     tally: dict[str | None, _Tally] = defaultdict(_Tally)
     written = 0
     for batch in store.batches(make_query((), filters), _BATCH):
-        pairs = [(old, _again(old, price, terms)) for old in batch]
+        pairs = [(old, priced_again(old, price, terms)) for old in batch]
         for old, new in pairs:
             tally[old.model].add(old, new)
         if terms.write:
@@ -122,7 +129,7 @@ def reprice(store: UsageStore, price: Price, terms: Terms, filters: dict[str, An
     return Repricing(rows=tuple(rows), total=total.row("total"), written_calls=written, is_estimate=terms.is_what_if)
 
 
-def _again(old: Call, price: Price, terms: Terms) -> Call:
+def priced_again(old: Call, price: Price, terms: Terms) -> Call:
     """The call as these terms price it. A cost that the provider itself reported stands, unless it is a question."""
     if old.price_status == "reported" and not terms.is_what_if:
         return old

@@ -15,6 +15,7 @@ import langchain_tokens
 from langchain_tokens import Breakdown, Call, PriceBook, Run, TokenUsage, TokenUsageHandler, UsageStore, track
 from langchain_tokens.checking import Check
 from langchain_tokens.repricing import Repricing
+from langchain_tokens.savings import Savings
 
 ROOT = Path(langchain_tokens.__file__).parents[1]
 NAMES = set(langchain_tokens.__all__)
@@ -157,7 +158,13 @@ def test_types_can_be_read_at_run_time(cls: type) -> None:
     functions = {
         name: value for name, value in members(cls).items() if inspect.isfunction(value) and name not in hidden
     }
-    lazy = {"PriceBook": PriceBook, "UsageStore": UsageStore, "Repricing": Repricing, "Check": Check}
+    lazy = {
+        "PriceBook": PriceBook,
+        "UsageStore": UsageStore,
+        "Repricing": Repricing,
+        "Check": Check,
+        "Savings": Savings,
+    }
     assert all("return" in get_type_hints(value, localns=lazy) for value in functions.values())
 
 

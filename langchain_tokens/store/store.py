@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from langchain_tokens.checking import Check
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.repricing import Repricing
+    from langchain_tokens.savings import Savings
 
 __all__ = ("UsageStore",)
 
@@ -151,7 +152,21 @@ class UsageStore:
         terms = Terms(
             at=at, as_model=as_model, as_provider=as_provider, write=write, overwrite=overwrite, reason=reason
         )
-        return reprice(self, usual_prices(prices), terms, filters)
+        return reprice(self, usual_prices(prices).price, terms, filters)
+
+    def savings(self, *, prices: PriceBook | None = None, top: int = 3, **filters: Any) -> Savings:
+        """What these calls would have cost on cheaper models of the same provider; an estimate.
+
+        Args:
+            prices: the price book; None is the usual one.
+            top: how many other models for each that was used, the cheapest of them.
+            filters: which calls.
+
+        """
+        from langchain_tokens.repricing import usual_prices
+        from langchain_tokens.savings import savings
+
+        return savings(self, usual_prices(prices), top, filters)
 
     def check(self, **filters: Any) -> Check:
         """Derive what is stored again (counts from raw usage, sums from their parts), and report each difference."""
