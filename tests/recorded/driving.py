@@ -1,142 +1,139 @@
-"""How is a recording driven through a real client? The index of recordings, the replay server, and the clients."""
+"""How is a recording driven through a client, once for all tests? A case, the call that is stored of it, the skips."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import asyncio
+import gc
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
-import httpx
-from langchain_anthropic import ChatAnthropic
-from langchain_core.language_models import BaseChatModel
-from langchain_openai import ChatOpenAI, OpenAI
-from pydantic import SecretStr
+import pytest
 
-# The recordings are not part of the project: they lie beside its checkout.
-RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "recordings"
+from langchain_tokens import Call, TokenUsageHandler, UsageStore
 
+from .clients import CLIENTS, Client
+from .recordings import Recording, Replay, recordings
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """One recorded response and the truth about it."""
+__all__ = ("CASES", "WARNINGS", "Case", "Driver", "by_case")
 
-    stem: str
-    provider: str
-    format: str
-    endpoint: str
-    streamed: bool
-    requested_model: str
-    response_model: str | None
-    truth: Mapping[str, Any]
-    """Counts by the index's own names; None where the response does not say."""
+WARNINGS = [
+    # What the clients themselves warn of: models and classes that have had their day, and blocks newer than the client.
+    pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Received unexpected tool content block:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Use .`ChatGoogleGenerativeAI`.*instead:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The class `ChatVertexAI` was deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The V1 streaming code path is deprecated:DeprecationWarning"),
+]
+"""For the tests that drive clients."""
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """A running replay server."""
+class Case:
+    """One recording through one client."""
 
-    url: str
-    http_client: httpx.Client
-    """Shared by the clients that take one: building one for each recording would be most of the time."""
+    client: Client
+    recording: Recording
 
+    @property
+    def name(self) -> str:
+        """Client and recording; it is also the session under which the call is stored."""
+        return f"{self.client.name}/{self.recording.stem}"
 
-def recordings(formats: Mapping[str, frozenset[str]]) -> list[Recording]:
-    """Return the recordings of these formats by provider, in the index's order; none where there is no index."""
-    index = RECORDINGS / "index.json"
-    if not index.exists():
-        return []
-    entries = json.loads(index.read_text(encoding="utf-8"))["entries"]
-    return [_recording(entry) for entry in entries if entry["format"] in formats.get(entry["provider"], ())]
+    @property
+    def key(self) -> tuple[str, str]:
+        """How the tables of losses name it."""
+        return self.client.name, self.recording.stem
 
-
-def all_formats(provider: str) -> set[str]:
-    """Return every wire format that a provider's recordings have."""
-    index = RECORDINGS / "index.json"
-    entries = json.loads(index.read_text(encoding="utf-8"))["entries"] if index.exists() else []
-    return {entry["format"] for entry in entries if entry["provider"] == provider}
+    @property
+    def streams(self) -> bool:
+        """Whether the client streams it."""
+        return self.recording.streamed or self.client.always_streams
 
 
-def _recording(entry: Mapping[str, Any]) -> Recording:
-    return Recording(
-        stem=Path(entry["file"]).stem,
-        provider=entry["provider"],
-        format=entry["format"],
-        endpoint=entry["endpoint"],
-        streamed=entry["stream"],
-        requested_model=entry["requested_model"] or "unnamed",
-        response_model=entry["response_model"],
-        truth=entry["truth"] or {},
+CASES = [
+    Case(client, recording)
+    for recording in recordings()
+    for client in CLIENTS
+    if recording.format in client.speaks.get(recording.provider, ())
+]
+"""Every recording through every client that speaks its format."""
+
+
+def by_case(cases: list[Case]) -> pytest.MarkDecorator:
+    """Parametrize a test by cases under their names; those of a client that is not installed are skipped."""
+    absent = {name for name in {case.client.package for case in cases} if find_spec(name) is None}
+    return pytest.mark.parametrize(
+        "case",
+        [
+            pytest.param(
+                case,
+                id=case.name,
+                marks=pytest.mark.skipif(
+                    case.client.package in absent, reason=f"{case.client.package} is not installed"
+                ),
+            )
+            for case in cases
+        ],
     )
 
 
-@contextmanager
-def replaying() -> Iterator[Replay]:
-    """Serve all recordings on a free port of this machine."""
-    spec = importlib.util.spec_from_file_location("replay", RECORDINGS / "replay.py")
-    assert spec is not None
-    assert spec.loader is not None
-    replay = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(replay)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # the server leaves it to Python to close the files it read
-        server, _ = replay.start([str(RECORDINGS)])
-    with httpx.Client() as http_client:
-        yield Replay(f"http://127.0.0.1:{server.server_address[1]}", http_client)
-    server.shutdown()
-    server.server_close()
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What all cases share: the replay server, one handler, and its database opened a second time for reading."""
+
+    replay: Replay
+    handler: TokenUsageHandler
+    store: UsageStore
+    _raised: dict[str, str | None] = field(default_factory=dict)
+
+    def call(self, case: Case) -> Call:
+        """Return the one call that is stored of a case."""
+        self.raised(case)
+        calls = self.store.calls(session=case.name)
+        assert len(calls) == 1
+        return calls[0]
+
+    def raised(self, case: Case) -> str | None:
+        """Return the name of the error's type that the client raised, if any; the case is driven the first time."""
+        if case.name not in self._raised:
+            self._raised[case.name] = self._drive(case)
+        return self._raised[case.name]
+
+    def _drive(self, case: Case) -> str | None:
+        """Make the one call of a case, streamed where its recording is a stream."""
+        model = case.client.build(case.recording, self.replay)
+        config = {"callbacks": [self.handler], "metadata": {"tokens_session": case.name}}
+        raised = None
+        try:
+            if case.client.is_async:
+                asyncio.run(_drive_async(case, model, config))
+            elif case.recording.streamed:
+                for _ in model.stream("hi", config=config):
+                    pass
+            else:
+                model.invoke("hi", config=config)
+        except Exception as error:  # noqa: BLE001  # each client has errors of its own; the tests say which it must be
+            raised = type(error).__name__
+        if raised is not None and case.client.is_async:
+            del model
+            _collect()
+        assert self.handler.flush()
+        return raised
 
 
-def client(recording: Recording, replay: Replay) -> BaseChatModel | OpenAI:
-    """Build the client class that speaks the recording's wire format, pointed at it."""
-    if recording.format.startswith("openai-completions"):
-        return _openai_text(recording, replay)
-    if recording.provider == "anthropic" and not recording.format.startswith("openai"):
-        return _anthropic(recording, replay)
-    return _openai(recording, replay)
-
-
-def drive(recording: Recording, model: BaseChatModel | OpenAI, config: Any) -> None:
-    """Make the one call of a recording, streamed where the recording is a stream."""
-    if recording.streamed:
-        for _ in model.stream("hi", config=config):
+async def _drive_async(case: Case, model: Any, config: Any) -> None:
+    if case.recording.streamed:
+        async for _ in model.astream("hi", config=config):
             pass
     else:
-        model.invoke("hi", config=config)
+        await model.ainvoke("hi", config=config)
 
 
-def _openai(recording: Recording, replay: Replay) -> BaseChatModel:
-    return ChatOpenAI(
-        model=recording.requested_model,
-        base_url=f"{replay.url}/{recording.stem}/v1",
-        api_key=SecretStr("test"),
-        max_retries=0,
-        stream_usage=True,  # with a base_url of one's own the client does not ask for usage by itself
-        use_responses_api="responses" in recording.endpoint,
-        http_client=replay.http_client,
-    )
-
-
-def _openai_text(recording: Recording, replay: Replay) -> OpenAI:
-    return OpenAI(
-        model=recording.requested_model,
-        base_url=f"{replay.url}/{recording.stem}/v1",
-        api_key=SecretStr("test"),
-        max_retries=0,
-        http_client=replay.http_client,
-    )
-
-
-def _anthropic(recording: Recording, replay: Replay) -> BaseChatModel:
-    return ChatAnthropic(
-        model_name=recording.requested_model,
-        base_url=f"{replay.url}/{recording.stem}",
-        api_key=SecretStr("test"),
-        max_retries=0,
-        timeout=None,
-        stop=None,
-    )
+def _collect() -> None:
+    """Let go of the connection that a stream left open when the client failed on it: its loop has ended by now."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
