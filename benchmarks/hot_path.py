@@ -2,8 +2,8 @@
 
 All handlers are visited in turn in one process, many rounds, so that a noisy machine hits them alike. For each way it
 prints the median microseconds of one run, what a handler adds to no handler, and the ratio of that to what LangChain's
-`UsageMetadataCallbackHandler` adds. Peers with a collector of their own are not in it. Run:
-`python -m benchmarks.hot_path [--rounds 15]`.
+`UsageMetadataCallbackHandler` adds. Tracers of others that are installed are in it, sending to a collector on this
+machine. Run: `python -m benchmarks.hot_path [--rounds 15] [--no-peers]`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 
+from benchmarks.peers import collector, installed
 from langchain_tokens import TokenUsageHandler
 
 CHUNKS = 100
@@ -171,18 +172,24 @@ def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=15)
-    rounds = options.parse_args().rounds
-    with tempfile.TemporaryDirectory() as folder, TokenUsageHandler(Path(folder) / "bench.db") as ours:
+    options.add_argument("--no-peers", action="store_true")
+    chosen = options.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        collector() as url,
+        TokenUsageHandler(Path(folder) / "bench.db") as ours,
+    ):
         handlers: dict[str, list[Any]] = {
             "none": [],
             "empty": [EmptyHandler()],
             "empty inline": [EmptyInlineHandler()],
             "UsageMetadata": [UsageMetadataCallbackHandler()],
             "langchain_tokens": [ours],
+            **({} if chosen.no_peers else installed(url)),
         }
         for name, (runs, run) in ways().items():
             results: dict[str, list[float]] = {handler: [] for handler in handlers}
-            for _ in range(rounds):
+            for _ in range(chosen.rounds):
                 gc.collect()
                 for handler, callbacks in handlers.items():
                     results[handler].append(measure(runs, run, callbacks))
