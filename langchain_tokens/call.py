@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Literal
 
 from langchain_tokens.usage import TokenUsage
@@ -21,6 +21,7 @@ __all__ = (
     "UsageSource",
     "completed",
     "plain",
+    "reported_cost",
 )
 
 CallStatus = Literal["ok", "error", "cancelled", "cached"]
@@ -167,6 +168,14 @@ def completed(before: RunFact, now: RunFact) -> RunFact:
     is_kept = now.status == "running" or (now.is_given and (goes_on or now.status != "error"))
     known["status"] = before.status if is_kept else now.status
     return replace(before, **known)
+
+
+def reported_cost(cost: Decimal | None) -> dict[str, Any]:
+    """The fields of a call whose provider itself says what it costs, to the digits that are stored; none otherwise."""
+    if cost is None:
+        return {}
+    rounded = cost.quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
+    return {"cost_usd": rounded, "price_status": "reported", "price_source": "provider"}
 
 
 def plain(value: Any) -> Any:

@@ -61,28 +61,60 @@ def _model(call: Call) -> str:
     return clean(f"{call.provider or 'unknown provider'}/{call.model or 'unknown model'}")
 
 
+def _is_unsaid(call: Call) -> bool:
+    return call.status == "ok" and call.usage_source in ("missing", "estimated")
+
+
+def _estimated(call: Call) -> str:
+    return ", which is estimated" if call.usage_source == "estimated" else ""
+
+
+def _is_unpriced(call: Call) -> bool:
+    usage = call.usage
+    return call.price_status == "unpriced" and usage is not None and usage.input_tokens is not None
+
+
+def _contradicts(call: Call) -> bool:
+    return any(flag.startswith(_CONTRADICTIONS) for flag in call.usage_flags)
+
+
+_CONTRADICTIONS = ("rounds_above_usage", "cache_outside_input", "total_mismatch", "detail_above_total", "nonsense")
 _RULES = (
     _Rule(
         kind="without_usage",
-        applies=lambda call: call.usage_source == "missing" and call.streamed is True and call.status == "ok",
-        about=lambda call: f"streamed without usage ({_model(call)})",
+        applies=lambda call: _is_unsaid(call) and call.streamed is True,
+        about=lambda call: f"streamed without usage{_estimated(call)} ({_model(call)})",
         fix="ask the client for it: ChatOpenAI(..., stream_usage=True); with a base_url it is off by default",
     ),
     _Rule(
         kind="without_usage",
-        applies=lambda call: call.usage_source == "missing" and call.streamed is not True and call.status == "ok",
-        about=lambda call: f"answered without usage ({_model(call)})",
+        applies=lambda call: _is_unsaid(call) and call.streamed is not True,
+        about=lambda call: f"answered without usage{_estimated(call)} ({_model(call)})",
         fix="the provider or the client class sent none: see whether its integration package has a newer version",
     ),
     _Rule(
         kind="unpriced",
-        applies=lambda call: call.price_status == "unpriced" and call.usage is not None,
-        about=lambda call: f"have no price ({_model(call)})",
-        fix="is it your own machine? TokenUsageHandler(prices=PriceBook(free_providers={'ollama', 'PROVIDER'}))",
+        applies=lambda call: _is_unpriced(call) and _contradicts(call),
+        about=lambda call: f"have no price, since their usage contradicts itself ({_model(call)})",
+        fix="compare call.raw_usage and call.usage_flags with the bill; a price for numbers that cannot be is none",
+    ),
+    _Rule(
+        kind="unpriced",
+        applies=lambda call: _is_unpriced(call) and not _contradicts(call) and call.model is None,
+        about=lambda call: f"have no price, since no model is named ({_model(call)})",
+        fix="name it: handler.record(..., model='…', provider='…'); a chat model says it as ls_model_name",
+    ),
+    _Rule(
+        kind="unpriced",
+        applies=lambda call: _is_unpriced(call) and not _contradicts(call) and call.model is not None,
+        about=lambda call: f"have no price that covers their usage ({_model(call)})",
+        fix="name one: PriceBook([{'model': 'NAME', 'input': '…', 'output': '…'}]); is it your own machine, then "
+        "PriceBook(free_providers={'PROVIDER'})",
     ),
     _Rule(
         kind="partial",
-        applies=lambda call: call.parent_run_id is not None and call.parent_run_id == call.run_id,
+        # only a call in a node says for sure that there is a graph above its parent
+        applies=lambda call: call.parent_run_id == call.run_id and call.node is not None,
         about=lambda call: f"were seen without the chain around them ({clean(call.chain or _model(call))})",
         fix="pass the handler to the outermost call: graph.invoke(..., config={'callbacks': [handler]})",
     ),

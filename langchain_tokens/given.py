@@ -10,10 +10,11 @@ from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
-from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact
+from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, reported_cost
 from langchain_tokens.errors import TokensError
 from langchain_tokens.masking import error_text
 from langchain_tokens.names import Names, Scope, checked_name
+from langchain_tokens.plain import as_mapping
 from langchain_tokens.reading.counting import Reading
 from langchain_tokens.shapes import read
 from langchain_tokens.trouble import Warnings
@@ -31,6 +32,9 @@ _MOST_UNITS = 2**63 - 1
 """Units may be nanoseconds."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """What is earlier is no time of a call but a default, such as `datetime.min`, and years below 1000 sort wrongly."""
+
+_MODEL_KEYS = ("model", "model_name", "modelVersion", "model_version")
+_HOLDERS = ("response", "message", "response_metadata")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,7 @@ def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: War
         TokensError: for a count in a `TokenUsage` that cannot be.
 
     """
-    reading = _reading(given.usage, warnings)
+    reading, said = _reading(given.usage, warnings), _said_model(given.usage)
     around = scope.names if scope is not None else Names()
     named = {**defaults.given(), **around.given(), **given.names.given()}
     tags = {**defaults.tags, **around.tags, **given.names.tags}
@@ -89,7 +93,7 @@ def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: War
         path="/".join(name for name in (fact.name, named.get("chain")) if name) or None,
         attempt=1 if attempt is None else attempt,
         mode=named.get("mode"),
-        model=given.model,
+        model=said or given.model,
         requested_model=given.model,
         provider=given.provider,
         user=named.get("user"),
@@ -102,6 +106,7 @@ def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: War
         usage_source="missing" if reading.usage is None and not is_cached else "provider",
         usage_flags=reading.flags,
         raw_usage=reading.raw,
+        **({} if is_cached else reported_cost(reading.reported_cost_usd)),
         status=given.status,  # type: ignore[arg-type]  # checked above
         **_errors(given, named.get("error")),
     ), fact
@@ -152,7 +157,36 @@ def _reading(usage: Any, warnings: Warnings) -> Reading:
         warnings.once(
             "given usage", f"no usage could be read from a {type(usage).__name__}; the call is recorded without"
         )
+        held = as_mapping(usage)
+        if held and not reading.flags:
+            return replace(reading, flags=("unknown_shape",), raw=_numbers(held))
     return reading
+
+
+def _numbers(payload: Any) -> Any:
+    """The numbers in something of no known shape, by their names; the texts in it may be content."""
+    entries = ((str(key), value) for key, value in payload.items())
+    kept = {key: _numbers(value) if isinstance(value, Mapping) else value for key, value in entries}
+    return {key: value for key, value in kept.items() if value and isinstance(value, int | float | Mapping)}
+
+
+def _said_model(usage: Any) -> str | None:
+    """The model that a response itself names; it served the call, whatever was asked for."""
+    for body in usage if isinstance(usage, list | tuple) else (usage,):
+        held = None if isinstance(body, TokenUsage) else _viewed(body)
+        for holder in (held, *(_viewed(held.get(key)) for key in _HOLDERS)) if held else ():
+            named = (holder.get(key) for key in _MODEL_KEYS) if holder else ()
+            found = next((name for name in named if isinstance(name, str) and name), None)
+            if found is not None:
+                return found
+    return None
+
+
+def _viewed(value: Any) -> Mapping[Any, Any] | None:
+    try:
+        return as_mapping(value)
+    except Exception:  # noqa: BLE001  # a foreign object may fail even at being looked at
+        return None
 
 
 def _checked_usage(usage: TokenUsage) -> TokenUsage:

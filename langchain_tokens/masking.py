@@ -12,11 +12,16 @@ _SECRETS = re.compile(
     r"(?<![A-Za-z0-9])(?:sk|rk|pk|xai)-[A-Za-z0-9_\-.*]{6,}"
     r"|(?<![A-Za-z0-9])(?:gsk_|AIza)[A-Za-z0-9_\-.*]{6,}"
     r"|(?<![A-Za-z0-9])(?:hf_|r8_|gh[opsu]_|pplx-|AKIA)[A-Za-z0-9]{16,}"  # shorter ones are models' names
-    r"|(?<![A-Za-z0-9])(?:github_pat_|nvapi-|xox[abp]-)[A-Za-z0-9_\-]{16,}"
+    r"|(?<![A-Za-z0-9])(?:github_pat_|nvapi-|xox[abp]-|lsv2_)[A-Za-z0-9_\-]{16,}"
     r"|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+"  # a JSON Web Token
     r"|(?<=Bearer )\s*\S+"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",
     re.IGNORECASE,
+)
+_ANSWERS = re.compile(
+    r"(failed_generation['\"]?\s*[=:]\s*).*"  # Groq sends back what the model had written
+    r"|(input_value=).*?(?=, input_type=)",  # so does pydantic
+    re.IGNORECASE | re.DOTALL,
 )
 _NOT_STORED = re.compile("[\0\ud800-\udfff]")
 _NAMED_SECRETS = re.compile(
@@ -28,13 +33,21 @@ _NAMED_SECRETS = re.compile(
 def error_text(error: BaseException | str) -> str:
     """An error's message as it may be stored.
 
-    Keys of providers, tokens and passwords become `***`; a text over 2,000 characters is cut; characters that a
-    database does not take (NUL, halves of surrogate pairs) become U+FFFD.
+    Keys of providers, tokens, passwords and what the model had written become `***`; a text over 2,000 characters is
+    cut; characters that a database does not take (NUL, halves of surrogate pairs) become U+FFFD.
     """
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  # a foreign class may fail even here, and the call is to be recorded all the same
         return f"<{type(error).__name__} without a text>"
-    text = text[:_READ]  # masking takes its time for each character, and the host waits
+    text = _without_answer(text, error)[:_READ]  # masking takes its time for each character, and the host waits
     text = _NOT_STORED.sub("\ufffd", _NAMED_SECRETS.sub(r"\1***", _SECRETS.sub("***", text)))
     return text if len(text) <= _LENGTH else text[:_LENGTH] + "…"
+
+
+def _without_answer(text: str, error: BaseException | str) -> str:
+    """Leave out what the model had written, which parsers quote when they cannot read it."""
+    quoted = getattr(error, "llm_output", None)
+    if isinstance(quoted, str) and quoted.strip():
+        text = text.replace(quoted, "***")
+    return _ANSWERS.sub(r"\1\2***", text)

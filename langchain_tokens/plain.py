@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from itertools import count, islice
 from math import isfinite
@@ -10,11 +11,19 @@ from typing import Any, Final
 
 import orjson
 
+from langchain_tokens.masking import error_text
+
 __all__ = ("as_mapping", "detached")
 
 _LARGEST: Final = 2**63 - 1
 _MOST_NODES: Final = 1_000  # of a payload that has to be copied by hand; a real one has below a hundred
 _DEEPEST: Final = 8
+_LONGEST_NAME: Final = 120  # names of models with their whole path stay below
+_TEXTUAL: Final = re.compile(
+    rb'"[^"]{121}|\\|(?:sk|rk|pk|xai|nvapi|pplx)-|(?:gsk|hf|r8|lsv2|gh[opsu])_|AIza|AKIA|eyJ|Bearer',
+    re.IGNORECASE,
+)
+"""Signs of text in a payload that a closer look is worth."""
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
@@ -40,11 +49,15 @@ def detached(payload: Mapping[Any, Any]) -> Mapping[str, Any]:
         payload: Any mapping; what cannot be held in JSON is replaced by text, NaN and infinity by None.
 
     Returns:
-        A copy that any JSON encoder takes and that shares nothing with the payload.
+        A copy that any JSON encoder takes and that shares nothing with the payload; long texts, which may be content,
+        are left out, and what looks like a secret is masked.
 
     """
     try:
-        plain: dict[str, Any] = orjson.loads(orjson.dumps(payload, default=_stand_in, option=orjson.OPT_NON_STR_KEYS))
+        text = orjson.dumps(payload, default=_stand_in, option=orjson.OPT_NON_STR_KEYS)
+        plain: dict[str, Any] = orjson.loads(text)
+        if _TEXTUAL.search(text) is not None:
+            plain = _cleaned(plain)
     except (TypeError, ValueError, RecursionError):  # a number or text that JSON cannot hold, or a circle
         plain = _rebuilt(payload, 0, count())
     return plain
@@ -66,7 +79,7 @@ def _rebuilt(value: Any, depth: int, nodes: Iterator[int]) -> Any:  # noqa: PLR0
     if isinstance(value, float):
         return float(value) if isfinite(value) else None
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return _short(value.encode("utf-8", "replace").decode())
     if isinstance(value, list | tuple):
         return [_rebuilt(entry, depth + 1, nodes) for entry in islice(value, _MOST_NODES)]
     held = as_mapping(value)
@@ -76,3 +89,16 @@ def _rebuilt(value: Any, depth: int, nodes: Iterator[int]) -> Any:  # noqa: PLR0
         str(key).encode("utf-8", "replace").decode(): _rebuilt(entry, depth + 1, nodes)
         for key, entry in islice(held.items(), _MOST_NODES)
     }
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_short(key): _cleaned(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(entry) for entry in value]
+    return _short(value) if isinstance(value, str) else value
+
+
+def _short(text: str) -> str:
+    """A name or a mark as it is; a longer text may be content."""
+    return error_text(text) if len(text) <= _LONGEST_NAME else "…"

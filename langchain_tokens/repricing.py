@@ -13,9 +13,10 @@ from langchain_tokens.call import Call
 from langchain_tokens.errors import QueryError
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.query import make_query
+from langchain_tokens.render import clean
 from langchain_tokens.store.store import UsageStore
 
-__all__ = ("Repriced", "Repricing", "Terms", "priced_again", "reprice", "usual_prices")
+__all__ = ("Repriced", "Repricing", "Terms", "priced_again", "reprice", "shortened", "usual_prices")
 
 _BATCH = 1_000
 Price = Callable[[Call], Call]
@@ -58,9 +59,10 @@ class Repricing:
 
     def __str__(self) -> str:
         """A line for each model, and the total."""
-        lines = [f"{'model':<34}{'calls':>8}{'unpriced':>10}{'before USD':>16}{'after USD':>16}{'new USD':>14}"]
+        lines = [f"{'model':<34}{'calls':>8}{'unpriced':>10}{'before USD':>16}{'after USD':>16}{'was unknown':>16}"]
         lines += [_line(row) for row in (*self.rows, self.total)]
-        notes = [f"{self.written_calls:,} calls written" if self.written_calls else "nothing written"]
+        written = self.written_calls
+        notes = [f"{written:,} {'call' if written == 1 else 'calls'} written" if written else "nothing written"]
         notes += ["an estimate: other models count and cache differently"] if self.is_estimate else []
         return "\n".join([*lines, "; ".join(notes)])
 
@@ -218,12 +220,18 @@ def _by_size(row: Repriced) -> Decimal:
 
 def _line(row: Repriced) -> str:
     money = "".join(f"{_money(value):>{width}}" for value, width in _columns(row))
-    return f"{row.model or '(none)':<34}{row.calls:>8,}{row.unpriceable_calls:>10,}{money}"
+    return f"{shortened(row.model or '(none)', 33):<34}{row.calls:>8,}{row.unpriceable_calls:>10,}{money}"
 
 
 def _columns(row: Repriced) -> Sequence[tuple[Decimal | None, int]]:
-    return ((row.before_usd, 16), (row.after_usd, 16), (row.newly_priced_usd, 14))
+    return ((row.before_usd, 16), (row.after_usd, 16), (row.newly_priced_usd, 16))
 
 
 def _money(value: Decimal | None) -> str:
     return "-" if value is None else f"{value:,.6f}"
+
+
+def shortened(name: str, most: int) -> str:
+    """A name that fits its column."""
+    shown = clean(name)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

@@ -12,7 +12,7 @@ from langchain_tokens.call import Call
 from langchain_tokens.errors import QueryError
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.query import make_query
-from langchain_tokens.repricing import Terms, priced_again
+from langchain_tokens.repricing import Terms, priced_again, shortened
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.usage import TokenUsage
 
@@ -59,11 +59,7 @@ class Savings:
         if not self.rows:
             return "no cheaper model of the same provider is known for these calls"
         lines = [f"{'model':<30}{'instead':<30}{'calls':>8}{'cost USD':>16}{'saved USD':>16}{'saved':>7}"]
-        lines += [
-            f"{row.model:<30}{row.other_model:<30}{row.calls:>8,}{row.cost_usd:>16,.6f}{row.saving_usd:>16,.6f}"
-            f"{row.share:>7.0%}"
-            for row in self.rows
-        ]
+        lines += [_line(row) for row in self.rows]
         return "\n".join([*lines, "an estimate: other models count otherwise, and may answer otherwise"])
 
 
@@ -89,7 +85,8 @@ def _candidates(store: UsageStore, book: PriceBook, top: int, filters: dict[str,
         usage = _mean(row)
         if isinstance(provider, str) and isinstance(model, str) and usage is not None:
             cheaper = book.cheaper_models(usage, model, provider)
-            found[provider, model] = tuple(item.price.model for item in cheaper[:top])
+            paid = [item.price.model for item in cheaper if item.price.total_usd]  # free ones answer only a little
+            found[provider, model] = tuple(paid[:top])
     return found
 
 
@@ -117,3 +114,8 @@ def _row(pair: _Pair, other: str, calls: Any, cost: Any, instead: Any) -> Saving
 
 def _by_saving(row: Saving) -> Decimal:
     return row.saving_usd
+
+
+def _line(row: Saving) -> str:
+    names = "".join(f"{shortened(name, 29):<30}" for name in (row.model, row.other_model))
+    return f"{names}{row.calls:>8,}{row.cost_usd:>16,.6f}{row.saving_usd:>16,.6f}{row.share:>7.0%}"

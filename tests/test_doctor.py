@@ -18,8 +18,15 @@ NAMED: dict[str, Any] = {"chain": "sql_fix", "agent": "sql_agent", "cost": "0.1"
     [
         ({"tokens": None, "streamed": True}, "without_usage", "stream_usage=True"),
         ({"tokens": None, "streamed": False}, "without_usage", "integration package"),
-        ({"cost": None}, "unpriced", "free_providers"),
-        ({"run_id": "unseen", "parent_run_id": "unseen"}, "partial", "config={'callbacks': [handler]}"),
+        ({"usage_source": "estimated", "streamed": True}, "without_usage", "stream_usage=True"),
+        ({"cost": None, "model": "m"}, "unpriced", "free_providers"),
+        ({"cost": None}, "unpriced", "model='…'"),
+        ({"cost": None, "model": "m", "usage_flags": ("total_mismatch",)}, "unpriced", "call.raw_usage"),
+        (
+            {"run_id": "unseen", "parent_run_id": "unseen", "node": "plan"},
+            "partial",
+            "config={'callbacks': [handler]}",
+        ),
         ({"chain": None}, "unattributed", "with_config(run_name="),
         ({"agent": None, "node": "plan"}, "unnamed_agent", "graph.compile(name="),
     ],
@@ -63,3 +70,9 @@ def test_calls_without_a_chain_are_counted_together() -> None:
 def test_names_cannot_forge_the_text() -> None:
     """A model's name with control characters is shown escaped."""
     assert "\x1b" not in str(diagnose([make_call(**NAMED | {"cost": None, "model": "\x1b[2Jgone"})]))
+
+
+def test_a_named_chain_with_the_handler_outermost_lacks_nothing() -> None:
+    """A call right below its run's root is what an ordinary chain looks like, and no reason for a finding."""
+    call = make_call(**{**NAMED, "node": None, "run_id": "root", "parent_run_id": "root"})
+    assert str(diagnose([call])) == "1 call, nothing missing"

@@ -484,3 +484,48 @@ def test_recorded_and_stored_sums_are_equal(handler: TokenUsageHandler) -> None:
     for by in ("chain", "status", "day", "hour", "model", "tag:n", "attempt"):
         agree(handler, by)
     assert aggregate(handler.store.calls(), make_query()) == handler.breakdown()
+
+
+@pytest.mark.parametrize(
+    ("body", "cost", "status"),
+    [
+        ({"usage": {"prompt_tokens": 1_000, "completion_tokens": 10, "cost": 0.0031}}, "0.0031", "reported"),
+        (
+            {"usage": {"prompt_tokens": 1_000, "completion_tokens": 10, "cost": 0.00149103999999999991}},
+            None,
+            "reported",
+        ),
+        ({"usage": {"prompt_tokens": 1_000, "completion_tokens": 0}, "model": "gpt-4o-2024-05-13"}, "0.005", "priced"),
+        ({"usage": {"prompt_tokens": 1_000, "completion_tokens": 0}}, "0.0025", "priced"),
+    ],
+    ids=["reported", "reported with noise", "served by another", "as asked for"],
+)
+def test_what_a_response_says_of_model_and_cost_counts(
+    handler: TokenUsageHandler, body: dict[str, Any], cost: str | None, status: str
+) -> None:
+    """A cost that the provider reports and the model that served the call win over what was asked for; memory and store
+    agree to the last digit.
+    """
+    call = handler.record(body, model="gpt-4o", provider="openai")
+    assert call.price_status == status
+    assert cost is None or call.cost_usd == Decimal(cost)
+    assert (call.model, call.requested_model) == (body.get("model", "gpt-4o"), "gpt-4o")
+    assert handler.flush()
+    assert handler.store.calls() == [call]
+
+
+@pytest.mark.parametrize("usage", [{"foo": 1, "deep": {"text": "content", "n": 2}}, {"total_tokens": 10}])
+def test_usage_of_no_known_shape_is_flagged_and_kept(handler: TokenUsageHandler, usage: dict[str, Any]) -> None:
+    """What cannot be read is flagged, and its numbers are kept raw for a later reader; its texts are not."""
+    call = handler.record(usage)
+    assert (call.usage, call.usage_flags) == (None, ("unknown_shape",))
+    assert call.raw_usage in ({"foo": 1, "deep": {"n": 2}}, {"total_tokens": 10})
+
+
+def test_the_handlers_store_reprices_by_the_handlers_prices(tmp_path: Path) -> None:
+    """What would it cost? By the prices that the handler goes by, not by the list prices."""
+    own = PriceBook([{"provider": "openai", "model": "gpt-4o", "input": "1", "output": "1"}])
+    with TokenUsageHandler(tmp_path / "own.db", prices=own) as handler:
+        handler.record({"prompt_tokens": 1_000_000, "completion_tokens": 0}, model="gpt-4o", provider="openai")
+        found = handler.store.reprice().total
+        assert (found.before_usd, found.after_usd, found.changed_calls) == (1, 1, 0)

@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_tokens.cli.options import Database, Since, Until, filters
+from langchain_tokens.cli.options import (
+    Agent,
+    Chain,
+    Database,
+    Json,
+    Model,
+    Prices,
+    Provider,
+    Session,
+    Since,
+    Until,
+    filters,
+)
+from langchain_tokens.cli.output import hint, say, say_document
 
-__all__ = ("check", "reprice")
+if TYPE_CHECKING:
+    from langchain_tokens.repricing import Repriced, Repricing
+
+__all__ = ("CHECK_EXAMPLES", "REPRICE_EXAMPLES", "check", "reprice")
+
+CHECK_EXAMPLES = """\b
+Exit codes: 0 nothing differs, 1 something differs or there was nothing to check.
+Examples:
+  langchain-tokens check
+  langchain-tokens check --since 7d --json"""
+REPRICE_EXAMPLES = """\b
+Examples:
+  langchain-tokens reprice --since 30d
+  langchain-tokens reprice --as-model gpt-4o-mini --as-provider openai
+  langchain-tokens reprice --prices my-prices.toml --write
+  langchain-tokens reprice --write --overwrite --reason "new contract\""""
 
 
 def check(
     database: Database = None,
     since: Since = None,
     until: Until = None,
-    session: Annotated[str | None, typer.Option(help="Only calls of this session.")] = None,
+    session: Session = None,
+    model: Model = None,
+    provider: Provider = None,
+    json: Json = False,  # noqa: FBT002  # an option
 ) -> None:
-    """Derive counts again from the raw usage and sums from their parts; exit code 1 where something differs."""
-    from langchain_tokens import open_store
+    """Check what is stored. Counts are derived again from the raw usage, sums from their parts; shows what differs."""
+    from langchain_tokens.cli.opening import opened, why_nothing
 
-    found = open_store(database).check(**filters(since=since, until=until, session=session))
-    typer.echo(str(found))
-    if not found.is_clean:
+    chosen: dict[str, Any] = dict(filters(since=since, until=until, session=session, model=model, provider=provider))
+    with opened(database) as store:
+        found = store.check(**chosen)
+        nothing = None if found.calls else why_nothing(store)
+    if json:
+        is_clean = None if nothing else found.is_clean
+        differences = [asdict(difference) for difference in found.differences]
+        counts = {"calls": found.calls, "calls_without_raw": found.calls_without_raw}
+        say_document(is_clean=is_clean, **counts, differences=differences)
+    else:
+        say("0 calls checked: nothing is known about them" if nothing and found.is_clean else str(found))
+    if nothing:
+        hint(nothing)
+    if nothing or not found.is_clean:
         raise typer.Exit(1)
 
 
@@ -30,19 +74,71 @@ def reprice(
     database: Database = None,
     since: Since = None,
     until: Until = None,
-    model: Annotated[str | None, typer.Option(help="Only calls of this model.")] = None,
+    session: Session = None,
+    agent: Agent = None,
+    chain: Chain = None,
+    model: Model = None,
+    provider: Provider = None,
     as_model: Annotated[str | None, typer.Option(help="What if this model had served them? Never written.")] = None,
-    as_provider: Annotated[str | None, typer.Option(help="What if this provider had?")] = None,
-    at: Annotated[str, typer.Option(help="Prices of which time: call (each call's own) or now.")] = "call",
-    write: Annotated[bool, typer.Option(help="Write costs where there were none.")] = False,  # noqa: FBT002  # an option
-    overwrite: Annotated[bool, typer.Option(help="With --write: replace costs too; the old ones are kept.")] = False,  # noqa: FBT002
+    as_provider: Annotated[str | None, typer.Option(help="What if this provider had? Never written.")] = None,
+    at: Annotated[
+        str, typer.Option(help="Prices of which time: call (each call's own), now, or a date; only call is written.")
+    ] = "call",
+    prices: Prices = None,
+    write: Annotated[bool, typer.Option("--write", help="Write costs where there were none.")] = False,  # noqa: FBT002  # an option
+    overwrite: Annotated[  # noqa: FBT002
+        bool, typer.Option("--overwrite", help="With --write: replace costs too; the old ones are kept.")
+    ] = False,
     reason: Annotated[str | None, typer.Option(help="Kept with the old costs.")] = None,
+    json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Price stored calls again and show what would change; nothing is written unless asked."""
-    from langchain_tokens import open_store
+    """Price stored calls again. Shows what would change, in US dollars; nothing is written unless asked."""
+    from langchain_tokens import PriceBook
+    from langchain_tokens.cli.names import near_models
+    from langchain_tokens.cli.opening import opened, why_nothing
 
-    chosen: dict[str, Any] = dict(filters(since=since, until=until, model=model))
-    found = open_store(database).reprice(
-        at=at, as_model=as_model, as_provider=as_provider, write=write, overwrite=overwrite, reason=reason, **chosen
+    chosen: dict[str, Any] = dict(
+        filters(since=since, until=until, session=session, agent=agent, chain=chain, model=model, provider=provider)
     )
-    typer.echo(str(found))
+    book = PriceBook(prices)
+    with opened(database) as store:
+        found = store.reprice(
+            prices=book,
+            at=_moment(at),
+            as_model=as_model,
+            as_provider=as_provider,
+            write=write,
+            overwrite=overwrite,
+            reason=reason,
+            **chosen,
+        )
+        nothing = None if found.total.calls else why_nothing(store)
+    _show(found, as_json=json)
+    if nothing:
+        hint(nothing)
+    elif as_model is not None and found.total.unpriceable_calls == found.total.calls:
+        hint(near_models(book, as_model, as_provider))
+
+
+def _moment(at: str) -> str | datetime:
+    from langchain_tokens.query import parse_moment
+
+    return at if at in ("call", "now") else parse_moment(at, datetime.now(UTC), "at")
+
+
+def _show(found: Repricing, *, as_json: bool) -> None:
+    if not as_json:
+        say(str(found))
+        return
+    total = _record(found.total)
+    del total["model"]
+    say_document(
+        is_estimate=found.is_estimate,
+        written_calls=found.written_calls,
+        rows=[_record(row) for row in found.rows],
+        total=total,
+    )
+
+
+def _record(row: Repriced) -> dict[str, Any]:
+    return {**asdict(row), "difference_usd": row.difference_usd}

@@ -6,6 +6,7 @@ The library's own active snapshot belongs to the application, and is neither rea
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from langchain_tokens.pricing.rates import UNITS, Rates, make_rates
 
 __all__ = ("Catalogue", "Listed", "bundled", "fetch", "library_version", "parsed")
 
+_OTHER_USE = re.compile(
+    r"(?:^|[-/_.])(?:ada|babbage|curie|davinci|tts|image|imagen|dall-e|audio|whisper|transcribe|realtime|embed(?:ding)?s?"
+    r"|moderation|rerank|safeguard|guard|robotics|computer-use|live|streaming|veo|sora|vision|native)(?:$|[-/_.:0-9])",
+    re.IGNORECASE,
+)
+"""Parts of names of models that are for something else than chat; the catalogue does not tell them apart."""
 _USUAL = frozenset({"default"})
 
 
@@ -73,10 +80,11 @@ class Catalogue:
         )
 
     def models(self, provider: str) -> Iterator[str]:
-        """The names of a provider's models that are not about to be switched off."""
+        """The names of a provider's models that answer in text and are not about to be switched off."""
         for owner in self.snapshot.providers:
             if owner.id == provider:
-                yield from (model.id for model in owner.models if not model.deprecated)
+                names = (model.id for model in owner.models if not model.deprecated)
+                yield from (name for name in names if not _OTHER_USE.search(name))
 
     def _ask(self, provider: str | None, model: str, at: datetime, context: dict[str, str] | None) -> Any:
         from genai_prices import Usage

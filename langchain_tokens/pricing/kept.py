@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 from langchain_tokens.errors import PriceError
 
 __all__ = ("Kept", "fetched_version", "keep", "kept", "kept_file")
+
+_FILE = Path("langchain_tokens", "prices.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +31,21 @@ class Kept:
 
 
 def kept_file() -> Path:
-    """Where fetched prices are kept: in the user's own data folder, as the platform has it."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    else:
-        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "langchain_tokens" / "prices.json"
+    """Where fetched prices are kept: in the user's own data folder, as the platform has it.
+
+    Raises:
+        PriceError: for a user without a home, such as in a container that gives out user ids.
+
+    """
+    name = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_DATA_HOME"
+    said = Path(os.environ.get(name, ""))
+    if said.is_absolute():  # a relative one is to be ignored, says the XDG Base Directory specification
+        return said / _FILE
+    usual = "AppData/Local" if sys.platform == "win32" else ".local/share"
+    try:
+        return Path.home() / usual / _FILE
+    except RuntimeError as error:
+        raise PriceError(f"there is no folder to keep fetched prices in: {error}; set {name}") from error
 
 
 def fetched_version(library: str) -> str:
@@ -49,12 +62,14 @@ def keep(feed: Kept) -> Path:
     """
     file = kept_file()
     head = {"version": feed.version, "library": feed.library, "place": feed.place}
+    beside = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f"{file.name}.{os.getpid()}")
-        beside.write_bytes(json.dumps(head).encode() + b"\n" + feed.content)
+        _write_whole(beside, json.dumps(head).encode() + b"\n" + feed.content)
         beside.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
         raise PriceError(f"fetched prices cannot be kept in {file}: {error}") from error
     return file
 
@@ -66,7 +81,10 @@ def kept(library: str) -> Kept | None:
         PriceError: when there is one that cannot be read.
 
     """
-    file = kept_file()
+    try:
+        file = kept_file()
+    except PriceError:
+        return None  # who has no folder has kept nothing there
     try:
         head, _, content = file.read_bytes().partition(b"\n")
     except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +93,21 @@ def kept(library: str) -> Kept | None:
         raise PriceError(f"fetched prices in {file} cannot be read: {error}") from error
     try:
         said = json.loads(head)
-        feed = Kept(content=content, version=said["version"], library=said["library"], place=said["place"])
+        version, kept_for, place = (_text(said[name]) for name in ("version", "library", "place"))
     except (ValueError, LookupError, TypeError) as error:
         raise PriceError(f"fetched prices in {file} cannot be read: {type(error).__name__}: {error}") from error
-    return feed if feed.library == library else None
+    return Kept(content=content, version=version, library=kept_for, place=place) if kept_for == library else None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"found {value!r}, expected text")
+    return value
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Write a file that is on the disk when this returns, so that renaming it cannot make half a file the one."""
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())

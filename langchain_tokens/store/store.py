@@ -55,6 +55,7 @@ class UsageStore:
     def __init__(self, target: StoreTarget, *, before_read: Callable[[], object] | None = None) -> None:
         self.target = target
         self._before_read = before_read
+        self._prices: PriceBook | None = None
         self._opener = _Opener(target)
 
     def __repr__(self) -> str:
@@ -137,7 +138,7 @@ class UsageStore:
         """Price stored calls again, and say what changes; nothing is written unless asked.
 
         Args:
-            prices: the price book; None is the usual one.
+            prices: the price book; None is the handler's own for `handler.store`, else the usual one.
             at: prices of which time: `"call"` (each call's own start), `"now"`, or an aware datetime.
             as_model: what if this model had served the calls? An estimate, never written; so is another time.
             as_provider: likewise another provider.
@@ -152,13 +153,13 @@ class UsageStore:
         terms = Terms(
             at=at, as_model=as_model, as_provider=as_provider, write=write, overwrite=overwrite, reason=reason
         )
-        return reprice(self, usual_prices(prices).price, terms, filters)
+        return reprice(self, usual_prices(prices or self._prices).price, terms, filters)
 
     def savings(self, *, prices: PriceBook | None = None, top: int = 3, **filters: Any) -> Savings:
         """What these calls would have cost on cheaper models of the same provider; an estimate.
 
         Args:
-            prices: the price book; None is the usual one.
+            prices: the price book; None is the handler's own for `handler.store`, else the usual one.
             top: how many other models for each that was used, the cheapest of them.
             filters: which calls.
 
@@ -166,7 +167,7 @@ class UsageStore:
         from langchain_tokens.repricing import usual_prices
         from langchain_tokens.savings import savings
 
-        return savings(self, usual_prices(prices), top, filters)
+        return savings(self, usual_prices(prices or self._prices), top, filters)
 
     def check(self, **filters: Any) -> Check:
         """Derive what is stored again (counts from raw usage, sums from their parts), and report each difference."""
@@ -225,9 +226,10 @@ class UsageStore:
         """Equal for all stores on one database: a URL, or for a database in memory what holds it."""
         return self._opener if self.target.is_memory else self.target.url
 
-    def reading_after(self, before_read: Callable[[], object]) -> UsageStore:
-        """The same store, whose reads first let a writer finish."""
+    def reading_after(self, before_read: Callable[[], object], prices: PriceBook | None = None) -> UsageStore:
+        """The same store, whose reads first let a writer finish, with the prices that the writer goes by."""
         twin = UsageStore(self.target, before_read=before_read)
+        twin._prices = prices
         twin._opener = self._opener
         return twin
 
