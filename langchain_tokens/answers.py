@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from langchain_tokens.making import maker
 from langchain_tokens.plain import as_mapping
 from langchain_tokens.reading.counting import UNREADABLE
 from langchain_tokens.reading.running import RunningUsage
@@ -43,6 +44,7 @@ class Answer:
     """LangChain gives the usage of a text model's whole batch to its first prompt, and nothing to the others."""
 
 
+_make_answer = maker(Answer)
 UNREAD = Answer(
     reading=UNREADABLE,
     model=None,
@@ -80,7 +82,7 @@ def read_result(
     generation_info = _mapping(getattr(generation, "generation_info", None)) or _EMPTY
     message_id = getattr(message, "id", None)
     ran, units = server_tools(message, response_metadata)
-    return Answer(
+    return _make_answer(
         reading=_with_units(reading, units) if units else reading,
         model=_undoubled(_first_text(_MODEL_KEYS, response_metadata, llm_output, held or _EMPTY)),
         finish_reason=_undoubled(_first_text(_FINISH_KEYS, response_metadata, generation_info)),
@@ -95,10 +97,9 @@ def _chosen(result: Any, llm_output: Mapping[str, Any], totals: Mapping[str, Any
     """The generation that says the call's usage, and what it says; the first one where none does."""
     groups = getattr(result, "generations", None) or ()
     candidates = [generation for group in groups for generation in group or ()]
-    saying = (item for item in candidates if getattr(getattr(item, "message", None), "usage_metadata", None))
-    first = next(saying, None)
-    if first is not None:
-        return first, _read_generation(first, llm_output, totals)
+    for item in candidates:
+        if getattr(getattr(item, "message", None), "usage_metadata", None):
+            return item, _read_generation(item, llm_output, totals)
     readings = ((item, _read_generation(item, llm_output, totals)) for item in candidates[:_MOST_CANDIDATES] or (None,))
     fallback = next(readings)
     if fallback[1].usage is not None:
@@ -154,7 +155,7 @@ def _with_units(reading: Reading, units: Mapping[str, int]) -> Reading:
 
 
 def _mapping(value: Any) -> Mapping[str, Any] | None:
-    return value if isinstance(value, Mapping) else None
+    return value if type(value) is dict or isinstance(value, Mapping) else None
 
 
 def _first_text(keys: tuple[str, ...], *sources: Mapping[str, Any]) -> str | None:
@@ -170,15 +171,18 @@ def _undoubled(text: str | None) -> str | None:
     """Merged stream chunks concatenate text: a name that two chunks said stands there twice, end to end."""
     if text is None:
         return None
+    length = len(text)
     for parts in (2, 3):
-        size, rest = divmod(len(text), parts)
-        if size > 1 and rest == 0 and text == text[:size] * parts:
+        size = length // parts
+        if size > 1 and size * parts == length and text == text[:size] * parts:
             return text[:size]
     return text
 
 
 def _tool_names(message: Any) -> tuple[str, ...]:
     kinds = (getattr(message, "tool_calls", None), getattr(message, "invalid_tool_calls", None))
+    if not (kinds[0] or kinds[1]):
+        return ()
     requested = [call for calls in kinds if isinstance(calls, (list, tuple)) for call in calls]
     names = (call.get("name") if isinstance(call, Mapping) else getattr(call, "name", None) for call in requested)
     return tuple(str(name) for name in names if name)

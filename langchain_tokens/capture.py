@@ -7,6 +7,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +36,7 @@ __all__ = ("Capture",)
 
 _EMPTY: Mapping[str, Any] = {}
 _READ_WAIT_SECONDS = 5.0
+_KEPT_TEXTS = 4_096
 
 
 class Capture:
@@ -48,6 +50,8 @@ class Capture:
         self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults)
         self._repeats = Repeats()
+        self._text_of = lru_cache(_KEPT_TEXTS)(str)
+        """A run's id as text: asked for at its start, at its end, and by all that starts in it."""
 
     def refine(self, call: Call) -> Call:
         """Estimate what nobody said of a call and price it, as far as that can be done."""
@@ -55,11 +59,11 @@ class Capture:
 
     def open_frame(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> None:
         """A chain, graph, node, tool or retriever starts."""
-        self.runs.open_frame(_started(run_id, name, kwargs))
+        self.runs.open_frame(self._started(run_id, name, kwargs))
 
     def close_frame(self, run_id: UUID, error: BaseException | None) -> None:
         """It ends; calls in it that are still open never will, as far as anybody knows."""
-        fact, left_open = self.runs.close_frame(str(run_id), datetime.now(UTC), error)
+        fact, left_open = self.runs.close_frame(self._text_of(run_id), datetime.now(UTC), error)
         for opened in left_open:
             self.keep_unended(opened, time.perf_counter())
         if fact is not None and self.memory.run(fact.run_id) is not None:  # a run without calls is no fact of ours
@@ -70,10 +74,10 @@ class Capture:
         self, serialized: Mapping[str, Any] | None, run_id: UUID, kwargs: Mapping[str, Any], asked: Any = None
     ) -> None:
         """A call to a model starts; `asked` are its messages or its prompt."""
-        started = _started(run_id, kwargs.get("name"), kwargs, asked)
+        started = self._started(run_id, kwargs.get("name"), kwargs, asked)
         parameters = kwargs.get("invocation_params") or _EMPTY
-        named = (started.metadata.get("ls_model_name"), parameters.get("model"), parameters.get("model_name"))
-        model = next((text for said in named if (text := text_or_none(said))), None)
+        model = text_or_none(started.metadata.get("ls_model_name"))
+        model = model or text_or_none(parameters.get("model")) or text_or_none(parameters.get("model_name"))
         provider = text_or_none(started.metadata.get("ls_provider"))
         opened = self.runs.open_call(started, _class_name(serialized), model, provider)
         if self._refiner.estimates and isinstance(asked, (list, tuple)):
@@ -83,24 +87,25 @@ class Capture:
 
     def note_piece(self, run_id: UUID, has_content: bool, token: Any = None, chunk: Any = None) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
-        call = self.runs.get_call(str(run_id))
+        call = self.runs.get_call(run_id)
         if call is None:
             return
         call.streamed = True
-        if has_content and call.asked_content is not None:
-            call.pieces = call.pieces or Pieces()
-            call.pieces.add(token, chunk)
+        if has_content:
+            if call.asked_content is not None:
+                call.pieces = call.pieces or Pieces()
+                call.pieces.add(token, chunk)
+            if call.first_token is None:
+                call.first_token = time.perf_counter()
         said = getattr(getattr(chunk, "message", None), "usage_metadata", None)
         if said:
             call.running = call.running or RunningUsage()
             call.running.note(said)
-        if has_content and call.first_token is None:
-            call.first_token = time.perf_counter()
 
     def close_call(self, run_id: UUID, response: Any, error: BaseException | None) -> None:
         """A call ends, well or not; a second end of the same call changes nothing."""
         ended = time.perf_counter()
-        opened = self.runs.close_call(str(run_id), failed=error is not None)
+        opened = self.runs.close_call(self._text_of(run_id), failed=error is not None)
         if opened is None:
             return
         answer = self._read(response, error, opened)
@@ -202,15 +207,19 @@ class Capture:
         self, opened: OpenCall, call: Call, error: BaseException | None, content: Content | None = None
     ) -> None:
         root = opened.root
-        fact = None if root.is_announced else root.fact()
+        fact = self._new_of_run(opened, call, error)
         root.is_announced = True
-        if ended_alone(opened):
-            fact = root.ended(call.ended_at, error)
         for earlier in opened.repeats if call.status != "cached" else ():  # from the cache came the earlier answer
             self._supersede(earlier)
         opened.repeats = ()
         refine_this = None if content is None or self.recorder.is_behind else self._refine_knowing(content)
         self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log, refine_this)
+
+    @staticmethod
+    def _new_of_run(opened: OpenCall, call: Call, error: BaseException | None) -> RunFact | None:
+        if ended_alone(opened):
+            return opened.root.ended(call.ended_at, error)
+        return None if opened.root.is_announced else opened.root.fact()
 
     def _content(
         self, opened: OpenCall, response: Any, answer: Answer | None, error: BaseException | None
@@ -230,6 +239,26 @@ class Capture:
         refine = self._refiner.knowing(content)
         return lambda call: refined_call(call, refine, self.warnings)
 
+    def _started(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any], asked: Any = None) -> Started:
+        parent = kwargs.get("parent_run_id")
+        ambient = var_child_runnable_config.get() or _EMPTY
+        ambient_parent = getattr(ambient.get("callbacks"), "parent_run_id", None)
+        return Started(
+            run_id=self._text_of(run_id),
+            parent_run_id=None if parent is None else self._text_of(parent),
+            name=text_or_none(name),
+            tags=kwargs.get("tags") or (),
+            metadata=kwargs.get("metadata") or _EMPTY,
+            at=datetime.now(UTC),
+            clock=time.perf_counter(),
+            scope=CURRENT_SCOPE.get(),
+            ambient_parent=None if ambient_parent is None else self._text_of(ambient_parent),
+            configurable=ambient.get("configurable"),
+            tool_call_id=kwargs.get("tool_call_id"),
+            batch_size=kwargs.get("batch_size") or 1,
+            asked=_mark(asked),
+        )
+
     def _read(self, response: Any, error: BaseException | None, opened: OpenCall) -> Answer:
         running, opened.running = opened.running, None
         try:
@@ -237,27 +266,6 @@ class Capture:
         except Exception as trouble:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
             self.warnings.once("answer", "an answer could not be read; its usage is unknown", trouble)
             return UNREAD
-
-
-def _started(run_id: UUID, name: str | None, kwargs: Mapping[str, Any], asked: Any = None) -> Started:
-    parent = kwargs.get("parent_run_id")
-    ambient = var_child_runnable_config.get() or _EMPTY
-    ambient_parent = getattr(ambient.get("callbacks"), "parent_run_id", None)
-    return Started(
-        run_id=str(run_id),
-        parent_run_id=None if parent is None else str(parent),
-        name=text_or_none(name),
-        tags=kwargs.get("tags") or (),
-        metadata=kwargs.get("metadata") or _EMPTY,
-        at=datetime.now(UTC),
-        clock=time.perf_counter(),
-        scope=CURRENT_SCOPE.get(),
-        ambient_parent=None if ambient_parent is None else str(ambient_parent),
-        configurable=ambient.get("configurable"),
-        tool_call_id=kwargs.get("tool_call_id"),
-        batch_size=kwargs.get("batch_size") or 1,
-        asked=_mark(asked),
-    )
 
 
 def _mark(asked: Any) -> int | None:

@@ -9,11 +9,14 @@ from typing import Any
 
 from langchain_tokens.answers import Answer
 from langchain_tokens.call import NOTHING_USED, Call, CallStatus
+from langchain_tokens.making import maker
 from langchain_tokens.masking import error_text
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.roots import run_status
 
 __all__ = ("closed_call", "ended_alone", "needs_estimate")
+
+_make_call = maker(Call)
 
 
 def closed_call(
@@ -37,7 +40,7 @@ def closed_call(
     first_token = None if opened.first_token is None else (opened.first_token - opened.clock) * 1000
     status = _status(answer, error)
     failure = error if status == "error" else None
-    return Call(
+    return _make_call(
         call_id=opened.call_id,
         run_id=opened.root.run_id,
         parent_run_id=opened.parent,

@@ -184,7 +184,7 @@ class Frame:
 
     def _become_node(self, started: Started, parent: Frame | None, unfinished: Unfinished) -> None:
         """A node is tagged with its step (rule 3); a task of the functional API has a namespace of its own."""
-        tagged = any(tag.startswith(_NODE_TAG) for tag in started.tags)
+        tagged = bool(started.tags) and any(tag.startswith(_NODE_TAG) for tag in started.tags)
         is_task = (
             parent is not None
             and self.namespace is not None

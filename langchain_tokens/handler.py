@@ -114,7 +114,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         refiner = Refiner(book.price, make_estimator(warnings) if estimate else None)
         self._capture = Capture(defaults, refiner, recorder, warnings)
         REGISTRY.watch(self._capture)
-        self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish)
+        self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish, book)
 
     def __enter__(self) -> Self:
         return self
@@ -362,6 +362,8 @@ _ANNOUNCES = frozenset({"type", "id", "index", "status", "phase", "annotations",
 
 def _says(content: Any) -> bool:
     """Tell whether content holds anything: a block, such as hidden reasoning, is announced before its first token."""
+    if isinstance(content, str):
+        return content != ""
     if isinstance(content, (list, tuple)):
         return any(_says(block) for block in content)
     if isinstance(content, Mapping):

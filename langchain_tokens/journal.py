@@ -64,7 +64,8 @@ class Journal:
         """
         with self._lock:
             segment = self._writable()
-            if segment.size + sum(older.size for older in self._older) + len(lines) > self._max_bytes:
+            older = sum([older.size for older in self._older]) if self._older else 0
+            if older + segment.size + len(lines) > self._max_bytes:
                 raise OSError(f"the journal in {self.folder} is at its bound of {self._max_bytes:,} bytes")
             _write_whole(segment, lines)
             segment.size += len(lines)
@@ -132,12 +133,16 @@ class Journal:
 
     def _writable(self) -> Segment:
         """The active segment; a new one where somebody deleted its file, which would take lines and lose them."""
-        if self._active is not None and os.fstat(self._active.descriptor).st_nlink == 0:
-            self._older.append(self._active)
-            self._active = None
-        return self._active or self._open()
+        segment = self._active
+        if segment is None:
+            return self._open()
+        if os.fstat(segment.descriptor).st_nlink == 0:
+            self._older.append(segment)
+            return self._open()
+        return segment
 
     def _open(self) -> Segment:
+        self._active = None
         name = f"{os.getpid()}-{uuid.uuid4().hex}"
         unlocked = self.folder / f".{name}"
         descriptor = self._create(unlocked)

@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from langchain_tokens.breakdown import Breakdown, aggregate
@@ -15,13 +16,14 @@ from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
-from langchain_tokens.sums import Sums, dimension_value
+from langchain_tokens.sums import Sums
 
 __all__ = ("RunMemory",)
 
 Refine = Callable[[Call], Call]
 
 _KEPT_DIMENSIONS = ("mode", "agent", "chain", "path", "model", "provider", "status", "attempt")
+_key_of: Callable[[Call], tuple[Any, ...]] = attrgetter(*_KEPT_DIMENSIONS)
 _FOLDED_GROUPS = 10_000
 _LEAVING_RUNS = 10_000
 _CORRECTABLE_CALLS = 2_048
@@ -50,7 +52,7 @@ class RunMemory:
         """Note what the end of a run says; a run without calls is not held, and nothing is noted."""
         with self._lock:
             log = self._runs.get(fact.run_id)
-            if log is not None:
+            if log is not None and log.fact is not fact:  # a bare call began its run with the fact of its end
                 log.fact = completed(log.fact, fact)
 
     def note_call(self, call: Call, open_log: Callable[[], RunLog], refine: Refine | None = None) -> None:
@@ -157,7 +159,7 @@ class RunMemory:
             self._correct(refine(call))
 
     def _fold_call(self, call: Call, *, is_correctable: bool) -> None:
-        key = tuple(dimension_value(call, name) for name in _KEPT_DIMENSIONS)
+        key = _key_of(call)
         with self._lock:
             if key not in self._folded and len(self._folded) >= _FOLDED_GROUPS:
                 self._forgotten_runs += 1
@@ -176,7 +178,7 @@ class RunMemory:
             before = self._correctable.get(call.call_id)
             if before is None or before.revision >= call.revision:
                 return
-            key = tuple(dimension_value(before, name) for name in _KEPT_DIMENSIONS)
+            key = _key_of(before)
             _take_out(self._folded[key], before)
             if not self._folded[key].calls:
                 del self._folded[key]

@@ -43,6 +43,7 @@ METADATA_KEYS = {
 TAG_PREFIX = "tokens_tag_"
 _SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
 _KEYS = tuple(METADATA_KEYS.values())
+_KEY_SET = frozenset(_KEYS)
 _POSITIONS = tuple(METADATA_KEYS)
 _NOT_STORED = re.compile("[\0\ud800-\udfff]")
 """Characters that PostgreSQL, or UTF-8, does not take."""
@@ -149,6 +150,8 @@ def text_or_none(value: Any) -> str | None:
 
 def metadata_names(metadata: Mapping[str, Any]) -> type_names:
     """Read the names out of a run's metadata, in the order of `METADATA_KEYS`."""
+    if _KEY_SET.isdisjoint(metadata):
+        return NO_NAMES
     get = metadata.get
     found = tuple([get(key) for key in _KEYS])
     for value in found:
@@ -168,6 +171,8 @@ def introduced(before: type_names, now: type_names) -> dict[str, str]:
 def metadata_tags(metadata: Mapping[Any, Any]) -> dict[str, str]:
     """The `tokens_tag_<KEY>` entries of a run's metadata."""
     keys = [key for key in metadata if isinstance(key, str) and key.startswith(TAG_PREFIX)]
+    if not keys:
+        return {}
     return {key[len(TAG_PREFIX) :]: text for key in keys if (text := text_or_none(metadata[key])) is not None}
 
 
@@ -175,6 +180,8 @@ def session_of(explicit: Mapping[str, str], configurable: Mapping[str, Any]) -> 
     """The session: `tokens_session`, `session_id`, `thread_id`, `conversation_id`; for each of them what the metadata
     says, then the ambient configurable.
     """
+    if not explicit and not configurable:
+        return None
     named = explicit.get("session") or text_or_none(configurable.get("tokens_session"))
     for key in _SESSION_KEYS:
         named = named or explicit.get(key) or text_or_none(configurable.get(key))

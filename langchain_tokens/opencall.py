@@ -8,7 +8,7 @@ from typing import Any, cast
 from langchain_tokens.call import Call, RetryKind
 from langchain_tokens.frames import Frame, Started
 from langchain_tokens.masking import error_text
-from langchain_tokens.names import Names, introduced, metadata_names, metadata_tags, session_of, text_or_none
+from langchain_tokens.names import NO_NAMES, Names, introduced, metadata_names, metadata_tags, session_of, text_or_none
 from langchain_tokens.redo import Work, count_call, retry_tag
 from langchain_tokens.roots import Root
 
@@ -200,8 +200,8 @@ class OpenCall:
         configurable = started.configurable or {}
         self.mode = named.get("mode") or defaults.mode
         self.session = session_of(named, configurable) or defaults.session
-        users = (named.get("user"), named.get("user_id"), text_or_none(configurable.get("user_id")), defaults.user)
-        self.user = next((user for user in users if user), None)
+        self.user = named.get("user") or named.get("user_id") or text_or_none(configurable.get("user_id"))
+        self.user = self.user or defaults.user or None
         error = named.get("error")
         self.attempt_error = None if error is None else error_text(error)
         scope_tags = started.scope.names.tags if started.scope is not None else {}
@@ -225,6 +225,8 @@ def explicit_names(started: Started, parent: Frame | None) -> type_explicit:
     names, scope = metadata_names(started.metadata), started.scope
     if parent is None:
         given = scope.names.given() if scope is not None else {}
+        if names is NO_NAMES:
+            return given, names
         return {**given, **introduced((None,) * len(names), names)}, names
     if names == parent.metadata_names and scope is parent.scope:
         return parent.explicit, names

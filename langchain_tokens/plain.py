@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from itertools import count, islice
 from math import isfinite
@@ -19,11 +18,7 @@ _LARGEST: Final = 2**63 - 1
 _MOST_NODES: Final = 1_000  # of a payload that has to be copied by hand; a real one has below a hundred
 _DEEPEST: Final = 8
 _LONGEST_NAME: Final = 120  # names of models with their whole path stay below
-_TEXTUAL: Final = re.compile(
-    rb'"[^"]{121}|\\|(?:sk|rk|pk|xai|nvapi|pplx)-|(?:gsk|hf|r8|lsv2|gh[opsu])_|AIza|AKIA|eyJ|Bearer',
-    re.IGNORECASE,
-)
-"""Signs of text in a payload that a closer look is worth."""
+_SHORTEST_SECRET: Final = 10
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
@@ -54,9 +49,8 @@ def detached(payload: Mapping[Any, Any]) -> Mapping[str, Any]:
 
     """
     try:
-        text = orjson.dumps(payload, default=_stand_in, option=orjson.OPT_NON_STR_KEYS)
-        plain: dict[str, Any] = orjson.loads(text)
-        if _TEXTUAL.search(text) is not None:
+        plain: dict[str, Any] = orjson.loads(orjson.dumps(payload, default=_stand_in, option=orjson.OPT_NON_STR_KEYS))
+        if _holds_text(plain):
             plain = _cleaned(plain)
     except (TypeError, ValueError, RecursionError):  # a number or text that JSON cannot hold, or a circle
         plain = _rebuilt(payload, 0, count())
@@ -89,6 +83,18 @@ def _rebuilt(value: Any, depth: int, nodes: Iterator[int]) -> Any:  # noqa: PLR0
         str(key).encode("utf-8", "replace").decode(): _rebuilt(entry, depth + 1, nodes)
         for key, entry in islice(held.items(), _MOST_NODES)
     }
+
+
+def _holds_text(payload: dict[str, Any]) -> bool:
+    """Whether a closer look is worth its time: usage is made of numbers and a few short marks."""
+    for key, value in payload.items():
+        kind = type(value)
+        if kind is dict:
+            if _holds_text(value):
+                return True
+        elif kind is list or (kind is str and len(value) > _SHORTEST_SECRET) or len(key) > _LONGEST_NAME:
+            return True
+    return False
 
 
 def _cleaned(value: Any) -> Any:

@@ -22,6 +22,8 @@ from langchain_tokens.trouble import Warnings
 __all__ = ("Recorder", "RecorderStats")
 
 _LINGER_SECONDS = 0.05
+_PACE_SECONDS = 0.0005
+"""Between two calls, while the writer is not behind: it could still take a thousand calls a second."""
 _QUEUE_BOUND = 20_000
 _BEHIND = 500
 _RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
@@ -116,12 +118,17 @@ class Recorder:
             goal = self._recorded
             if self._settled >= goal:
                 return True
-        if self._thread is None:
-            self._start()
-        self._queue.put(None)
-        self._hurry.set()
-        with self._progress:
-            return self._progress.wait_for(lambda: self._settled >= goal, timeout)
+            self._waiting += 1
+        try:
+            if self._thread is None:
+                self._start()
+            self._queue.put(None)
+            self._hurry.set()
+            with self._progress:
+                return self._progress.wait_for(lambda: self._settled >= goal, timeout)
+        finally:
+            with self._lock:
+                self._waiting -= 1
 
     def close(self, timeout: float = _CLOSE_SECONDS) -> bool:
         """Deliver what can be delivered in `timeout` seconds, and stop. What is left stays in the journal."""
@@ -149,7 +156,9 @@ class Recorder:
 
         Waits a second at most; a store that takes longer is not worth holding the host up for.
         """
+        self._is_wanted = True
         self._is_paused = self._busy.acquire(timeout=_PAUSE_SECONDS)
+        self._is_wanted = False
 
     def resume(self) -> None:
         """After a fork, in the parent."""
@@ -184,6 +193,10 @@ class Recorder:
         self._hurry = threading.Event()
         self._busy = threading.Lock()
         """Held while the writer refines or stores."""
+        self._waiting = 0
+        """How many wait in `flush`."""
+        self._is_wanted = False
+        """`pause` waits."""
         self._is_paused = False
         self._stopping = threading.Event()
         self._thread = None
@@ -192,7 +205,7 @@ class Recorder:
         if self._journal is None:
             return None
         try:
-            return self._journal.append(b"".join([encode(fact) for fact in facts]), len(facts))
+            return self._journal.append(b"".join(map(encode, facts)), len(facts))
         except OSError as error:
             self._last_error = str(error)
             message = (
@@ -276,7 +289,10 @@ class Recorder:
         self._note_settled(len(facts))
 
     def _refined(self, item: _Pending) -> list[Call | RunFact]:
-        time.sleep(0)  # lets go of the interpreter: pricing must not hold a host's thread up for a whole time slice
+        # Lets go of the interpreter, so that pricing does not hold a host's thread up; and where nobody waits for it,
+        # leaves time in which most events of the host do not meet this thread at all.
+        is_in_haste = self._waiting or self._is_wanted or self.is_behind
+        time.sleep(0 if is_in_haste else _PACE_SECONDS)
         facts = [refined(fact, item.refine, self._warnings) for fact in item.facts]
         for fact in facts:
             if item.settle is not None and isinstance(fact, Call):

@@ -13,6 +13,7 @@ from langchain_tokens.call import Call, RetryKind
 
 __all__ = ("Unfinished", "Work", "count_call", "retry_tag")
 
+_RETRY_START = "retry:"
 _RETRY_TAG = re.compile(r"retry:attempt:(\d+)")
 _KEPT_UNFINISHED = 2_048
 _KEPT_UNFINISHED_CALLS = 8_192
@@ -50,7 +51,10 @@ type_made = dict[str | None, Made]
 
 def retry_tag(tags: Sequence[str]) -> bool:
     """Tell whether `with_retry` marked a run as a second or later attempt."""
-    return any((found := _RETRY_TAG.fullmatch(tag)) is not None and int(found[1]) > 1 for tag in tags)
+    for tag in tags:
+        if tag.startswith(_RETRY_START) and (found := _RETRY_TAG.fullmatch(tag)) is not None and int(found[1]) > 1:
+            return True
+    return False
 
 
 class Work:

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from langchain_tokens.call import RunFact, RunStatus
+from langchain_tokens.making import maker
 from langchain_tokens.masking import error_text
 from langchain_tokens.runlog import RunLog
 
 __all__ = ("Root", "is_interrupt", "run_status")
 
+_make_fact = maker(RunFact)
 _INTERRUPTS = frozenset({"GraphInterrupt", "NodeInterrupt"})
 _NOT_FAILURES = _INTERRUPTS | {"ParentCommand", "GraphBubbleUp", "GraphDrained"}
 _CANCELLATIONS = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
@@ -103,7 +105,7 @@ class Root:
         self, status: RunStatus = "running", ended_at: datetime | None = None, error: BaseException | None = None
     ) -> RunFact:
         """What is known of this run now."""
-        return RunFact(
+        return _make_fact(
             run_id=self.run_id,
             name=self.name,
             session=self.session,

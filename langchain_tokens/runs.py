@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from datetime import datetime
 from typing import TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from langchain_tokens.call import RunFact
 from langchain_tokens.frames import Frame, Started, is_generic
@@ -48,6 +48,8 @@ class OpenRuns:
         self._tracked: OrderedDict[str, Root] = OrderedDict()
         self._unfinished = Unfinished()
         self._next_sweep = 0.0
+        self._asked_for: tuple[UUID | None, OpenCall | None] = (None, None)
+        """The last call that was asked for while it was open."""
 
     def open_frame(self, started: Started) -> None:
         """Note that a chain, tool or retriever run starts; a second start of the same run changes nothing."""
@@ -90,9 +92,14 @@ class OpenRuns:
             self._calls[started.run_id] = call
             return call
 
-    def get_call(self, run_id: str) -> OpenCall | None:
-        """The open call, for events between start and end."""
-        return self._calls.get(run_id)
+    def get_call(self, run_id: UUID) -> OpenCall | None:
+        """The open call, for events between start and end: hundreds in a row, as a rule, for the same one."""
+        asked, call = self._asked_for
+        if asked is run_id and call is not None and self._calls.get(call.run_id) is call:
+            return call
+        call = self._calls.get(str(run_id))
+        self._asked_for = (run_id, call)
+        return call
 
     def close_call(self, run_id: str, *, failed: bool) -> OpenCall | None:
         """Note that a model call ended; None for a second end, or an end without a start."""
@@ -100,6 +107,8 @@ class OpenRuns:
             call = self._calls.pop(run_id, None) or self._late.pop(run_id, None)
             if call is not None:
                 call.close(failed=failed)
+                if self._asked_for[1] is call:
+                    self._asked_for = (None, None)
                 _keep(self._ended_calls, run_id, None, _KEPT_ENDED)
             return call
 

@@ -90,7 +90,7 @@ def _read(payload: object) -> Reading:
 
 
 def _read_answer(usage_metadata: Said | None, handed: Iterable[Said | None]) -> Reading:
-    draft = parse(LANGCHAIN, usage_metadata) if usage_metadata and not _NOT_COUNTS.issuperset(usage_metadata) else None
+    draft = parse(LANGCHAIN, usage_metadata) if usage_metadata and not usage_metadata.keys() <= _NOT_COUNTS else None
     strange, tier, is_filled = None, None, False
     for said in handed:
         if not said:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from langchain_tokens.making import maker
 from langchain_tokens.pricing.quotes import Quote
 from langchain_tokens.pricing.rates import Amounts, Card, Rates, counts_of
 from langchain_tokens.pricing.resolve import tier_context
@@ -33,6 +34,9 @@ class Bill:
     saved: int | None
     """Pico-USD that the cache reads cost less than plain input; None where nobody said how many there were."""
     flags: tuple[str, ...]
+
+
+_make_bill: Final = maker(Bill)
 
 
 def is_chargeable(usage: TokenUsage | None, flags: Iterable[str] = ()) -> bool:
@@ -66,7 +70,7 @@ def context_of(usage: TokenUsage, raw: Mapping[str, Any] | None) -> tuple[tuple[
 def make_bill(quote: Quote, usage: TokenUsage) -> Bill | None:
     """Charge a usage; None where the rates do not cover it."""
     if quote.rates is None:
-        return Bill(amounts=Amounts(input=0, output=0, other=0), card=_FREE, saved=None, flags=quote.flags)
+        return _make_bill(amounts=Amounts(input=0, output=0, other=0), card=_FREE, saved=None, flags=quote.flags)
     counts = counts_of(usage)
     flags = _billed(counts, usage)
     has = quote.rates.cards[0].counts
@@ -79,7 +83,7 @@ def make_bill(quote: Quote, usage: TokenUsage) -> Bill | None:
     if bill is None or (not quote.flags and not bill.flags):
         return bill
     flags = sorted({*quote.flags, *bill.flags})
-    return Bill(amounts=bill.amounts, card=bill.card, saved=bill.saved, flags=tuple(flags))
+    return _make_bill(amounts=bill.amounts, card=bill.card, saved=bill.saved, flags=tuple(flags))
 
 
 def _charged(rates: Rates, counts: dict[str, int], flags: list[str]) -> Bill | None:
@@ -91,7 +95,7 @@ def _charged(rates: Rates, counts: dict[str, int], flags: list[str]) -> Bill | N
         return None  # parts that overlap, or negative counts
     if len(counts) > len(_PLAIN):
         flags.extend(_oddities(card, counts))
-    return Bill(amounts=amounts, card=card, saved=saved, flags=tuple(flags))
+    return _make_bill(amounts=amounts, card=card, saved=saved, flags=tuple(flags))
 
 
 def _saved(card: Card, counts: dict[str, int], amounts: Amounts) -> int | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
 from langchain_tokens.call import Call
+from langchain_tokens.making import changer
 from langchain_tokens.pricing.bills import Bill, context_of, is_chargeable, make_bill
 from langchain_tokens.pricing.quotes import Finder, Question, Quote
 from langchain_tokens.pricing.rates import usd
@@ -17,6 +17,7 @@ from langchain_tokens.usage import TokenUsage
 __all__ = ("CallPricer", "Unpriced")
 
 _MOST_COUNTED: Final = 1024
+_changed: Final = changer(Call)
 
 
 class Unpriced:
@@ -76,7 +77,7 @@ class CallPricer:
         if charged is None:
             return self._uncharged(call)
         quote, bill = charged
-        return replace(
+        return _changed(
             call,
             cost_usd=usd(bill.amounts.total),
             input_cost_usd=usd(bill.amounts.input),
@@ -103,7 +104,7 @@ class CallPricer:
             return call
         quote, bill = charged
         saved = None if bill.saved is None else usd(bill.saved)
-        return replace(
+        return _changed(
             call, computed_cost_usd=usd(bill.amounts.total), saved_cost_usd=saved, **_basis(call, quote, bill)
         )
 
@@ -118,7 +119,7 @@ class CallPricer:
             self._unpriced.note(call)
             return call
         quote = self._finder.free_by_hand((call.provider, call.model, call.requested_model, ()), call.started_at)
-        return call if quote is None else replace(_free(call, quote.source), price_version=quote.version)
+        return call if quote is None else _changed(_free(call, quote.source), price_version=quote.version)
 
 
 def _question(call: Call, usage: TokenUsage) -> Question:
@@ -141,4 +142,4 @@ def _basis(call: Call, quote: Quote, bill: Bill) -> dict[str, Any]:
 
 
 def _free(call: Call, source: str, saved: Decimal | None = None) -> Call:
-    return replace(call, cost_usd=Decimal(0), saved_cost_usd=saved, price_status="free", price_source=source)
+    return _changed(call, cost_usd=Decimal(0), saved_cost_usd=saved, price_status="free", price_source=source)

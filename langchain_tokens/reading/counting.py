@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
+from langchain_tokens.making import maker
 from langchain_tokens.plain import as_mapping, detached
 from langchain_tokens.reading.agreement import check, derive
 from langchain_tokens.reading.drafts import LARGEST, Draft, as_count, section_of
@@ -42,6 +43,8 @@ class Reading:
     """What the provider itself says the call cost, in US dollars; None where it says nothing."""
 
 
+_make_reading: Final = maker(Reading)
+_make_usage: Final = maker(TokenUsage)
 NOTHING: Final = Reading(usage=None, flags=(), raw=None, shape=None)
 UNREADABLE: Final = Reading(usage=None, flags=("unreadable",), raw=None, shape=None)
 
@@ -87,12 +90,12 @@ def finish(draft: Draft, tier: object = None) -> Reading:
     check(counts, flags)
     usage = None
     if counts or draft.units:
-        usage = TokenUsage(
+        usage = _make_usage(
             **counts,
             other_units=draft.units or None,
             service_tier=tier if isinstance(tier, str) and tier else draft.tier,
         )
-    return Reading(
+    return _make_reading(
         usage=usage,
         flags=tuple(sorted(flags)) if flags else (),
         raw=detached(draft.payload),
@@ -162,7 +165,7 @@ def _read_list(draft: Draft, section: str, tally: Tally) -> None:
 def _settle(draft: Draft) -> None:
     """Bring the row's own convention to the common one."""
     shape, counts = draft.shape, draft.counts
-    if not counts.keys().isdisjoint(_SPLIT):
+    if _SPLIT[0] in counts or _SPLIT[1] in counts:
         split = [counts[name] for name in _SPLIT if name in counts]
         said_write = counts.get("cache_write_tokens")
         if said_write is None or (said_write == 0 and shape.is_split_instead_of_write):
@@ -192,7 +195,7 @@ def _add_outside(draft: Draft, total: str, details: tuple[str, ...], flag: str |
 def _is_said(draft: Draft, mark: tuple[str, str]) -> bool:
     section, key = mark
     part = draft.payload.get(section) if section else draft.payload
-    return isinstance(part, Mapping) and part.get(key) is not None
+    return (type(part) is dict or isinstance(part, Mapping)) and part.get(key) is not None
 
 
 def _is_made_up(draft: Draft, section: str) -> bool:
@@ -239,6 +242,9 @@ def _tier(draft: Draft) -> str | None:
             return said.lower().removeprefix(draft.shape.tier_prefix)
     for section, marks in draft.shape.tier_marks.items():
         part = payload.get(section)
-        if isinstance(part, Mapping):
-            return next((mark for mark in marks if mark in part), None)
+        if type(part) is dict or isinstance(part, Mapping):
+            for mark in marks:
+                if mark in part:
+                    return mark
+            return None
     return None

@@ -62,13 +62,15 @@ class Draft:
         if not other.is_empty:
             self.payload = other.payload
         # The other's nonsense, or a correction of it, matters only where it could have told something.
-        self.flags |= {flag for flag in other.flags if flag.removeprefix("nonsense:") not in self.counts}
+        if other.flags:
+            self.flags |= {flag for flag in other.flags if flag.removeprefix("nonsense:") not in self.counts}
         self.counts = {**other.counts, **self.counts}
         self.take_beside(other)
 
     def take_beside(self, other: Draft) -> None:
         """Take all but the counts of tokens from what stood beside them, where this one is silent."""
-        self.units = {**other.units, **self.units}
+        if other.units:
+            self.units = {**other.units, **self.units}
         self.tier = self.tier or other.tier
         if self.cost is None:
             self.cost = other.cost

@@ -167,10 +167,13 @@ SHAPES: Final[tuple[Shape, ...]] = (
 
 KNOWN: Final[tuple[str, ...]] = tuple(shape.name for shape in SHAPES)
 """The names of all shapes that can be read."""
+_MARKS: Final = frozenset().union(*(shape.any_of for shape in SHAPES))
 
 
 def row(payload: object) -> Shape | None:
     """Find the first row of the table that a payload matches."""
+    if _MARKS.isdisjoint(payload):  # type: ignore[arg-type]  # a mapping, whose keys are looked through
+        return None
     for shape in SHAPES:
         if not shape.any_of.isdisjoint(payload):  # type: ignore[arg-type]  # a mapping, whose keys are looked through
             return shape

@@ -21,6 +21,7 @@ _KINDS: Final[Mapping[str, tuple[str | None, str | None]]] = {
 }
 _LISTS: Final = ("tool_outputs",)
 _EXECUTED: Final = "executed_tools"
+_GROUNDING: Final = "grounding_metadata"
 _NOT_A_SEARCH: Final = frozenset({"open_page", "find_in_page", "find"})  # steps within a search, which are not billed
 
 ServerTools = tuple[tuple[str, ...], dict[str, int]]
@@ -35,6 +36,9 @@ def server_tools(message: Any, response_metadata: Mapping[str, Any]) -> ServerTo
         response_metadata: its metadata.
 
     """
+    is_plain = isinstance(getattr(message, "content", None), str) and not getattr(message, "additional_kwargs", None)
+    if is_plain and _GROUNDING not in response_metadata:
+        return (), {}
     names: list[str] = []
     units: dict[str, int] = {}
     for block in _blocks(message):
@@ -90,7 +94,7 @@ def _executed(message: Any) -> list[str]:
 
 def _queries(response_metadata: Mapping[str, Any]) -> int:
     """How many searches an answer is grounded in."""
-    grounding = response_metadata.get("grounding_metadata")
+    grounding = response_metadata.get(_GROUNDING)
     if not isinstance(grounding, Mapping):
         return 0
     queries = grounding.get("web_search_queries")

@@ -12,7 +12,18 @@ from sqlalchemy import Row
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.usage import TokenUsage
 
-__all__ = ("CALL_COLUMNS", "call_from_row", "call_values", "fact_from_row", "from_pico", "run_values", "to_pico")
+__all__ = (
+    "CALL_COLUMNS",
+    "MONEY",
+    "PLAIN_FIELDS",
+    "USAGE_FIELDS",
+    "call_from_row",
+    "call_values",
+    "fact_from_row",
+    "from_pico",
+    "run_values",
+    "to_pico",
+)
 
 CALL_COLUMNS = {
     "session": "session_id",
@@ -30,7 +41,7 @@ CALL_COLUMNS = {
 }
 """Names of the code → names of the columns, where they differ."""
 _PICO = Decimal("1e-12")
-_MONEY = (
+MONEY = (
     "cost_usd",
     "input_cost_usd",
     "output_cost_usd",
@@ -38,9 +49,9 @@ _MONEY = (
     "saved_cost_usd",
     "computed_cost_usd",
 )
-_USAGE_FIELDS = tuple(item.name for item in dataclasses.fields(TokenUsage))
+USAGE_FIELDS = tuple(item.name for item in dataclasses.fields(TokenUsage))
 _CALL_FIELDS = tuple(item.name for item in dataclasses.fields(Call))
-_PLAIN_FIELDS = tuple(name for name in _CALL_FIELDS if name not in {"usage", "saved_usage", *_MONEY})
+PLAIN_FIELDS = tuple(name for name in _CALL_FIELDS if name not in {"usage", "saved_usage", *MONEY})
 _EMPTY_TO_NULL = ("tags", "usage_flags", "tool_calls", "price_flags")
 
 
@@ -58,12 +69,12 @@ def from_pico(amount: int | Decimal | None) -> Decimal | None:
 
 def call_values(call: Call) -> dict[str, Any]:
     """The columns of a call's row."""
-    values: dict[str, Any] = {CALL_COLUMNS.get(name, name): getattr(call, name) for name in _PLAIN_FIELDS}
-    for name in _MONEY:
+    values: dict[str, Any] = {CALL_COLUMNS.get(name, name): getattr(call, name) for name in PLAIN_FIELDS}
+    for name in MONEY:
         values[CALL_COLUMNS[name]] = to_pico(getattr(call, name))
     for name in _EMPTY_TO_NULL:
         values[name] = _json_ready(values[name])
-    for name in _USAGE_FIELDS:
+    for name in USAGE_FIELDS:
         values[name] = None if call.usage is None else getattr(call.usage, name)
     for name in ("other_units", "unit_prices", "raw_usage", "price_context", "estimate_basis"):
         values[name] = dict(values[name]) if values[name] is not None else None
@@ -75,9 +86,9 @@ def call_values(call: Call) -> dict[str, Any]:
 def call_from_row(row: Row[Any]) -> Call:
     """The call that a row holds."""
     stored = row._mapping
-    values: dict[str, Any] = {name: stored[CALL_COLUMNS.get(name, name)] for name in _PLAIN_FIELDS}
-    values |= {name: from_pico(stored[CALL_COLUMNS[name]]) for name in _MONEY}
-    usage = {name: stored[name] for name in _USAGE_FIELDS}
+    values: dict[str, Any] = {name: stored[CALL_COLUMNS.get(name, name)] for name in PLAIN_FIELDS}
+    values |= {name: from_pico(stored[CALL_COLUMNS[name]]) for name in MONEY}
+    usage = {name: stored[name] for name in USAGE_FIELDS}
     saved = stored["saved_usage"]
     values["tags"] = values["tags"] or {}
     values["usage_flags"] = tuple(values["usage_flags"] or ())

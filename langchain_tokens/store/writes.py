@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from operator import itemgetter
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -11,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
+    Row,
     Select,
     Table,
     and_,
@@ -30,8 +34,11 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.rows import call_values, run_values
 from langchain_tokens.store.sums import conditions, run_conditions, sums_statement
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
+from langchain_tokens.store.tuples import Prepared, call_tuple, execute, prepare, run_tuple
 
 __all__ = ("delete_calls", "refresh_totals", "write_batch")
+
+Item = TypeVar("Item")
 
 _CHUNK = 500
 _TOTALS = (
@@ -45,14 +52,47 @@ _TOTALS = (
 )
 
 
+_SOURCES = {"this_run": "key_0", "new_total_cost": "cost_usd"} | {f"new_{name}": name for name in _TOTALS}
+"""Parameter of the statement that changes a run's totals → the sum that it takes."""
+_PIECE = 50
+
+
 def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
     """Write calls and runs. A call that is stored is left alone, unless the new one corrects it; a run is completed."""
-    if calls:
-        connection.execute(_insert_calls(connection), [call_values(call) for call in calls])
-    if runs:
-        connection.execute(_insert_runs(connection), [run_values(fact) | {"is_given": fact.is_given} for fact in runs])
+    if connection.dialect.name == "sqlite":
+        _write_tuples(connection, calls, runs)
+    else:
+        _write_rows(connection, calls, runs)
     touched = {call.run_id for call in calls} | {fact.run_id for fact in runs}
     refresh_totals(connection, sorted(touched))  # sorted: concurrent writers take row locks in one order
+
+
+def _write_rows(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
+    dialect = connection.dialect.name
+    if calls:
+        connection.execute(_insert_calls(dialect), [call_values(call) for call in calls])
+    if runs:
+        connection.execute(_insert_runs(dialect), [run_values(fact) | {"is_given": fact.is_given} for fact in runs])
+
+
+def _write_tuples(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
+    into_calls, call_values_of, into_runs, run_values_of = _prepared_inserts()
+    for chunk in _chunks(calls, _PIECE):
+        execute(connection, into_calls, call_values_of, chunk)
+        time.sleep(0)  # lets go of the interpreter, for the host's threads
+    if runs:
+        execute(connection, into_runs, run_values_of, runs)
+
+
+@cache
+def _prepared_inserts() -> tuple[Prepared, Callable[[Call], Any], Prepared, Callable[[RunFact], Any]]:
+    into_calls, into_runs = prepare(_insert_calls("sqlite")), prepare(_insert_runs("sqlite"))
+    return into_calls, call_tuple(into_calls), into_runs, run_tuple(into_runs)
+
+
+@cache
+def _prepared_totals() -> Prepared:
+    return prepare(_update_totals())
 
 
 def delete_calls(connection: Connection, query: Query) -> int:
@@ -71,8 +111,8 @@ def delete_calls(connection: Connection, query: Query) -> int:
     return deleted
 
 
-def _insert_calls(connection: Connection) -> Any:
-    statement = _insert(connection, CALLS)
+def _insert_calls(dialect: str) -> Any:
+    statement = _insert(dialect, CALLS)
     new = statement.excluded
     values = {column.name: new[column.name] for column in CALLS.columns if not column.primary_key}
     return statement.on_conflict_do_update(
@@ -80,9 +120,9 @@ def _insert_calls(connection: Connection) -> Any:
     )
 
 
-def _insert_runs(connection: Connection) -> Any:
+def _insert_runs(dialect: str) -> Any:
     """Insert or complete, as `completed` does in memory."""
-    statement = _insert(connection, RUNS).values({name: bindparam(name) for name in _RUN_COLUMNS} | _ZERO_TOTALS)
+    statement = _insert(dialect, RUNS).values({name: bindparam(name) for name in _RUN_COLUMNS} | _ZERO_TOTALS)
     new, old = statement.excluded, RUNS.c
     kept: dict[str, Any] = {name: func.coalesce(new[name], old[name]) for name in _RUN_COLUMNS if name != "run_id"}
     is_given = bindparam("is_given", type_=Boolean)
@@ -93,15 +133,15 @@ def _insert_runs(connection: Connection) -> Any:
         (or_(old.ended_at.is_(None), new.ended_at > old.ended_at), new.ended_at),
         else_=old.ended_at,
     )
-    kept["duration_ms"] = _milliseconds(connection, kept["started_at"], kept["ended_at"])
+    kept["duration_ms"] = _milliseconds(dialect, kept["started_at"], kept["ended_at"])
     is_kept = or_(new.status == "running", and_(is_given, or_(goes_on, new.status != "error")))
     kept["status"] = case((is_kept, old.status), else_=new.status)
     return statement.on_conflict_do_update(index_elements=["run_id"], set_=kept)
 
 
-def _milliseconds(connection: Connection, start: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[Any]:
+def _milliseconds(dialect: str, start: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[Any]:
     """The time between two moments, rounded as `RunFact.duration_ms` is."""
-    if connection.dialect.name == "postgresql":
+    if dialect == "postgresql":
         return cast(func.extract("epoch", end - start), Float) * 1_000.0
     return (_microseconds(end) - _microseconds(start)) / 1e6 * 1_000.0
 
@@ -129,8 +169,8 @@ _RUN_COLUMNS = (
 _ZERO_TOTALS = {"calls": 0, "failed_calls": 0, "calls_without_usage": 0, "unpriced_calls": 0}
 
 
-def _insert(connection: Connection, table: Table) -> Any:
-    maker = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+def _insert(dialect: str, table: Table) -> Any:
+    maker = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return maker(table)
 
 
@@ -142,14 +182,27 @@ def refresh_totals(connection: Connection, run_ids: Sequence[str]) -> None:
                 select(RUNS.c.run_id).where(RUNS.c.run_id.in_(chunk)).order_by(RUNS.c.run_id).with_for_update()
             )
         rows = connection.execute(_totals_of(connection, chunk)).all()
-        changes = [
-            {"this_run": row.key_0, "new_total_cost": row.cost_usd}
-            | {f"new_{name}": getattr(row, name) for name in _TOTALS}
-            for row in rows
-        ]
-        if changes:
-            values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in (*_TOTALS, "total_cost")}
-            connection.execute(update(RUNS).where(RUNS.c.run_id == bindparam("this_run")).values(values), changes)
+        if connection.dialect.name == "sqlite":
+            _update_tuples(connection, rows)
+        elif rows:
+            connection.execute(_update_totals(), [_changes(row) for row in rows])
+
+
+def _update_tuples(connection: Connection, rows: Sequence[Row[Any]]) -> None:
+    if not rows:
+        return
+    prepared, columns = _prepared_totals(), tuple(rows[0]._fields)
+    read = itemgetter(*(columns.index(_SOURCES[name]) for name in prepared.names))
+    execute(connection, prepared, read, rows)
+
+
+def _update_totals() -> Any:
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in (*_TOTALS, "total_cost")}
+    return update(RUNS).where(RUNS.c.run_id == bindparam("this_run")).values(values)
+
+
+def _changes(row: Row[Any]) -> dict[str, Any]:
+    return {name: getattr(row, source) for name, source in _SOURCES.items()}
 
 
 def _totals_of(connection: Connection, run_ids: Sequence[str]) -> Select[Any]:
@@ -157,5 +210,5 @@ def _totals_of(connection: Connection, run_ids: Sequence[str]) -> Select[Any]:
     return sums_statement(query, connection.dialect.name)
 
 
-def _chunks(items: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+def _chunks(items: Sequence[Item], size: int = _CHUNK) -> Iterable[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
