@@ -35,6 +35,8 @@ class Answer:
 
     reading: Reading
     model: str | None
+    provider: str | None
+    """Who answered, as the client says."""
     finish_reason: str | None
     tool_calls: tuple[str, ...]
     """The names of the tools that the model asked for, and then of those that the provider ran by itself."""
@@ -48,6 +50,7 @@ _make_answer = maker(Answer)
 UNREAD = Answer(
     reading=UNREADABLE,
     model=None,
+    provider=None,
     finish_reason=None,
     tool_calls=(),
     message_id=None,
@@ -85,6 +88,7 @@ def read_result(
     return _make_answer(
         reading=_with_units(reading, units) if units else reading,
         model=_undoubled(_first_text(_MODEL_KEYS, response_metadata, llm_output, held or _EMPTY)),
+        provider=_undoubled(_first_text(("model_provider",), response_metadata, llm_output)),
         finish_reason=_undoubled(_first_text(_FINISH_KEYS, response_metadata, generation_info)),
         tool_calls=(*_tool_names(message), *ran),
         message_id=message_id if isinstance(message_id, str) else None,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from langchain_tokens.usage import TokenUsage
 
 __all__ = (
+    "MONEY",
     "NOTHING_USED",
     "Call",
     "CallStatus",
@@ -31,6 +32,8 @@ UsageSource = Literal["provider", "estimated", "missing"]
 PriceStatus = Literal["priced", "free", "unpriced", "reported"]
 
 
+MONEY = ("cost_usd", "input_cost_usd", "output_cost_usd", "other_cost_usd", "saved_cost_usd", "computed_cost_usd")
+"""The fields of a call that are money."""
 NOTHING_USED = TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
 """Of a call that a cache answered."""
 

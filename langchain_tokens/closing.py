@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from langchain_tokens.answers import Answer
-from langchain_tokens.call import NOTHING_USED, Call, CallStatus
+from langchain_tokens.call import NOTHING_USED, Call, CallStatus, reported_cost
 from langchain_tokens.making import maker
 from langchain_tokens.masking import error_text
 from langchain_tokens.opencall import OpenCall
@@ -56,7 +56,7 @@ def closed_call(
         mode=opened.mode,
         model=(answer.model if answer is not None else None) or opened.requested_model,
         requested_model=opened.requested_model,
-        provider=opened.provider,
+        provider=_provider(opened, answer),
         user=opened.user,
         tags=opened.tags,
         started_at=opened.started_at,
@@ -100,25 +100,36 @@ def _status(answer: Answer | None, error: BaseException | None) -> CallStatus:
 
 def _said(answer: Answer, status: CallStatus, *, is_batch: bool) -> dict[str, Any]:
     """The fields that the answer says. One from LangChain's cache reached no provider, and used nothing; of a batch of
-    prompts the first call may say what all of them used.
+    prompts the first call says what all of them used, and the others used and cost nothing beyond that.
     """
     reading = answer.reading
     is_cached, is_in_first = status == "cached", is_batch and answer.is_counted_elsewhere
     return {
-        "usage": NOTHING_USED if is_cached else reading.usage,
+        "usage": NOTHING_USED if is_cached or is_in_first else reading.usage,
         "saved_usage": reading.usage if is_cached else None,
         "usage_source": "provider" if reading.usage is not None or is_cached or is_in_first else "missing",
         "usage_flags": (*reading.flags, "batch_usage_in_first") if is_in_first else reading.flags,
         "raw_usage": reading.raw,
-        **_reported(reading.reported_cost_usd, is_cached=is_cached),
+        **({} if is_cached else reported_cost(reading.reported_cost_usd)),
+        **(_PAID_IN_FIRST if is_in_first else {}),
         "tool_calls": answer.tool_calls,
         "finish_reason": answer.finish_reason,
         "message_id": answer.message_id,
     }
 
 
-def _reported(cost: Decimal | None, *, is_cached: bool) -> dict[str, Any]:
-    """The cost that the provider itself says; it replaces what a price book would compute."""
-    if cost is None or is_cached:
-        return {}
-    return {"cost_usd": cost, "price_status": "reported", "price_source": "provider"}
+def _provider(opened: OpenCall, answer: Answer | None) -> str | None:
+    """Who served the call: as the client says at its start; where that is no more than its class's name, as the answer
+    says.
+    """
+    said = None if answer is None else answer.provider
+    if said is not None and (opened.provider is None or opened.provider == (opened.model_class or "").lower()):
+        return said
+    return opened.provider
+
+
+_PAID_IN_FIRST: dict[str, Any] = {
+    "cost_usd": Decimal(0),
+    "price_status": "free",
+    "price_source": "batch_usage_in_first",
+}

@@ -11,19 +11,11 @@ from typing import Any
 
 import orjson
 
-from langchain_tokens.call import Call, RunFact, plain
+from langchain_tokens.call import MONEY, Call, RunFact, plain
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("decode", "encode")
 
-_MONEY = (
-    "cost_usd",
-    "input_cost_usd",
-    "output_cost_usd",
-    "other_cost_usd",
-    "saved_cost_usd",
-    "computed_cost_usd",
-)
 _USAGE = ("usage", "saved_usage")
 _TUPLES = ("usage_flags", "tool_calls", "price_flags")
 _MAKERS: Mapping[str, type[Call | RunFact]] = {"call": Call, "run": RunFact}
@@ -66,7 +58,7 @@ def _value(name: str, value: Any) -> Any:
         return None
     if name in _MOMENTS:
         return datetime.fromisoformat(value)
-    if name in _MONEY:
+    if name in MONEY:
         return Decimal(value)
     if name in _USAGE:
         return TokenUsage(**value) if isinstance(value, Mapping) else None

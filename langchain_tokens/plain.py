@@ -107,4 +107,6 @@ def _cleaned(value: Any) -> Any:
 
 def _short(text: str) -> str:
     """A name or a mark as it is; a longer text may be content."""
+    if len(text) <= _SHORTEST_SECRET:
+        return text
     return error_text(text) if len(text) <= _LONGEST_NAME else "…"

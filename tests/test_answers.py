@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
+from langchain_tokens import TokenUsageHandler
 from langchain_tokens.answers import Answer, read_result
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.usage import COUNTS
@@ -340,3 +343,27 @@ def test_requested_tools_come_before_those_that_ran() -> None:
     call = {"name": "mine", "args": {}, "id": "1", "type": "tool_call"}
     answer = answered(message(metadata(8, 5), content=[SEARCH], tool_calls=[call]))
     assert answer.tool_calls == ("mine", "web_search")
+
+
+@pytest.mark.parametrize(
+    ("class_name", "said_at_start", "said_by_answer", "expected"),
+    [
+        ("GatewayModel", "gatewaymodel", "openai", "openai"),
+        ("GatewayModel", "gatewaymodel", None, "gatewaymodel"),
+        ("AzureChatOpenAI", "azure", "openai", "azure"),
+        ("ChatDeepSeek", "deepseek", "openai", "deepseek"),
+    ],
+)
+def test_a_class_name_is_no_provider(
+    tmp_path: Path, class_name: str, said_at_start: str, said_by_answer: str | None, expected: str
+) -> None:
+    """Where the client names its provider only by its class's name, the answer's word counts; elsewhere the client's."""
+    said = {} if said_by_answer is None else {"model_provider": said_by_answer}
+    message = AIMessage("hi", usage_metadata={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2})
+    message.response_metadata = said
+    with TokenUsageHandler(tmp_path / "usage.db") as handler:
+        run_id = uuid4()
+        started: Any = {"serialized": {"id": ["models", class_name]}, "messages": [[]], "run_id": run_id}
+        handler.on_chat_model_start(**started, metadata={"ls_provider": said_at_start, "ls_model_name": "m"})
+        handler.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run_id)
+        assert [call.provider for call in handler.runs[0].calls] == [expected]

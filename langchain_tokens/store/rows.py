@@ -9,12 +9,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from langchain_tokens.call import Call, RunFact
+from langchain_tokens.call import MONEY, Call, RunFact
 from langchain_tokens.usage import TokenUsage
 
 __all__ = (
     "CALL_COLUMNS",
-    "MONEY",
     "PLAIN_FIELDS",
     "USAGE_FIELDS",
     "call_from_row",
@@ -41,14 +40,6 @@ CALL_COLUMNS = {
 }
 """Names of the code → names of the columns, where they differ."""
 _PICO = Decimal("1e-12")
-MONEY = (
-    "cost_usd",
-    "input_cost_usd",
-    "output_cost_usd",
-    "other_cost_usd",
-    "saved_cost_usd",
-    "computed_cost_usd",
-)
 USAGE_FIELDS = tuple(item.name for item in dataclasses.fields(TokenUsage))
 _CALL_FIELDS = tuple(item.name for item in dataclasses.fields(Call))
 PLAIN_FIELDS = tuple(name for name in _CALL_FIELDS if name not in {"usage", "saved_usage", *MONEY})

@@ -18,9 +18,9 @@ import orjson
 from sqlalchemy import Connection
 from sqlalchemy.dialects import sqlite
 
-from langchain_tokens.call import Call, RunFact
+from langchain_tokens.call import MONEY, Call, RunFact
 from langchain_tokens.store.engine import RowError
-from langchain_tokens.store.rows import CALL_COLUMNS, MONEY, PLAIN_FIELDS, USAGE_FIELDS, run_values, to_pico
+from langchain_tokens.store.rows import CALL_COLUMNS, PLAIN_FIELDS, USAGE_FIELDS, run_values, to_pico
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("Prepared", "call_tuple", "execute", "prepare", "run_tuple")

@@ -236,9 +236,10 @@ def test_the_first_prompt_carries_a_text_batch(tmp_path: Path) -> None:
     """A batch of a text model is one request: the first prompt has its usage, the others say so and miss nothing."""
     handler = played(lambda handler: _text_model().generate(["a", "b", "c"], callbacks=[handler]), tmp_path)
     calls = stored_calls(handler)
-    assert [line(call) for call in calls] == ["- | - | - | 1 | ok 3/2", *["- | - | - | 1 | ok -"] * 2]
+    assert [line(call) for call in calls] == ["- | - | - | 1 | ok 3/2", *["- | - | - | 1 | ok 0/0"] * 2]
     assert [call.usage_flags for call in calls] == [(), ("batch_usage_in_first",), ("batch_usage_in_first",)]
-    assert handler.store.breakdown().total.total_tokens == 5
+    total = handler.store.breakdown().total
+    assert (total.total_tokens, total.calls_without_usage, [call.cost_usd for call in calls[1:]]) == (5, 0, [0, 0])
     assert {call.usage_source for call in calls} == {"provider"}
 
 
