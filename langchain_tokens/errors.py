@@ -37,7 +37,7 @@ class StoreError(TokensError):
 
 
 class SchemaError(StoreError):
-    """Raised when a database's schema is older or newer than the one this version of the package needs."""
+    """Raised when a database's schema is older or newer than this version needs, or its tables are not ours."""
 
 
 class UsageShapeError(TokensError, ValueError):

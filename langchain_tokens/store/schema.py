@@ -90,4 +90,6 @@ def _mismatch(target: StoreTarget, found: str) -> str:
             f"the store {target} has schema {found}, which is newer than {HEAD}, the newest that this version of "
             "langchain_tokens knows; update the package"
         )
-    return f"the store {target} has schema {found}, and {HEAD} is needed; run: langchain-tokens db upgrade"
+    return (
+        f"the store {target} has schema {found}, and {HEAD} is needed; run: langchain-tokens db upgrade --db '{target}'"
+    )
