@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from langchain_tokens.call import RetryKind
+from langchain_tokens.masking import error_text
 from langchain_tokens.names import NO_NAMES, Scope, text_or_none
-from langchain_tokens.redo import Unfinished, Work, retry_tag, type_made
-from langchain_tokens.roots import Root, is_interrupt
+from langchain_tokens.redo import MadeCalls, Unfinished, Work, retry_tag
+from langchain_tokens.roots import Root, is_interrupt, run_status
 
 __all__ = ("Frame", "Started", "is_generic")
 
@@ -231,7 +232,7 @@ class Frame:
             if made is not None:
                 self._redo("retry", made)
 
-    def _redo(self, kind: RetryKind, again: type_made | None) -> None:
+    def _redo(self, kind: RetryKind, again: MadeCalls | None) -> None:
         self.work.redo(kind, again)
         self.redone = (*self.redone, self.work)
 
@@ -288,6 +289,8 @@ class Frame:
             return
         if is_interrupt(error):
             self.root.is_interrupted = True
+        if made and run_status(error) == "error":
+            made.error = error_text(error)
         if self.is_node and self.namespace is not None and made:
             unfinished.note(self.namespace, self.top_id, made)
         if self.above is not None:

@@ -140,7 +140,8 @@ class OpenCall:
         frame = self.frame
         if frame is not None:
             asked_again = frame.work.asked_again(self.asked, self.requested_model)
-            kind, repeats = count_call(self, self.path, frame.works, frame.redone)
+            kind, error, repeats = count_call(self, self.path, frame.works, frame.redone)
+            self.attempt_error = self.attempt_error or error
             self.retry_kind, self.repeats = kind or asked_again, cast("tuple[OpenCall, ...]", repeats)
             frame.open_calls.add(self.run_id)
         if fallbacks is not None and fallbacks.is_given_up:

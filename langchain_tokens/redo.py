@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from langchain_tokens.call import Call, RetryKind
 
-__all__ = ("Unfinished", "Work", "count_call", "retry_tag")
+__all__ = ("MadeCalls", "Unfinished", "Work", "count_call", "retry_tag")
 
 _RETRY_START = "retry:"
 _RETRY_TAG = re.compile(r"retry:attempt:(\d+)")
@@ -45,8 +45,15 @@ class Made:
         return again
 
 
-type_made = dict[str | None, Made]
-"""The calls that were made, by their path."""
+class MadeCalls(dict[str | None, Made]):
+    """The calls that were made, by their path."""
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: str | None = None
+        """What ended the run that made them, as it may be stored; None where it was no failure."""
 
 
 def retry_tag(tags: Sequence[str]) -> bool:
@@ -60,24 +67,26 @@ def retry_tag(tags: Sequence[str]) -> bool:
 class Work:
     """What one open run has done so far: the calls made in it, and what of it failed."""
 
-    __slots__ = ("again", "failed", "failed_calls", "is_given_up", "kind", "made")
+    __slots__ = ("again", "error", "failed", "failed_calls", "is_given_up", "kind", "made")
 
     def __init__(self) -> None:
-        self.made: type_made = {}
+        self.made = MadeCalls()
+        self.error: str | None = None
+        """The error that made it necessary to do this again."""
         self.kind: RetryKind | None = None
         """Why this is done again, if it is."""
-        self.again: type_made | None = None
+        self.again: dict[str | None, Made] | None = None
         """The calls that the earlier execution had made and this one has not yet; None: all of this is done again."""
-        self.failed: dict[Any, type_made] = {}
+        self.failed: dict[Any, MadeCalls] = {}
         """What runs directly in this one had done when they failed."""
         self.failed_calls: dict[tuple[str | None, int | None], str | None] = {}
         """The calls directly in this run that failed last time: chain and question → model."""
         self.is_given_up = False
         """An attempt of this `with_fallbacks` failed."""
 
-    def redo(self, kind: RetryKind, again: type_made | None) -> None:
+    def redo(self, kind: RetryKind, again: MadeCalls | None) -> None:
         """Note that this is an earlier execution's work, done again."""
-        self.kind = kind
+        self.kind, self.error = kind, None if again is None else again.error
         self.again = None if again is None else {path: made.left() for path, made in again.items()}
 
     def add(self, path: str | None, call: Repeatable) -> None:
@@ -99,14 +108,14 @@ class Work:
         left.count -= 1
         return self.kind, left.calls.pop() if left.calls else None
 
-    def release(self) -> type_made:
+    def release(self) -> MadeCalls:
         """Hand over what was made in here; a run that has ended holds on to no call."""
-        made, self.made = self.made, {}
+        made, self.made = self.made, MadeCalls()
         for left in (self.again or {}).values():
             left.calls.clear()
         return made
 
-    def note_failed(self, key: Any, made: type_made) -> None:
+    def note_failed(self, key: Any, made: MadeCalls) -> None:
         """Remember what a run directly in this one had done when it failed."""
         if made and len(self.failed) < _KEPT_FAILED:
             self.failed[key] = made
@@ -127,23 +136,26 @@ class Work:
 
 def count_call(
     call: Repeatable, path: str | None, works: Sequence[Work], redone: Sequence[Work]
-) -> tuple[RetryKind | None, tuple[Repeatable, ...]]:
+) -> tuple[RetryKind | None, str | None, tuple[Repeatable, ...]]:
     """Count a call in all the work it is part of, outermost first.
 
     Returns:
-        Why it is made again, as the innermost work says that is done again; and the calls that it takes the place of.
+        Why it is made again and after which error, as the innermost work says that is done again; and the calls that
+        it takes the place of.
 
     """
     for work in works:
         work.add(path, call)
     kind: RetryKind | None = None
+    error: str | None = None
     replaced: tuple[Repeatable, ...] = ()
     for work in redone:
         found, earlier = work.take(path)
-        kind = found or kind
+        if found is not None:
+            kind, error = found, work.error
         if earlier is not None:
             replaced = (*replaced, earlier)
-    return kind, replaced
+    return kind, error, replaced
 
 
 def _has_worked(call: Repeatable) -> bool:
@@ -157,7 +169,7 @@ class Unfinished:
     """
 
     def __init__(self) -> None:
-        self._by_namespace: OrderedDict[str, tuple[str, type_made]] = OrderedDict()
+        self._by_namespace: OrderedDict[str, tuple[str, MadeCalls]] = OrderedDict()
         self._held_calls = 0
         self._holding: OrderedDict[str, int] = OrderedDict()
         """How many calls themselves are held for a namespace, and not only their number."""
@@ -165,7 +177,7 @@ class Unfinished:
     def __contains__(self, namespace: str | None) -> bool:
         return namespace in self._by_namespace
 
-    def note(self, namespace: str, top_id: str, made: type_made) -> None:
+    def note(self, namespace: str, top_id: str, made: MadeCalls) -> None:
         """Remember what a node had done when it stopped."""
         self.take(namespace, top_id)
         self._by_namespace[namespace] = (top_id, made)
@@ -176,7 +188,7 @@ class Unfinished:
         while self._held_calls > _KEPT_UNFINISHED_CALLS:
             self._let_calls_go()
 
-    def take(self, namespace: str, top_id: str) -> tuple[RetryKind, type_made] | None:
+    def take(self, namespace: str, top_id: str) -> tuple[RetryKind, MadeCalls] | None:
         """What this execution does again: a retry in the same run, a replay in another."""
         found = self._by_namespace.pop(namespace, None)
         if found is None:
