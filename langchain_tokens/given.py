@@ -14,7 +14,7 @@ from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, repor
 from langchain_tokens.errors import TokensError
 from langchain_tokens.masking import error_text
 from langchain_tokens.names import Names, Scope, checked_name
-from langchain_tokens.plain import as_mapping
+from langchain_tokens.plain import as_mapping, detached
 from langchain_tokens.reading.counting import Reading
 from langchain_tokens.shapes import read
 from langchain_tokens.trouble import Warnings
@@ -159,15 +159,18 @@ def _reading(usage: Any, warnings: Warnings) -> Reading:
         )
         held = as_mapping(usage)
         if held and not reading.flags:
-            return replace(reading, flags=("unknown_shape",), raw=_numbers(held))
+            return replace(reading, flags=("unknown_shape",), raw=_numbers(detached(held)))
     return reading
 
 
 def _numbers(payload: Any) -> Any:
     """The numbers in something of no known shape, by their names; the texts in it may be content."""
-    entries = ((str(key), value) for key, value in payload.items())
-    kept = {key: _numbers(value) if isinstance(value, Mapping) else value for key, value in entries}
-    return {key: value for key, value in kept.items() if value and isinstance(value, int | float | Mapping)}
+    kept = {key: _numbers(value) if isinstance(value, Mapping) else value for key, value in payload.items()}
+    return {
+        key: value
+        for key, value in kept.items()
+        if isinstance(value, int | float) or (value and isinstance(value, Mapping))
+    }
 
 
 def _said_model(usage: Any) -> str | None:

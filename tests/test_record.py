@@ -514,12 +514,14 @@ def test_what_a_response_says_of_model_and_cost_counts(
     assert handler.store.calls() == [call]
 
 
-@pytest.mark.parametrize("usage", [{"foo": 1, "deep": {"text": "content", "n": 2}}, {"total_tokens": 10}])
+@pytest.mark.parametrize(
+    "usage", [{"foo": 1, "deep": {"text": "content", "n": 2}}, {"total_tokens": 10}, {"foo": 0, "nan": float("nan")}]
+)
 def test_usage_of_no_known_shape_is_flagged_and_kept(handler: TokenUsageHandler, usage: dict[str, Any]) -> None:
     """What cannot be read is flagged, and its numbers are kept raw for a later reader; its texts are not."""
     call = handler.record(usage)
     assert (call.usage, call.usage_flags) == (None, ("unknown_shape",))
-    assert call.raw_usage in ({"foo": 1, "deep": {"n": 2}}, {"total_tokens": 10})
+    assert call.raw_usage in ({"foo": 1, "deep": {"n": 2}}, {"total_tokens": 10}, {"foo": 0})
 
 
 def test_the_handlers_store_reprices_by_the_handlers_prices(tmp_path: Path) -> None:
