@@ -52,15 +52,13 @@ class Pieces:
         return Arrived(text="".join(self._texts), reasoning="".join(self._reasoning), tool_calls=tuple(self._calls))
 
 
-def sent_with(asked: Any, parameters: Mapping[str, Any]) -> Sent | None:
+def sent_with(asked: tuple[Any, ...], parameters: Mapping[str, Any]) -> Sent:
     """What a call sends: its messages, or its prompts, and the tools that are offered with them."""
-    if not isinstance(asked, (list, tuple)):
-        return None
     tools = parameters.get("tools") or parameters.get("functions") or ()
     offered = tuple(tools) if isinstance(tools, (list, tuple)) else ()
     if all(isinstance(item, str) for item in asked):
-        return Sent(prompts=tuple(asked), tools=offered)
-    return Sent(messages=tuple(asked), tools=offered)
+        return Sent(prompts=asked, tools=offered)
+    return Sent(messages=asked, tools=offered)
 
 
 def arrived_in(response: Any, pieces: Pieces | None) -> Arrived:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from langchain_tokens.call import Call
 from langchain_tokens.query import missing_label
 from langchain_tokens.render import clean
+from langchain_tokens.usage import contradicts
 
 __all__ = ("Diagnosis", "Finding", "diagnose")
 
@@ -74,11 +75,6 @@ def _is_unpriced(call: Call) -> bool:
     return call.price_status == "unpriced" and usage is not None and usage.input_tokens is not None
 
 
-def _contradicts(call: Call) -> bool:
-    return any(flag.startswith(_CONTRADICTIONS) for flag in call.usage_flags)
-
-
-_CONTRADICTIONS = ("rounds_above_usage", "cache_outside_input", "total_mismatch", "detail_above_total", "nonsense")
 _RULES = (
     _Rule(
         kind="without_usage",
@@ -94,19 +90,19 @@ _RULES = (
     ),
     _Rule(
         kind="unpriced",
-        applies=lambda call: _is_unpriced(call) and _contradicts(call),
+        applies=lambda call: _is_unpriced(call) and contradicts(call.usage_flags),
         about=lambda call: f"have no price, since their usage contradicts itself ({_model(call)})",
         fix="compare call.raw_usage and call.usage_flags with the bill; a price for numbers that cannot be is none",
     ),
     _Rule(
         kind="unpriced",
-        applies=lambda call: _is_unpriced(call) and not _contradicts(call) and call.model is None,
+        applies=lambda call: _is_unpriced(call) and not contradicts(call.usage_flags) and call.model is None,
         about=lambda call: f"have no price, since no model is named ({_model(call)})",
         fix="name it: handler.record(..., model='…', provider='…'); a chat model says it as ls_model_name",
     ),
     _Rule(
         kind="unpriced",
-        applies=lambda call: _is_unpriced(call) and not _contradicts(call) and call.model is not None,
+        applies=lambda call: _is_unpriced(call) and not contradicts(call.usage_flags) and call.model is not None,
         about=lambda call: f"have no price that covers their usage ({_model(call)})",
         fix="name one: PriceBook([{'model': 'NAME', 'input': '…', 'output': '…'}]); is it your own machine, then "
         "PriceBook(free_providers={'PROVIDER'})",
@@ -133,7 +129,7 @@ _RULES = (
 )
 
 
-def diagnose(calls: Sequence[Call]) -> Diagnosis:
+def diagnose(calls: Iterable[Call]) -> Diagnosis:
     """Look for what is missing in calls, and say what would supply it.
 
     Args:
@@ -144,10 +140,12 @@ def diagnose(calls: Sequence[Call]) -> Diagnosis:
 
     """
     found: dict[tuple[str, str, str], int] = {}
+    seen = 0
     for call in calls:
+        seen += 1
         for rule in _RULES:
             if rule.applies(call):
                 key = (rule.kind, rule.about(call), rule.fix)
                 found[key] = found.get(key, 0) + 1
     findings = (Finding(kind=kind, calls=count, what=what, fix=fix) for (kind, what, fix), count in found.items())
-    return Diagnosis(sorted(findings, key=lambda finding: -finding.calls), len(calls))
+    return Diagnosis(sorted(findings, key=lambda finding: -finding.calls), seen)

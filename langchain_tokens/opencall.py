@@ -102,7 +102,7 @@ class OpenCall:
         """Another call took its place: its work was done again."""
 
     def _begin_empty(self) -> None:
-        self.asked_content: tuple[Any, Mapping[str, Any]] | None = None
+        self.asked_content: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
         """What it asks and with which parameters, while its usage may have to be estimated."""
         self.estimate_basis: Mapping[str, int] | None = None
         """What is left of both once the call was recorded, for a late end."""

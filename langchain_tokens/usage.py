@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from langchain_tokens.errors import UsageShapeError
 
-__all__ = ("TokenUsage",)
+__all__ = ("TokenUsage", "contradicts")
 
 # How many keys of an unreadable payload an error names: enough to recognise it, short enough for a log line.
 _KEYS_IN_ERROR = 12
@@ -106,6 +106,14 @@ class TokenUsage:
 
 COUNTS = tuple(entry.name for entry in fields(TokenUsage) if entry.name.endswith("_tokens"))
 """The names of the fields that are token counts, in their order."""
+
+
+def contradicts(flags: Iterable[str]) -> bool:
+    """Tell whether a usage with these flags contradicts itself, or leaves out what was said."""
+    return any(flag.startswith(_CONTRADICTIONS) for flag in flags)
+
+
+_CONTRADICTIONS = ("rounds_above_usage", "cache_outside_input", "total_mismatch", "detail_above_total", "nonsense")
 
 
 def _plus(left: int | None, right: int | None) -> int | None:

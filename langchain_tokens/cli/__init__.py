@@ -69,7 +69,7 @@ def _show_version(is_asked: bool) -> None:
 
 
 def _common(
-    version: Annotated[  # noqa: FBT002  # an option; its callback does it
+    version: Annotated[  # an option; its callback does it
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:

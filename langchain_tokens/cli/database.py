@@ -33,7 +33,7 @@ def make_app() -> typer.Typer:
     return app
 
 
-def current(database: Database = None, json: Json = False) -> None:  # noqa: FBT002  # an option
+def current(database: Database = None, json: Json = False) -> None:  # an option
     """Show the database's schema. And the one that this version needs; makes no database."""
     from langchain_tokens.cli.opening import MAKING, has_content
     from langchain_tokens.store.schema import HEAD
@@ -59,8 +59,8 @@ def current(database: Database = None, json: Json = False) -> None:  # noqa: FBT
 
 def upgrade(
     database: Database = None,
-    backup: Annotated[bool, typer.Option(help="Copy a SQLite file first.")] = True,  # noqa: FBT002  # an option
-    json: Json = False,  # noqa: FBT002
+    backup: Annotated[bool, typer.Option(help="Copy a SQLite file first.")] = True,  # an option
+    json: Json = False,
 ) -> None:
     """Bring it to this version's schema. A SQLite file is copied first; all rows are kept."""
     from langchain_tokens.store.target import parse_target

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain as chain_of
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,10 +50,11 @@ def doctor(
     chain: Chain = None,
     model: Model = None,
     provider: Provider = None,
-    json: Json = False,  # noqa: FBT002  # an option
+    json: Json = False,  # an option
 ) -> None:
     """Say what stored calls lack. Usage, prices, names, each with the line that supplies it; by default of 7 days."""
     from langchain_tokens.cli.opening import opened, why_nothing
+    from langchain_tokens.doctor import diagnose
 
     if since is None and until is None and last is None:
         since = _USUAL_RANGE
@@ -61,7 +62,7 @@ def doctor(
         since=since, until=until, session=session, agent=agent, chain=chain, model=model, provider=provider
     )
     with opened(database) as store:
-        found = _diagnosed(_batches(store, last, chosen))
+        found = diagnose(chain_of.from_iterable(_batches(store, last, chosen)))
         nothing = None if found.calls else why_nothing(store)
     looked_at = _range(since, until, last)
     if json:
@@ -87,22 +88,6 @@ def _batches(store: UsageStore, last: int | None, chosen: dict[str, Any]) -> Ite
         if not batch:
             return
         yield batch
-
-
-def _diagnosed(batches: Iterable[Sequence[Call]]) -> Diagnosis:
-    """One diagnosis of all batches."""
-    from langchain_tokens.doctor import Diagnosis, Finding, diagnose
-
-    counts: Counter[tuple[str, str, str]] = Counter()
-    calls = 0
-    for batch in batches:
-        calls += len(batch)
-        for finding in diagnose(batch):
-            counts[finding.kind, finding.what, finding.fix] += finding.calls
-    findings = [
-        Finding(kind=kind, calls=count, what=what, fix=fix) for (kind, what, fix), count in counts.most_common()
-    ]
-    return Diagnosis(findings, calls)
 
 
 def _show(found: Diagnosis) -> None:

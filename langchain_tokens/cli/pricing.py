@@ -44,7 +44,7 @@ def show(
     provider: Owner = None,
     at: Annotated[str | None, typer.Option(help="When: a date such as 2026-11-01; else now.")] = None,
     prices: Prices = None,
-    json: Json = False,  # noqa: FBT002  # an option
+    json: Json = False,  # an option
 ) -> None:
     """Show a model's rates. US dollars for one million tokens (mtok), or for one thousand (kcount)."""
     from langchain_tokens import PriceBook, TokenUsage
@@ -70,7 +70,7 @@ def compare(
     provider: Owner = None,
     model: Annotated[list[str] | None, typer.Option(help="One of the models; else all of the provider.")] = None,
     prices: Prices = None,
-    json: Json = False,  # noqa: FBT002  # an option
+    json: Json = False,  # an option
 ) -> None:
     """Compare what models cost for a usage. Cheapest first; an estimate, since each model counts its own way."""
     from langchain_tokens import PriceBook, TokenUsage
@@ -99,7 +99,7 @@ def compare(
 def update(
     url: Annotated[str | None, typer.Option(help="Where from; else the catalogue's own place.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for all of it.")] = 10,
-    json: Json = False,  # noqa: FBT002  # an option
+    json: Json = False,  # an option
 ) -> None:
     """Fetch the newest prices. The one command that uses the network; they are kept for this user's programs."""
     from langchain_tokens import PriceBook

@@ -48,7 +48,7 @@ def check(
     session: Session = None,
     model: Model = None,
     provider: Provider = None,
-    json: Json = False,  # noqa: FBT002  # an option
+    json: Json = False,  # an option
 ) -> None:
     """Check what is stored. Counts are derived again from the raw usage, sums from their parts; shows what differs."""
     from langchain_tokens.cli.opening import opened, why_nothing
@@ -85,12 +85,12 @@ def reprice(
         str, typer.Option(help="Prices of which time: call (each call's own), now, or a date; only call is written.")
     ] = "call",
     prices: Prices = None,
-    write: Annotated[bool, typer.Option("--write", help="Write costs where there were none.")] = False,  # noqa: FBT002  # an option
-    overwrite: Annotated[  # noqa: FBT002
+    write: Annotated[bool, typer.Option("--write", help="Write costs where there were none.")] = False,  # an option
+    overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --write: replace costs too; the old ones are kept.")
     ] = False,
     reason: Annotated[str | None, typer.Option(help="Kept with the old costs.")] = None,
-    json: Json = False,  # noqa: FBT002
+    json: Json = False,
 ) -> None:
     """Price stored calls again. Shows what would change, in US dollars; nothing is written unless asked."""
     from langchain_tokens import PriceBook

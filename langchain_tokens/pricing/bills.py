@@ -10,12 +10,10 @@ from langchain_tokens.making import maker
 from langchain_tokens.pricing.quotes import Quote
 from langchain_tokens.pricing.rates import Amounts, Card, Rates, counts_of
 from langchain_tokens.pricing.resolve import tier_context
-from langchain_tokens.usage import TokenUsage
+from langchain_tokens.usage import TokenUsage, contradicts
 
 __all__ = ("Bill", "context_of", "is_chargeable", "make_bill")
 
-_NEVER: Final = ("rounds_above_usage", "cache_outside_input", "total_mismatch", "detail_above_total", "nonsense")
-"""Flags of a usage that contradicts itself, or leaves out what was said."""
 _NEEDED: Final = ("input_tokens", "output_tokens", "audio_input_tokens", "audio_output_tokens")
 """Counts without a price if they have no rate of their own: audio costs many times as much as text."""
 _REDUCED: tuple[str, ...] = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "requests")
@@ -43,7 +41,7 @@ def is_chargeable(usage: TokenUsage | None, flags: Iterable[str] = ()) -> bool:
     """Whether a usage says enough for a cost, and does not contradict itself."""
     if usage is None or not usage.input_tokens or usage.output_tokens is None or usage.input_tokens < 0:
         return False
-    return not any(flag.startswith(_NEVER) for flag in flags)
+    return not contradicts(flags)
 
 
 def context_of(usage: TokenUsage, raw: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.rows import call_from_row, call_values, from_pico
 from langchain_tokens.store.sums import conditions, sums_statement
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
-from langchain_tokens.store.writes import refresh_totals
+from langchain_tokens.store.writes import TOTALS, refresh_totals
 
 __all__ = ("change_costs", "read_batch", "read_revisions", "wrong_totals")
 
@@ -34,9 +34,6 @@ _COSTS = (
     "price_flags",
 )
 """The columns that pricing fills."""
-_TOTALS = {name: name for name in ("calls", "failed_calls", "input_tokens", "output_tokens", "total_tokens")} | {
-    "total_cost": "cost_usd"
-}
 _KEPT = tuple(name for name in _COSTS if name in COST_REVISIONS.c)
 
 
@@ -51,7 +48,7 @@ def wrong_totals(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
     sums = sums_statement(Query(by=("run",)), connection.dialect.name).subquery()
     both = select(RUNS, sums).join(sums, sums.c.key_0 == RUNS.c.run_id)
     for row in connection.execute(both):
-        for column, summed in _TOTALS.items():
+        for column, summed in TOTALS.items():
             stored, right = row._mapping[RUNS.c[column]], row._mapping[sums.c[summed]]
             if stored != (None if right is None else int(right)):
                 yield row._mapping[RUNS.c.run_id], column, stored, right
@@ -69,7 +66,8 @@ def change_costs(connection: Connection, changes: Sequence[tuple[Call, Call]], r
         How many rows were changed; one that somebody else has changed in the meantime is left alone.
 
     """
-    changed = [(old, new) for old, new in changes if _is_unchanged(connection, old)]
+    stored = _locked(connection, [old.call_id for old, _ in changes])
+    changed = [(old, new) for old, new in changes if stored.get(old.call_id) == old]
     if not changed:
         return 0
     _keep_revisions(connection, [old for old, _ in changed], reason)
@@ -92,12 +90,12 @@ def read_revisions(connection: Connection, call_id: str) -> list[Mapping[str, An
     ]
 
 
-def _is_unchanged(connection: Connection, old: Call) -> bool:
-    this = select(CALLS).where(CALLS.c.call_id == old.call_id)
+def _locked(connection: Connection, call_ids: Sequence[str]) -> Mapping[str, Call]:
+    """The calls as they are stored now; nobody else changes them until the transaction ends."""
+    these = select(CALLS).where(CALLS.c.call_id.in_(call_ids)).order_by(CALLS.c.call_id)
     if connection.dialect.name == "postgresql":
-        this = this.with_for_update()
-    row = connection.execute(this).one_or_none()
-    return row is not None and call_from_row(row) == old
+        these = these.with_for_update()
+    return {row.call_id: call_from_row(row) for row in connection.execute(these)}
 
 
 def _keep_revisions(connection: Connection, calls: Sequence[Call], reason: str | None) -> None:

@@ -36,23 +36,23 @@ from langchain_tokens.store.sums import conditions, run_conditions, sums_stateme
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 from langchain_tokens.store.tuples import Prepared, call_tuple, execute, prepare, run_tuple
 
-__all__ = ("delete_calls", "refresh_totals", "write_batch")
+__all__ = ("TOTALS", "delete_calls", "refresh_totals", "write_batch")
 
 Item = TypeVar("Item")
 
 _CHUNK = 500
-_TOTALS = (
-    "calls",
-    "failed_calls",
-    "calls_without_usage",
-    "unpriced_calls",
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-)
-
-
-_SOURCES = {"this_run": "key_0", "new_total_cost": "cost_usd"} | {f"new_{name}": name for name in _TOTALS}
+TOTALS = {
+    "calls": "calls",
+    "failed_calls": "failed_calls",
+    "calls_without_usage": "calls_without_usage",
+    "unpriced_calls": "unpriced_calls",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "total_tokens": "total_tokens",
+    "total_cost": "cost_usd",
+}
+"""Column of a run's row → the sum over its calls that stands there."""
+_SOURCES = {"this_run": "key_0"} | {f"new_{name}": source for name, source in TOTALS.items()}
 """Parameter of the statement that changes a run's totals → the sum that it takes."""
 _PIECE = 50
 
@@ -197,7 +197,7 @@ def _update_tuples(connection: Connection, rows: Sequence[Row[Any]]) -> None:
 
 
 def _update_totals() -> Any:
-    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in (*_TOTALS, "total_cost")}
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in TOTALS}
     return update(RUNS).where(RUNS.c.run_id == bindparam("this_run")).values(values)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic.operations import Operations
 
@@ -24,8 +26,16 @@ def downgrade(op: Operations) -> None:
 
 
 def _make_calls(op: Operations) -> None:
-    op.create_table(
-        "llm_call",
+    op.create_table("llm_call", *_names(), *_numbers(), *_outcome(), sa.PrimaryKeyConstraint("call_id"))
+    op.create_index("ix_llm_call_agent_name", "llm_call", ["agent_name", "started_at"])
+    op.create_index("ix_llm_call_run_id", "llm_call", ["run_id"])
+    op.create_index("ix_llm_call_session_id", "llm_call", ["session_id", "started_at"])
+    op.create_index("ix_llm_call_started_at", "llm_call", ["started_at"])
+
+
+def _names() -> list[sa.Column[Any]]:
+    """Whose call it is."""
+    return [
         sa.Column("call_id", sa.Text(), nullable=False),
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("parent_run_id", sa.Text(), nullable=True),
@@ -45,6 +55,12 @@ def _make_calls(op: Operations) -> None:
         sa.Column("provider", sa.Text(), nullable=True),
         sa.Column("user_id", sa.Text(), nullable=True),
         sa.Column("tags", sa.JSON(), nullable=True),
+    ]
+
+
+def _numbers() -> list[sa.Column[Any]]:
+    """When, how long, how many and how much."""
+    return [
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("duration_ms", sa.Float(), nullable=True),
@@ -67,6 +83,12 @@ def _make_calls(op: Operations) -> None:
         sa.Column("output_cost", sa.BigInteger(), nullable=True),
         sa.Column("other_cost", sa.BigInteger(), nullable=True),
         sa.Column("total_cost", sa.BigInteger(), nullable=True),
+    ]
+
+
+def _outcome() -> list[sa.Column[Any]]:
+    """By which prices, and what came of it."""
+    return [
         sa.Column("unit_prices", sa.JSON(), nullable=True),
         sa.Column("price_status", sa.Text(), nullable=False),
         sa.Column("price_source", sa.Text(), nullable=True),
@@ -81,12 +103,7 @@ def _make_calls(op: Operations) -> None:
         sa.Column("raw_usage", sa.JSON(), nullable=True),
         sa.Column("finish_reason", sa.Text(), nullable=True),
         sa.Column("revision", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("call_id"),
-    )
-    op.create_index("ix_llm_call_agent_name", "llm_call", ["agent_name", "started_at"])
-    op.create_index("ix_llm_call_run_id", "llm_call", ["run_id"])
-    op.create_index("ix_llm_call_session_id", "llm_call", ["session_id", "started_at"])
-    op.create_index("ix_llm_call_started_at", "llm_call", ["started_at"])
+    ]
 
 
 def _make_runs(op: Operations) -> None:
