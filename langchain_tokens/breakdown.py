@@ -201,13 +201,18 @@ def aggregate(calls: Iterable[Call], query: Query, folded: Iterable[tuple[tuple[
 
 
 def make_breakdown(
-    by: Sequence[str], groups: Iterable[tuple[tuple[Any, ...], Sums]], *, in_time_order: bool = False
+    by: Sequence[str],
+    groups: Iterable[tuple[tuple[Any, ...], Sums]],
+    *,
+    in_time_order: bool = False,
+    total: Sums | None = None,
 ) -> Breakdown:
-    """Make the answer from summed groups: rows with their share, sorted, and the total."""
+    """Make the answer from summed groups: rows with their share, sorted, and the total; theirs unless it is given."""
     items = list(groups)
-    total = Sums()
-    for _, sums in items:
-        total.merge(sums)
+    if total is None:
+        total = Sums()
+        for _, sums in items:
+            total.merge(sums)
     rows = [_row(dict(zip(by, key, strict=True)), sums, total) for key, sums in items]
     rows.sort(key=_text_key if in_time_order else _largest_first)
     return Breakdown(by, rows if by else [_row({}, total, total)], _row({}, total, total))

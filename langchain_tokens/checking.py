@@ -1,4 +1,4 @@
-"""Is what is stored right? Counts derived again from the raw usage, sums from their parts."""
+"""Is what is stored right? Counts derived again from the raw usage, sums from their parts and from the rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Difference:
     """One value that is stored, and another that should be."""
 
     row: str
-    """The id of the call, or of the run."""
+    """The id of the call or the run, or the table and key of sums."""
     column: str
     stored: Any
     derived: Any
@@ -58,18 +58,18 @@ class Check:
 
 
 def check(store: UsageStore, filters: dict[str, Any]) -> Check:
-    """Check the calls that the filters match, and the totals of all runs."""
+    """Check the calls that the filters match, the totals of all runs, and all sums that are kept."""
     calls = without_raw = 0
     differences: list[Difference] = []
     for batch in store.batches(make_query((), filters), _BATCH):
         calls += len(batch)
         without_raw += sum(call.raw_usage is None for call in batch)
         differences += [item for call in batch for item in (*_counts(call), *_parts(call))]
-    totals = (
-        Difference(row=run_id, column=column, stored=stored, derived=right)
-        for run_id, column, stored, right in store.wrong_totals()
+    sums = (
+        Difference(row=row, column=column, stored=stored, derived=right)
+        for row, column, stored, right in (*store.wrong_totals(), *store.wrong_rollups())
     )
-    return Check(calls=calls, calls_without_raw=without_raw, differences=(*differences, *totals))
+    return Check(calls=calls, calls_without_raw=without_raw, differences=(*differences, *sums))
 
 
 def _counts(call: Call) -> Iterator[Difference]:

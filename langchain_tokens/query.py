@@ -11,7 +11,16 @@ from uuid import UUID
 
 from langchain_tokens.errors import QueryError
 
-__all__ = ("DIMENSIONS", "EQUALITY_FILTERS", "Query", "make_query", "missing_label", "missing_labels", "parse_moment")
+__all__ = (
+    "DIMENSIONS",
+    "EQUALITY_FILTERS",
+    "TIME_DIMENSIONS",
+    "Query",
+    "make_query",
+    "missing_label",
+    "missing_labels",
+    "parse_moment",
+)
 
 _NONE_LABEL = "(none)"
 _UNATTRIBUTED_LABEL = "(unattributed)"

@@ -31,6 +31,7 @@ from langchain_tokens.errors import QueryError, SchemaError, StoreError, TokensE
 from langchain_tokens.query import DIMENSIONS, make_query
 from langchain_tokens.store.engine import RowError, writing
 from langchain_tokens.store.rows import from_pico, to_pico
+from langchain_tokens.store.schema import HEAD
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.tables import CALLS, RUNS
 from langchain_tokens.store.target import parse_target
@@ -848,7 +849,7 @@ def test_newer_schema_is_refused(lasting_database: Database, make_store: MakeSto
     with pytest.raises(SchemaError) as caught:
         make_store(lasting_database).breakdown()
     assert isinstance(caught.value, TokensError)
-    assert "has schema 9999, which is newer than 0002" in str(caught.value)
+    assert f"has schema 9999, which is newer than {HEAD}" in str(caught.value)
     assert "update the package" in str(caught.value)
 
 
@@ -857,7 +858,7 @@ def test_older_schema_names_the_command(lasting_database: Database, make_store: 
     make_store(lasting_database).breakdown()
     with _raw(lasting_database) as execute:
         execute("UPDATE langchain_tokens_version SET version_num = '0000'")
-    with pytest.raises(SchemaError, match="has schema 0000, and 0002 is needed"):
+    with pytest.raises(SchemaError, match=f"has schema 0000, and {HEAD} is needed"):
         make_store(lasting_database).breakdown()
 
 

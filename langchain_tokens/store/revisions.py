@@ -1,8 +1,9 @@
-"""How does a stored call change? In its cost only, with what it had cost before kept beside it."""
+"""How does a stored call change? By a later revision of it, or in its cost, whose old figures are kept beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,12 +11,15 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from langchain_tokens.call import Call
 from langchain_tokens.query import Query
+from langchain_tokens.store.facts import Fact, read_facts
+from langchain_tokens.store.inserts import chunks
+from langchain_tokens.store.rollups import add_facts
 from langchain_tokens.store.rows import call_from_row, call_values, from_pico
+from langchain_tokens.store.runrows import TOTALS, refresh_totals
 from langchain_tokens.store.sums import conditions, sums_statement
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
-from langchain_tokens.store.writes import TOTALS, refresh_totals
 
-__all__ = ("change_costs", "read_batch", "read_revisions", "wrong_totals")
+__all__ = ("Change", "change_costs", "correct_calls", "read_batch", "read_revisions", "wrong_totals")
 
 _COSTS = (
     "input_cost",
@@ -48,8 +52,8 @@ def wrong_totals(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
     sums = sums_statement(Query(by=("run",)), connection.dialect.name).subquery()
     both = select(RUNS, sums).join(sums, sums.c.key_0 == RUNS.c.run_id)
     for row in connection.execute(both):
-        for column, summed in TOTALS.items():
-            stored, right = row._mapping[RUNS.c[column]], row._mapping[sums.c[summed]]
+        for column in TOTALS:
+            stored, right = row._mapping[RUNS.c[column]], row._mapping[sums.c[column]]
             if stored != (None if right is None else int(right)):
                 yield row._mapping[RUNS.c.run_id], column, stored, right
 
@@ -71,11 +75,61 @@ def change_costs(connection: Connection, changes: Sequence[tuple[Call, Call]], r
     if not changed:
         return 0
     _keep_revisions(connection, [old for old, _ in changed], reason)
-    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _COSTS}
-    rows = [_renamed(call_values(new), new.call_id) for _, new in changed]
-    connection.execute(update(CALLS).where(CALLS.c.call_id == bindparam("this_call")).values(values), rows)
+    removed, added = _update(connection, [new for _, new in changed], _COSTS)
     refresh_totals(connection, sorted({old.run_id for old, _ in changed}))
+    add_facts(connection, added, removed)
     return len(changed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a change of stored calls does to what is derived from them."""
+
+    removed: Sequence[Fact] = ()
+    """The calls as they were."""
+    added: Sequence[Fact] = ()
+    """The calls as they are."""
+    run_ids: frozenset[str] = frozenset()
+    """The runs whose totals have to be derived again."""
+
+
+def correct_calls(connection: Connection, calls: Sequence[Call]) -> Change:
+    """Put calls in the place of the same calls of an earlier revision; others are left alone."""
+    newest: dict[str, Call] = {}
+    for call in calls:
+        if call.call_id not in newest or call.revision > newest[call.call_id].revision:
+            newest[call.call_id] = call
+    names = [column.name for column in CALLS.columns if not column.primary_key]
+    removed: list[Fact] = []
+    added: list[Fact] = []
+    run_ids: set[str] = set()
+    for chunk in chunks(sorted(newest)):
+        stored = _locked(connection, chunk)
+        newer = [newest[call_id] for call_id, old in stored.items() if newest[call_id].revision > old.revision]
+        before, after = _update(connection, newer, names)
+        removed += before
+        added += after
+        run_ids |= {found.run_id for call in newer for found in (call, stored[call.call_id])}
+    return Change(removed=removed, added=added, run_ids=frozenset(run_ids))
+
+
+def _update(
+    connection: Connection, calls: Sequence[Call], names: Sequence[str]
+) -> tuple[Sequence[Fact], Sequence[Fact]]:
+    """Change some columns of stored calls.
+
+    Returns:
+        The calls as they were, and as they are.
+
+    """
+    if not calls:
+        return (), ()
+    these = CALLS.c.call_id.in_([call.call_id for call in calls])
+    before = read_facts(connection, these)
+    values: dict[str, Any] = {name: bindparam(f"new_{name}", type_=CALLS.c[name].type) for name in names}
+    rows = [_renamed(call_values(call), call.call_id, names) for call in calls]
+    connection.execute(update(CALLS).where(CALLS.c.call_id == bindparam("this_call")).values(values), rows)
+    return before, read_facts(connection, these)
 
 
 def read_revisions(connection: Connection, call_id: str) -> list[Mapping[str, Any]]:
@@ -118,5 +172,5 @@ def _keep_revisions(connection: Connection, calls: Sequence[Call], reason: str |
     connection.execute(COST_REVISIONS.insert(), rows)
 
 
-def _renamed(values: dict[str, Any], call_id: str) -> dict[str, Any]:
-    return {"this_call": call_id, **{f"new_{name}": values[name] for name in _COSTS}}
+def _renamed(values: dict[str, Any], call_id: str, names: Sequence[str]) -> dict[str, Any]:
+    return {"this_call": call_id, **{f"new_{name}": values[name] for name in names}}

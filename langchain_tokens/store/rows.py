@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Row
@@ -39,7 +39,6 @@ CALL_COLUMNS = {
     "run": "run_id",
 }
 """Names of the code → names of the columns, where they differ."""
-_PICO = Decimal("1e-12")
 USAGE_FIELDS = tuple(item.name for item in dataclasses.fields(TokenUsage))
 _CALL_FIELDS = tuple(item.name for item in dataclasses.fields(Call))
 PLAIN_FIELDS = tuple(name for name in _CALL_FIELDS if name not in {"usage", "saved_usage", *MONEY})
@@ -50,7 +49,7 @@ def to_pico(amount: Decimal | None) -> int | None:
     """USD as integer pico-USD, rounded half to even."""
     if amount is None:
         return None
-    return int(amount.quantize(_PICO, rounding=ROUND_HALF_EVEN).scaleb(12))
+    return round(amount.scaleb(12))  # to even
 
 
 def from_pico(amount: int | Decimal | None) -> Decimal | None:

@@ -8,15 +8,17 @@ from sqlalchemy import Connection, Engine, column, func, inspect, select, table
 
 from langchain_tokens.errors import SchemaError
 from langchain_tokens.store.engine import reading, writing
+from langchain_tokens.store.rebuilding import rebuild_rollups
 from langchain_tokens.store.tables import METADATA
 from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("HEAD", "VERSION_TABLE", "current_revision", "ensure_schema", "lock_schema", "upgrade")
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
 VERSION_TABLE = "langchain_tokens_version"
 """Not Alembic's own default: an application that shares the database may use that one."""
+_HAS_ROLLUPS = "0003"
 _VERSION = table(VERSION_TABLE, column("version_num")).c.version_num
 _SCHEMA_LOCK = 7_246_218_117  # any number that other programs hardly use
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -70,8 +72,11 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
         "transactional_ddl": False,
         "fn": lambda now, _: scripts._upgrade_revs(revision, now),
     }
+    before = current_revision(connection)
     context = MigrationContext.configure(connection, opts=options)
     context.run_migrations(op=Operations(context))
+    if revision == "head" and before is not None and before < _HAS_ROLLUPS:
+        rebuild_rollups(connection)  # the present code fills the present tables; a migration's own would grow old
 
 
 def _refuse_foreign_tables(connection: Connection, target: StoreTarget) -> None:

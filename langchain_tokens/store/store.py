@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Engine, Select, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, select
 
 from langchain_tokens.breakdown import Breakdown, make_breakdown
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.run import Run
+from langchain_tokens.store.answers import read_answer, read_largest
 from langchain_tokens.store.engine import make_engine, reading, writing
+from langchain_tokens.store.exports import export_calls
+from langchain_tokens.store.latest import latest_calls, latest_runs, read_calls
+from langchain_tokens.store.pruning import Pruned, midnight_before, prune
+from langchain_tokens.store.rebuilding import wrong_rollups
+from langchain_tokens.store.retention import answered, delete, rebuild
 from langchain_tokens.store.revisions import change_costs, read_batch, read_revisions, wrong_totals
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.schema import ensure_schema
-from langchain_tokens.store.sums import conditions, key_and_sums, run_conditions, sums_statement
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.target import StoreTarget
-from langchain_tokens.store.writes import delete_calls, write_batch
+from langchain_tokens.store.writes import write_batch
 
 if TYPE_CHECKING:
     from langchain_tokens.checking import Check
@@ -32,9 +40,10 @@ if TYPE_CHECKING:
 __all__ = ("UsageStore",)
 
 _TIMELINES = ("hour", "day", "month")
+_BY_TIME = ("-started_at", "started_at")
 _LARGEST = 2**63 - 1
 """What a database counts to."""
-_ORDERS = {
+_ORDERS: Mapping[str, Column[Any]] = {
     "started_at": CALLS.c.started_at,
     "duration_ms": CALLS.c.duration_ms,
     "total_tokens": CALLS.c.total_tokens,
@@ -61,17 +70,22 @@ class UsageStore:
     def __repr__(self) -> str:
         return f"<UsageStore {self.target}>"
 
-    def breakdown(self, *by: str, **filters: Any) -> Breakdown:
+    def breakdown(self, *by: str, limit: int | None = None, **filters: Any) -> Breakdown:
         """Sums by dimension, largest first: `store.breakdown("chain", "model", since="7d")`.
 
         Args:
             by: any of `session run mode agent chain path model provider user status attempt hour day month`, or
                 `tag:KEY`; none gives the total only.
+            limit: the most rows; the total is that of all.
             filters: which calls count.
 
         """
         query = make_query(by, filters)
-        return make_breakdown(query.by, self._sums(query))
+        if limit is None or not query.by:
+            return make_breakdown(query.by, self._sums(query))
+        _check_number("limit", limit)
+        with self._reading() as connection:
+            return answered(connection, query, partial(self._largest, connection, limit=limit))
 
     def timeline(self, every: str = "day", *, by: str | None = None, **filters: Any) -> Breakdown:
         """Sums for each hour, day or month (UTC), oldest first, optionally split by one more dimension."""
@@ -80,48 +94,67 @@ class UsageStore:
         query = make_query((every, *([by] if by is not None else [])), filters)
         return make_breakdown(query.by, self._sums(query), in_time_order=True)
 
-    def sessions(self, **filters: Any) -> Breakdown:
-        """Sums for each session, largest first."""
-        return self.breakdown("session", **filters)
+    def sessions(self, *, limit: int | None = None, **filters: Any) -> Breakdown:
+        """Sums for each session, largest first; `limit` is the most rows, the total is that of all."""
+        return self.breakdown("session", limit=limit, **filters)
 
     def calls(self, *, limit: int = 100, offset: int = 0, order: str = "-started_at", **filters: Any) -> Sequence[Call]:
         """Single calls, newest first unless `order` (started_at, duration_ms, total_tokens, cost_usd; `-` turns it
-        round) says otherwise.
+        round) says otherwise; those that were pruned are gone from here.
         """
-        found = conditions(make_query((), filters), self._dialect)
-        statement = select(CALLS).where(found).order_by(_direction(order), CALLS.c.call_id)
-        page = _page(statement, limit, offset)
+        query, direction = make_query((), filters), _direction(order)
+        _check_page(limit, offset)
         with self._reading() as connection:
-            rows = connection.execute(page).all()
+            if order in _BY_TIME:
+                rows = latest_calls(connection, query, limit, offset, newest=order == _BY_TIME[0])
+            else:
+                rows = read_calls(connection, query, (direction, CALLS.c.call_id), limit, offset)
         return [call_from_row(row) for row in rows]
 
     def runs(self, *, limit: int = 100, offset: int = 0, **filters: Any) -> Sequence[Run]:
         """Runs, newest first. `status` is the run's own; `agent`, `chain`, `model` and `provider` ask for runs with
         such a call.
         """
-        statement = select(RUNS).where(run_conditions(make_query((), filters), self._dialect))
-        statement = statement.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id)
-        page = _page(statement, limit, offset)
+        query = make_query((), filters)
+        _check_page(limit, offset)
         with self._reading() as connection:
-            rows = connection.execute(page).all()
+            rows = latest_runs(connection, query, limit, offset)
         return [Run(_StoredRun(self, fact_from_row(row))) for row in rows]
 
     def delete(self, **filters: Any) -> int:
         """Delete the calls that the filters match, and runs that have no call left; everything: `until="2100-01-01"`.
 
-        Returns:
-            How many calls were deleted.
-
-        Raises:
-            QueryError: without a filter.
-
+        Of sums that a prune kept, a range takes those of its whole hours away, a session or a user their names. Says
+        how many calls were deleted; without a filter it is a `QueryError`.
         """
         query = make_query((), filters)
         if query == Query():
             raise QueryError("delete() needs at least one filter, such as session='s1' or until='2026-01-01'")
         engine = self._ready()
         with writing(engine, self.target) as connection:
-            return delete_calls(connection, query)
+            return delete(connection, query)
+
+    def prune(
+        self, older_than: Any, *, keep_rollups: bool = True, export: str | Path | None = None, dry_run: bool = False
+    ) -> Pruned:
+        """Delete calls, and runs without later calls, that started before a midnight (UTC); day by day.
+
+        Args:
+            older_than: as `since`, such as `90d`; the last midnight at or before it is the cut.
+            keep_rollups: keep the sums of that time. A question that they cannot answer, of a range that reaches before
+                the cut, then is a `QueryError`: the rows that are left would say too little.
+            export: a Parquet file for the calls, as of `export`. Each day's are on the disk before they are deleted, at
+                first in `FILE.parts`; after a failure the same prune goes on from there.
+            dry_run: only say what would be deleted.
+
+        """
+        cut = midnight_before(older_than)
+        return prune(self._ready(), self.target, cut, keeps_sums=keep_rollups, export=export, dry_run=dry_run)
+
+    def export(self, path: str | Path, **filters: Any) -> int:
+        """Write calls to a Parquet file that is not there yet; unknown is null, money is exact. Says how many."""
+        query = make_query((), filters)
+        return export_calls(self._ready(), self.target, query, path)
 
     def reprice(
         self,
@@ -210,6 +243,16 @@ class UsageStore:
         with self._reading() as connection:
             return list(wrong_totals(connection))
 
+    def wrong_rollups(self) -> Sequence[tuple[str, str, Any, Any]]:
+        """Where sums that are kept are not those of the rows: which, column, what is stored, what it should be."""
+        with self._reading() as connection:
+            return list(wrong_rollups(connection))
+
+    def rebuild_rollups(self) -> int:
+        """Derive all sums that are kept beside the rows again, and say how many numbers were not those of the rows."""
+        with writing(self._ready(), self.target, is_long=True) as connection:
+            return rebuild(connection)
+
     def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
         """Store a batch in one transaction; what is stored already stays as it is, so a batch may come twice.
 
@@ -243,8 +286,12 @@ class UsageStore:
 
     def _sums(self, query: Query) -> list[Any]:
         with self._reading() as connection:
-            rows = connection.execute(sums_statement(query, connection.dialect.name)).all()
-        return [key_and_sums(row, query) for row in rows]
+            return answered(connection, query, partial(read_answer, connection))
+
+    @staticmethod
+    def _largest(connection: Connection, query: Query, *, limit: int) -> Breakdown:
+        total = read_answer(connection, replace(query, by=()))
+        return make_breakdown(query.by, read_largest(connection, query, limit), total=total[0][1])
 
     def _calls_of(self, run_id: str) -> Sequence[Call]:
         statement = select(CALLS).where(CALLS.c.run_id == run_id).order_by(CALLS.c.started_at, CALLS.c.call_id)
@@ -335,8 +382,11 @@ def _direction(order: object) -> ColumnElement[Any]:
     return column.desc().nulls_last() if str(order).startswith("-") else column.asc().nulls_last()
 
 
-def _page(statement: Select[Any], limit: int, offset: int) -> Select[Any]:
-    for name, number in (("limit", limit), ("offset", offset)):
-        if type(number) is not int or not 0 <= number <= _LARGEST:
-            raise QueryError(f"{name}={number!r} is a {type(number).__name__}; expected a whole number from 0 on")
-    return statement.limit(limit).offset(offset)
+def _check_page(limit: object, offset: object) -> None:
+    _check_number("limit", limit)
+    _check_number("offset", offset)
+
+
+def _check_number(name: str, number: object) -> None:
+    if type(number) is not int or not 0 <= number <= _LARGEST:
+        raise QueryError(f"{name}={number!r} is a {type(number).__name__}; expected a whole number from 0 on")

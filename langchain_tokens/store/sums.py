@@ -1,23 +1,42 @@
-"""How is a question asked in SQL? Filters, groups and the same sums as in memory, as one statement."""
+"""How is a question asked in SQL? Filters and groups over the rows of calls, and over sums that are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, text, true
+from sqlalchemy import ColumnElement, Integer, Select, and_, cast, func, or_, select, text, true
 from sqlalchemy.engine import Row
 
-from langchain_tokens.query import Query
-from langchain_tokens.store.rows import CALL_COLUMNS, from_pico
+from langchain_tokens.query import TIME_DIMENSIONS, Query
+from langchain_tokens.store.measures import call_sums, read_sums, rollup_sums
+from langchain_tokens.store.rolluptables import BY_NAME, COUNTS, SUMMED, Rollup
+from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.tables import CALLS, RUNS
-from langchain_tokens.sums import MONEY_SUMS, Sums
+from langchain_tokens.sums import Sums
 
-__all__ = ("conditions", "key_and_sums", "one_of", "run_conditions", "sums_statement", "tag_value")
+__all__ = (
+    "SUMS",
+    "Filters",
+    "conditions",
+    "grouped",
+    "key_and_sums",
+    "moment_text",
+    "one_of",
+    "rollup_statement",
+    "run_conditions",
+    "split_run_filters",
+    "sums_statement",
+    "tag_value",
+)
 
+Filters = Mapping[str, tuple[str | None, ...]]
+
+SUMS = (*COUNTS, *SUMMED)
+"""The sums of a statement, in order."""
 _SQLITE_TIMES = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _POSTGRESQL_TIMES = {"hour": 'YYYY-MM-DD"T"HH24:00"Z"', "day": "YYYY-MM-DD", "month": "YYYY-MM"}
+_LENGTHS = {"hour": 17, "day": 10, "month": 7}
 _RUN_FILTERS = {
     "session": RUNS.c.session_id,
     "run": RUNS.c.run_id,
@@ -25,25 +44,58 @@ _RUN_FILTERS = {
     "user": RUNS.c.user_id,
     "status": RUNS.c.status,
 }
-_SUM_NAMES = tuple(item.name for item in fields(Sums))
 
 
-def sums_statement(query: Query, dialect: str) -> Select[Any]:
-    """The statement that answers a query: the key's columns, then the sums in the order of `Sums`."""
-    keys = [_dimension(name, dialect).label(f"key_{index}") for index, name in enumerate(query.by)]
-    statement = select(*keys, *(_SUMS[name].label(name) for name in _SUM_NAMES)).where(conditions(query, dialect))
-    return statement.group_by(*(text(str(index + 1)) for index in range(len(keys)))) if keys else statement
+def sums_statement(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Select[Any]:
+    """The statement that answers a query from the rows of calls: the key's columns, then the sums (`only` some)."""
+    keys, sums = [_dimension(name, dialect) for name in query.by], call_sums(CALLS.c)
+    return grouped(keys, {name: sums[name] for name in only}).where(conditions(query, dialect))
+
+
+def rollup_statement(
+    query: Query,
+    rollup: Rollup,
+    dimension: str,
+    span: tuple[str | None, str | None],
+    only: Sequence[str] = SUMS,
+) -> Select[Any]:
+    """The statement that answers a query from sums that are kept.
+
+    Args:
+        query: what to group by, and which names; its range is not looked at.
+        rollup: a table that has all these names.
+        dimension: whose names are asked for, where the table has each for itself.
+        span: the first moment, as the table writes it, and the first that is not in it.
+        only: which sums.
+
+    """
+    kept, (since, until) = rollup.table.c, span
+    has_names = "dimension" in rollup.keys
+    where: list[ColumnElement[bool]] = [kept.dimension == dimension] if has_names else []
+    if since is not None:
+        where.append(kept[rollup.step] >= since)
+    if until is not None:
+        where.append(kept[rollup.step] < until)
+    for name, allowed in query.equals.items():
+        column = kept.name if has_names else kept[CALL_COLUMNS.get(name, name)]
+        where.append(column.in_([value or "" for value in allowed]))
+    keys = [_kept_dimension(name, rollup) for name in query.by]
+    if rollup.step == "ever" and len(keys) == 1:  # one row a name already; so that an index can give the largest
+        return select(keys[0].label("key_0"), *(kept[name] for name in only)).where(*where)
+    sums = rollup_sums(kept)
+    return grouped(keys, {name: sums[name] for name in only}).where(and_(true(), *where))
+
+
+def grouped(keys: Sequence[ColumnElement[Any]], sums: dict[str, ColumnElement[Any]]) -> Select[Any]:
+    """Sums for each key."""
+    named = [key.label(f"key_{index}") for index, key in enumerate(keys)]
+    statement = select(*named, *(value.label(name) for name, value in sums.items()))
+    return statement.group_by(*(text(str(index + 1)) for index in range(len(named)))) if named else statement
 
 
 def key_and_sums(row: Row[Any], query: Query) -> tuple[tuple[Any, ...], Sums]:
     """Read one row of the answer."""
-    width = len(query.by)
-    values = dict(zip(_SUM_NAMES, row[width:], strict=True))
-    values |= {name: from_pico(values[name]) for name in MONEY_SUMS}
-    for name, value in values.items():
-        if name.endswith(("calls", "tokens", "usage")) and value is not None:
-            values[name] = int(value)  # PostgreSQL sums bigints as numeric
-    return tuple(row[:width]), Sums(**values)
+    return tuple(row[: len(query.by)]), read_sums(row._mapping)
 
 
 def conditions(query: Query, dialect: str) -> ColumnElement[bool]:
@@ -53,7 +105,7 @@ def conditions(query: Query, dialect: str) -> ColumnElement[bool]:
         parts.append(CALLS.c.started_at >= query.since)
     if query.until is not None:
         parts.append(CALLS.c.started_at < query.until)
-    parts += [one_of(_dimension(name, dialect), allowed) for name, allowed in query.equals.items()]
+    parts += [one_of(CALLS.c[CALL_COLUMNS.get(name, name)], allowed) for name, allowed in query.equals.items()]
     parts += [one_of(tag_value(CALLS.c.tags, key, dialect), allowed) for key, allowed in query.tags.items()]
     return and_(*parts)
 
@@ -65,12 +117,19 @@ def run_conditions(query: Query, dialect: str) -> ColumnElement[bool]:
         parts.append(RUNS.c.started_at >= query.since)
     if query.until is not None:
         parts.append(RUNS.c.started_at < query.until)
-    parts += [one_of(_RUN_FILTERS[name], allowed) for name, allowed in query.equals.items() if name in _RUN_FILTERS]
+    of_runs, of_calls = split_run_filters(query)
+    parts += [one_of(_RUN_FILTERS[name], allowed) for name, allowed in of_runs.items()]
     parts += [one_of(tag_value(RUNS.c.tags, key, dialect), allowed) for key, allowed in query.tags.items()]
-    of_calls = {name: allowed for name, allowed in query.equals.items() if name not in _RUN_FILTERS}
     if of_calls:
-        parts.append(RUNS.c.run_id.in_(select(CALLS.c.run_id).where(conditions(Query(equals=of_calls), dialect))))
+        these = and_(CALLS.c.run_id == RUNS.c.run_id, conditions(Query(equals=of_calls), dialect))
+        parts.append(select(CALLS.c.run_id).where(these).exists())
     return and_(*parts)
+
+
+def split_run_filters(query: Query) -> tuple[Filters, Filters]:
+    """The filters that are about a run itself, and those that are about one of its calls."""
+    own = {name: allowed for name, allowed in query.equals.items() if name in _RUN_FILTERS}
+    return own, {name: allowed for name, allowed in query.equals.items() if name not in own}
 
 
 def one_of(column: ColumnElement[Any], allowed: Sequence[str | None]) -> ColumnElement[bool]:
@@ -80,14 +139,29 @@ def one_of(column: ColumnElement[Any], allowed: Sequence[str | None]) -> ColumnE
     return or_(*choices, *([column.is_(None)] if None in allowed else []))
 
 
+def moment_text(column: ColumnElement[Any], step: str, dialect: str) -> ColumnElement[Any]:
+    """The hour, day or month (UTC) of a moment, as the text that is shown."""
+    if dialect == "sqlite":
+        return func.strftime(_SQLITE_TIMES[step], column)
+    return func.to_char(func.timezone("UTC", column), _POSTGRESQL_TIMES[step])
+
+
 def _dimension(name: str, dialect: str) -> ColumnElement[Any]:
-    if name in _SQLITE_TIMES:
-        if dialect == "sqlite":
-            return func.strftime(_SQLITE_TIMES[name], CALLS.c.started_at)
-        return func.to_char(func.timezone("UTC", CALLS.c.started_at), _POSTGRESQL_TIMES[name])
+    if name in TIME_DIMENSIONS:
+        return moment_text(CALLS.c.started_at, name, dialect)
     if name.startswith("tag:"):
         return tag_value(CALLS.c.tags, name[4:], dialect)
     return CALLS.c[CALL_COLUMNS.get(name, name)]
+
+
+def _kept_dimension(name: str, rollup: Rollup) -> ColumnElement[Any]:
+    kept = rollup.table.c
+    if name in TIME_DIMENSIONS:
+        return kept[name] if name == rollup.step else func.substr(kept[rollup.step], 1, _LENGTHS[name])
+    column = kept.name if rollup.keys[0] == BY_NAME[0] else kept[CALL_COLUMNS.get(name, name)]
+    if name == "attempt":
+        return cast(column, Integer)
+    return func.nullif(column, "")
 
 
 def tag_value(column: ColumnElement[Any], key: str, dialect: str) -> ColumnElement[Any]:
@@ -99,32 +173,3 @@ def tag_value(column: ColumnElement[Any], key: str, dialect: str) -> ColumnEleme
         return select(entries.c.value).where(entries.c.key == key).scalar_subquery()
     value: ColumnElement[Any] = column[key].as_string()
     return value
-
-
-def _count_where(condition: ColumnElement[bool]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
-
-
-_WASTED = or_(CALLS.c.superseded.is_(True), CALLS.c.status.in_(("error", "cancelled")))
-_TIMED = CALLS.c.tokens_per_second.is_not(None)
-_SUMS: dict[str, ColumnElement[Any]] = {
-    "calls": func.count(),
-    "failed_calls": _count_where(CALLS.c.status == "error"),
-    "succeeded_calls": _count_where(CALLS.c.status.in_(("ok", "cached"))),
-    "cached_calls": _count_where(CALLS.c.status == "cached"),
-    "estimated_calls": _count_where(CALLS.c.usage_source == "estimated"),
-    "unpriced_calls": _count_where(CALLS.c.price_status == "unpriced"),
-    "calls_without_usage": _count_where(CALLS.c.total_tokens.is_(None)),
-    "input_tokens": func.sum(CALLS.c.input_tokens),
-    "output_tokens": func.sum(CALLS.c.output_tokens),
-    "total_tokens": func.sum(CALLS.c.total_tokens),
-    "cache_read_tokens": func.sum(CALLS.c.cache_read_tokens),
-    "cache_write_tokens": func.sum(CALLS.c.cache_write_tokens),
-    "reasoning_tokens": func.sum(CALLS.c.reasoning_tokens),
-    "cost_usd": func.sum(CALLS.c.total_cost),
-    "saved_cost_usd": func.sum(CALLS.c.saved_cost),
-    "wasted_cost_usd": func.sum(case((_WASTED, CALLS.c.total_cost))),
-    "duration_ms": func.sum(CALLS.c.duration_ms),
-    "timed_output_tokens": func.sum(case((_TIMED, CALLS.c.output_tokens))),
-    "timed_ms": func.sum(case((_TIMED, CALLS.c.duration_ms))),
-}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Index, Text
+from sqlalchemy import JSON, BigInteger, DateTime, Index, Text, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
@@ -57,6 +57,10 @@ def _json() -> Any:
     return Field(default=None, sa_type=JSON(none_as_null=True), nullable=True)
 
 
+_HAS_USER = text("user_id IS NOT NULL")
+"""Many applications name no users."""
+
+
 class LlmCall(_Table, table=True):
     """One request to one model. Counts in tokens; money in integer pico-USD (1e-12 USD); NULL is unknown."""
 
@@ -66,6 +70,7 @@ class LlmCall(_Table, table=True):
         Index("ix_llm_call_run_id", "run_id"),
         Index("ix_llm_call_session_id", "session_id", "started_at"),
         Index("ix_llm_call_agent_name", "agent_name", "started_at"),
+        Index("ix_llm_call_user_id", "user_id", "started_at", sqlite_where=_HAS_USER, postgresql_where=_HAS_USER),
     )
 
     call_id: str = Field(primary_key=True, sa_type=Text)

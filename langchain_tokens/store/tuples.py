@@ -2,7 +2,7 @@
 
 SQLAlchemy looks at each value of each row, which takes several times as long as SQLite does to store them, and all of
 it is time in which the host's threads wait. What it would make of the values is made here: the same text of a moment,
-and JSON that reads the same.
+and JSON that reads the same. `copying` takes the same values to PostgreSQL.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import orjson
@@ -23,7 +23,17 @@ from langchain_tokens.store.engine import RowError
 from langchain_tokens.store.rows import CALL_COLUMNS, PLAIN_FIELDS, USAGE_FIELDS, run_values, to_pico
 from langchain_tokens.usage import TokenUsage
 
-__all__ = ("Prepared", "call_tuple", "execute", "prepare", "run_tuple")
+__all__ = (
+    "COLUMNS",
+    "NOT_A_VALUE",
+    "Prepared",
+    "execute",
+    "gathered",
+    "gathered_rows",
+    "plain_moment",
+    "prepare",
+    "run_tuple",
+)
 
 Fact = TypeVar("Fact")
 
@@ -32,7 +42,7 @@ _NULL_IF_NONE = ("unit_prices", "raw_usage", "price_context", "estimate_basis", 
 _MOMENTS = ("started_at", "ended_at")
 _PLAIN = tuple(name for name in PLAIN_FIELDS if name not in {*_NULL_IF_EMPTY, *_NULL_IF_NONE, *_MOMENTS})
 _COUNTS = tuple(name for name in USAGE_FIELDS if name != "other_units")
-_COLUMNS = (
+COLUMNS = (
     *(CALL_COLUMNS.get(name, name) for name in _PLAIN),
     *_COUNTS,
     *(CALL_COLUMNS[name] for name in MONEY),
@@ -49,6 +59,9 @@ _money_of = attrgetter(*MONEY)
 _emptiable_of = attrgetter(*_NULL_IF_EMPTY)
 _noneable_of = attrgetter(*_NULL_IF_NONE)
 _UNKNOWN = TokenUsage()
+_MOMENT_LENGTH = len("2026-11-23 10:00:00.000000")
+NOT_A_VALUE = (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError)
+"""What `gathered` raises for a value that is none of its field's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,32 +98,47 @@ def execute(connection: Connection, prepared: Prepared, make: Callable[[Fact], A
     """
     try:
         rows = [make(fact) for fact in facts]
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+    except NOT_A_VALUE as error:
         raise RowError(f"the store refused a value: {error}") from error
     connection.exec_driver_sql(prepared.sql, rows)
 
 
-def call_tuple(prepared: Prepared) -> Callable[[Call], tuple[Any, ...]]:
-    """A function that makes the values of a call for a statement whose parameters are the columns."""
-    arrange = itemgetter(*(_COLUMNS.index(name) for name in prepared.names))
+def gathered_rows(calls: Iterable[Call], moment: Callable[[datetime], str]) -> list[tuple[Any, ...]]:
+    """The values of calls' rows, as `gathered`.
 
-    def make(call: Call) -> tuple[Any, ...]:
-        usage = _UNKNOWN if call.usage is None else call.usage
-        values = (
-            *_plain_of(call),
-            *_counts_of(usage),
-            *[None if amount is None else to_pico(amount) for amount in _money_of(call)],
-            *[_json(value) if value else None for value in _emptiable_of(call)],
-            *[None if value is None else _json(value) for value in _noneable_of(call)],
-            _moment(call.started_at),
-            None if call.ended_at is None else _moment(call.ended_at),
-            None if usage.other_units is None else _json(usage.other_units),
-            call.tokens_per_second,
-        )
-        arranged: tuple[Any, ...] = arrange(values)
-        return arranged
+    Raises:
+        RowError: for a call with a value that cannot be stored.
 
-    return make
+    """
+    try:
+        return [gathered(call, moment) for call in calls]
+    except NOT_A_VALUE as error:
+        raise RowError(f"the store refused a value: {error}") from error
+
+
+def gathered(call: Call, moment: Callable[[datetime], str]) -> tuple[Any, ...]:
+    """The values of a call's row, in the order of `COLUMNS`: numbers, truth values, and text, also of JSON.
+
+    Args:
+        call: the call.
+        moment: writes a moment as the database reads it.
+
+    Raises:
+        Exception: one of `NOT_A_VALUE`.
+
+    """
+    usage = _UNKNOWN if call.usage is None else call.usage
+    return (
+        *_plain_of(call),
+        *_counts_of(usage),
+        *[None if amount is None else to_pico(amount) for amount in _money_of(call)],
+        *[_json(value) if value else None for value in _emptiable_of(call)],
+        *[None if value is None else _json(value) for value in _noneable_of(call)],
+        moment(call.started_at),
+        None if call.ended_at is None else moment(call.ended_at),
+        None if usage.other_units is None else _json(usage.other_units),
+        call.tokens_per_second,
+    )
 
 
 def run_tuple(prepared: Prepared) -> Callable[[RunFact], tuple[Any, ...]]:
@@ -121,16 +149,16 @@ def run_tuple(prepared: Prepared) -> Callable[[RunFact], tuple[Any, ...]]:
         values = {**constants, **run_values(fact), "is_given": fact.is_given}
         values["tags"] = None if values["tags"] is None else _json(values["tags"])
         for name in _MOMENTS:
-            values[name] = None if values[name] is None else _moment(values[name])
+            values[name] = None if values[name] is None else plain_moment(values[name])
         return tuple([values[name] for name in names])
 
     return make
 
 
-def _moment(moment: datetime) -> str:
+def plain_moment(moment: datetime) -> str:
     """As SQLAlchemy writes it: UTC, without an offset."""
     plain = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return plain.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return plain.isoformat(" ", "microseconds")[:_MOMENT_LENGTH]
 
 
 def _json(value: object) -> str:

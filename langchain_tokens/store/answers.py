@@ -1,0 +1,48 @@
+"""What do the sums say? Read by the planned statement; for the largest few only, without reading all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from langchain_tokens.query import Query
+from langchain_tokens.store.plan import planned_statement
+from langchain_tokens.store.rolluptables import NAMED
+from langchain_tokens.store.sums import SUMS, key_and_sums
+from langchain_tokens.sums import Sums
+
+__all__ = ("read_answer", "read_largest")
+
+Answer = list[tuple[tuple[Any, ...], Sums]]
+
+_RANKED = ("calls", "total_tokens")
+"""What tells which groups are the largest."""
+
+
+def read_answer(connection: Connection, query: Query) -> Answer:
+    """All groups of an answer."""
+    return [key_and_sums(row, query) for row in connection.execute(planned_statement(query, connection.dialect.name))]
+
+
+def read_largest(connection: Connection, query: Query, limit: int) -> Answer:
+    """The groups of an answer with the most tokens; those without known tokens come last."""
+    if not (len(query.by) == 1 and query.by[0] in NAMED and (query.since or query.until)):
+        return [key_and_sums(row, query) for row in _largest(connection, query, limit, SUMS)]
+    # So many names that to add up all sums of each would take long: first which, then all of those few.
+    names = tuple(row[0] for row in _largest(connection, query, limit, _RANKED))
+    few = replace(query, equals={**query.equals, query.by[0]: names})
+    return read_answer(connection, few) if names else []
+
+
+def _largest(connection: Connection, query: Query, limit: int, only: Sequence[str]) -> list[Row[Any]]:
+    groups = planned_statement(query, connection.dialect.name, only).subquery()
+    known = select(groups).where(groups.c.total_tokens.is_not(None))
+    largest = known.order_by(groups.c.total_tokens.desc(), groups.c.calls.desc()).limit(limit)
+    found = list(connection.execute(largest))
+    if len(found) < limit:
+        unknown = select(groups).where(groups.c.total_tokens.is_(None)).order_by(groups.c.calls.desc())
+        found += connection.execute(unknown.limit(limit - len(found)))
+    return found

@@ -1,0 +1,94 @@
+"""Does any call still know this number? A sum from which the last call that knew it went is unknown again, not 0."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Update, bindparam, exists, func, select, update
+
+from langchain_tokens.store.measures import measured
+from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup, Step
+from langchain_tokens.store.state import rows_since
+from langchain_tokens.store.tables import CALLS
+
+__all__ = ("forget",)
+
+Key = tuple[Any, ...]
+_FINER: Mapping[str, Step] = {"month": "day", "day": "hour", "ever": "day"}
+_ENDS = {"month": ("-01", "-31"), "day": ("T00:00Z", "T23:00Z")}
+"""What makes a month or a day the first and last of its days or hours."""
+
+
+def forget(connection: Connection, rollup: Rollup, lost: Mapping[Key, frozenset[str]]) -> None:
+    """Make sums unknown that no call knows any more; those of a finer rollup first.
+
+    Args:
+        connection: one that writes.
+        rollup: which.
+        lost: the sums that a call went from, by their rows' keys.
+
+    """
+    keys: dict[tuple[str, str], list[Key]] = defaultdict(list)
+    kept_before = rows_since(connection) if rollup.step == "hour" and lost else None
+    for key, names in lost.items():
+        if kept_before is not None and key[rollup.keys.index("hour")] < kept_before:
+            continue  # of that time there are sums only
+        for name in names.difference(COUNTS):
+            keys[name, key[0] if rollup in NAMES.values() else ""].append(key)
+    for (name, dimension), these in keys.items():
+        _forget(connection, rollup, name, dimension, these)
+
+
+def _forget(connection: Connection, rollup: Rollup, name: str, dimension: str, keys: Sequence[Key]) -> None:
+    connection.execute(_statement(rollup, name, dimension), [_parameters(rollup, dimension, key) for key in keys])
+
+
+@cache
+def _statement(rollup: Rollup, name: str, dimension: str) -> Update:
+    table = rollup.table
+    this = [table.c[key] == bindparam(f"this_{key}") for key in rollup.keys]
+    return update(table).where(*this, table.c[name] == 0, ~_is_known(rollup, name, dimension)).values({name: None})
+
+
+def _is_known(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
+    """Whether a finer rollup, or in the end a call, knows a number of the row that is changed."""
+    if rollup.step == "hour" and dimension != ALL:
+        return _is_known_to_calls(rollup, name, dimension)
+    kept = rollup.table.c
+    if rollup.step == "hour":
+        finer = CUBES["hour"].table.c
+        same = [finer.hour == kept.hour]
+    else:
+        step = _FINER[rollup.step]
+        finer = (CUBES if rollup in CUBES.values() else NAMES)[step].table.c
+        same = [finer[key] == kept[key] for key in rollup.keys if key != rollup.step]
+        if rollup.step in _ENDS:
+            same.append(finer[step].between(bindparam("first"), bindparam("last")))
+    return exists(select(finer.calls).where(*same, finer[name].is_not(None)))
+
+
+def _is_known_to_calls(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
+    kept = rollup.table.c
+    same = [CALLS.c.started_at >= bindparam("first"), CALLS.c.started_at < bindparam("after")]
+    if rollup is CUBES["hour"]:
+        same += [func.coalesce(CALLS.c[key], "") == kept[key] for key in CUBE_COLUMNS if key != "attempt"]
+        same.append(CALLS.c.attempt == kept.attempt)
+    else:
+        same.append(func.coalesce(CALLS.c[NAMED[dimension]], "") == kept.name)
+    return exists(select(CALLS.c.call_id).where(*same, measured(CALLS.c)[name].is_not(None)))
+
+
+def _parameters(rollup: Rollup, dimension: str, key: Key) -> dict[str, Any]:
+    named = dict(zip(rollup.keys, key, strict=True))
+    parameters = {f"this_{name}": value for name, value in named.items()}
+    if rollup.step in _ENDS:
+        first, last = _ENDS[rollup.step]
+        return {**parameters, "first": named[rollup.step] + first, "last": named[rollup.step] + last}
+    if rollup.step == "hour" and dimension != ALL:
+        start = datetime.fromisoformat(named["hour"]).astimezone(UTC)
+        return {**parameters, "first": start, "after": start + timedelta(hours=1)}
+    return parameters

@@ -1,0 +1,105 @@
+"""What is summed? The same sums over calls' rows and over sums that are kept, as columns of SQL."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, case, func, or_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from langchain_tokens.store.rolluptables import COUNTS, SUMMED
+from langchain_tokens.store.rows import from_pico
+from langchain_tokens.sums import MONEY_SUMS, Sums
+
+__all__ = ("MEASURES", "call_sums", "measured", "read_sums", "rollup_sums")
+
+_COLUMNS = {
+    "cost_usd": "total_cost",
+    "saved_cost_usd": "saved_cost",
+    "wasted_cost_usd": "wasted_cost",
+    "duration_ms": "duration_us",
+    "timed_ms": "timed_us",
+}
+MEASURES = {item.name: _COLUMNS.get(item.name, item.name) for item in fields(Sums)}
+"""Field of `Sums` → column of a rollup."""
+_MILLISECONDS = ("duration_ms", "timed_ms")
+
+
+class _Whole(FunctionElement[int]):
+    """The whole part of a number from 0 on; one database rounds where the other cuts off."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Whole)
+def _floor(element: Any, compiler: Any, **options: Any) -> str:
+    return f"CAST(floor({compiler.process(element.clauses, **options)}) AS BIGINT)"
+
+
+@compiles(_Whole, "sqlite")
+def _cut(element: Any, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS BIGINT)"
+
+
+def call_sums(calls: Any) -> dict[str, ColumnElement[Any]]:
+    """The sums over calls' rows, by the columns of a rollup.
+
+    Args:
+        calls: columns of `llm_call`, or of something that has the same.
+
+    """
+    counted = _conditions(calls)
+    return {
+        "calls": func.count(),
+        **{name: func.coalesce(func.sum(case((counted[name], 1), else_=0)), 0) for name in COUNTS[1:]},
+        **{name: func.sum(value) for name, value in measured(calls).items()},
+    }
+
+
+def rollup_sums(kept: Any) -> dict[str, ColumnElement[Any]]:
+    """The sums over sums that are kept, by their columns."""
+    return {
+        **{name: func.coalesce(func.sum(kept[name]), 0) for name in COUNTS},
+        **{name: func.sum(kept[name]) for name in SUMMED},
+    }
+
+
+def read_sums(stored: Any) -> Sums:
+    """Sums as they are outside the store, US dollars and milliseconds, from a mapping of a rollup's columns."""
+    values: dict[str, Any] = {}
+    for name, column in MEASURES.items():
+        value = stored[column]
+        values[name] = None if value is None else int(value)  # PostgreSQL sums bigints as numeric
+    values |= {name: from_pico(values[name]) for name in MONEY_SUMS}
+    values |= {name: None if values[name] is None else values[name] / 1_000.0 for name in _MILLISECONDS}
+    return Sums(**values)
+
+
+def _conditions(calls: Any) -> dict[str, ColumnElement[bool]]:
+    """Which calls count where; as `Sums.add` says in memory."""
+    return {
+        "failed_calls": calls.status == "error",
+        "succeeded_calls": or_(calls.status == "ok", calls.status == "cached"),
+        "cached_calls": calls.status == "cached",
+        "estimated_calls": calls.usage_source == "estimated",
+        "unpriced_calls": calls.price_status == "unpriced",
+        "calls_without_usage": calls.total_tokens.is_(None),
+    }
+
+
+def measured(calls: Any) -> dict[str, Any]:
+    """What of a call is summed, by the column of the sum; NULL where it is not known."""
+    is_wasted = or_(calls.superseded.is_(True), calls.status == "error", calls.status == "cancelled")
+    is_timed = calls.tokens_per_second.is_not(None)
+    # Whole microseconds, which is what clocks give: sums of floats would depend on the order.
+    duration = _Whole(calls.duration_ms * 1_000 + 0.5)
+    derived = {
+        "wasted_cost": case((is_wasted, calls.total_cost)),
+        "duration_us": duration,
+        "timed_output_tokens": case((is_timed, calls.output_tokens)),
+        "timed_us": case((is_timed, duration)),
+    }
+    return {name: derived[name] if name in derived else calls[name] for name in SUMMED}

@@ -1,0 +1,142 @@
+"""Where does an answer come from? From sums that are kept as far as they reach, from rows at a range's ragged ends.
+
+A range such as the last seven days begins and ends within an hour. Its whole months, days and hours are answered from
+sums that are kept, and only what is left at both ends from the rows of calls; so an answer is exact, and takes as long
+after ten million calls as after one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, union_all
+
+from langchain_tokens.query import TIME_DIMENSIONS, Query
+from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup, Step
+from langchain_tokens.store.rows import CALL_COLUMNS
+from langchain_tokens.store.sums import SUMS, grouped, rollup_statement, sums_statement
+
+__all__ = ("Piece", "moment_in", "needs_rows", "pieces", "planned_statement")
+
+_FINER: Mapping[str, Step] = {"month": "day", "day": "hour"}
+_LENGTHS = {"hour": 13, "day": 10, "month": 7}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of a range, and the step of the sums that answer it; None for the rows themselves."""
+
+    step: Step | None
+    since: datetime | None
+    until: datetime | None
+
+
+def planned_statement(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Select[Any]:
+    """The statement that answers a query: the key's columns as `key_0` and so on, then the sums (`only` some)."""
+    family = _family(query)
+    if family is None:
+        return sums_statement(query, dialect, only)
+    found = pieces(query.since, query.until, _coarsest(query, family))
+    parts = [_statement(query, family, piece, dialect, only) for piece in found]
+    if len(parts) == 1:
+        return parts[0]
+    both = union_all(*parts).subquery().c
+    sums: dict[str, ColumnElement[Any]] = {name: func.sum(both[name]) for name in only}
+    sums |= {name: func.coalesce(sums[name], 0) for name in only if name in COUNTS}
+    return grouped([both[f"key_{index}"] for index in range(len(query.by))], sums)
+
+
+def needs_rows(query: Query) -> bool:
+    """Whether no sums that are kept have all the names that a query asks for."""
+    return _family(query) is None
+
+
+def pieces(since: datetime | None, until: datetime | None, step: Step | None) -> Sequence[Piece]:
+    """Cut a range into whole steps, the coarsest in the middle, and rows at the ends.
+
+    Args:
+        since: its first moment, UTC; None has no beginning.
+        until: the first moment after it, UTC; None has no end.
+        step: the coarsest step.
+
+    """
+    if step is None or (since is not None and until is not None and since >= until):
+        return [Piece(step=None, since=since, until=until)]
+    if step == "ever":
+        return [Piece(step=step, since=None, until=None)]
+    finer = _FINER.get(step)
+    try:
+        first = None if since is None else _ceiling(since, step)
+    except OverflowError:  # the last step of the calendar
+        return pieces(since, until, finer)
+    end = None if until is None else _floor(until, step)
+    if first is not None and end is not None and first >= end:
+        return pieces(since, until, finer)
+    before = pieces(since, first, finer) if first != since else ()
+    after = pieces(end, until, finer) if end != until else ()
+    return [*before, Piece(step=step, since=first, until=end), *after]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Family:
+    rollups: Mapping[Step, Rollup]
+    dimension: str = ALL
+
+
+def _family(query: Query) -> _Family | None:
+    """The tables that have all the names of a query, the smallest of them."""
+    names = {name for name in query.by if name not in TIME_DIMENSIONS} | set(query.equals)
+    if query.tags:
+        return None
+    if not names:
+        return _Family(rollups=NAMES)
+    if len(names) == 1 and names <= set(NAMED):
+        return _Family(rollups=NAMES, dimension=names.pop())
+    if {CALL_COLUMNS.get(name, name) for name in names} <= set(CUBE_COLUMNS):
+        return _Family(rollups=CUBES)
+    return None
+
+
+def _coarsest(query: Query, family: _Family) -> Step:
+    """The coarsest step that still tells apart what is asked for."""
+    asked = [name for name in ("hour", "day", "month") if name in query.by]
+    allowed: list[Step] = ["hour", "day", "month", "ever"]
+    if asked:
+        allowed = allowed[: allowed.index(asked[0]) + 1]
+    if family.dimension == ALL or query.since is not None or query.until is not None:
+        allowed = [step for step in allowed if step != "ever"]
+    return [step for step in allowed if step in family.rollups][-1]
+
+
+def _statement(query: Query, family: _Family, piece: Piece, dialect: str, only: Sequence[str]) -> Select[Any]:
+    if piece.step is None:
+        return sums_statement(replace(query, since=piece.since, until=piece.until), dialect, only)
+    span = tuple(None if moment is None else moment_in(moment, piece.step) for moment in (piece.since, piece.until))
+    return rollup_statement(query, family.rollups[piece.step], family.dimension, (span[0], span[1]), only)
+
+
+def moment_in(moment: datetime, step: Step) -> str:
+    """The hour, day or month of a moment, as the tables of sums write it."""
+    written = moment.astimezone(UTC).isoformat()[: _LENGTHS[step]]
+    return f"{written}:00Z" if step == "hour" else written
+
+
+def _floor(moment: datetime, step: Step) -> datetime:
+    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if step == "hour":
+        return hour
+    return hour.replace(hour=0) if step == "day" else hour.replace(hour=0, day=1)
+
+
+def _ceiling(moment: datetime, step: Step) -> datetime:
+    floor = _floor(moment, step)
+    if floor == moment:
+        return floor
+    if step == "hour":
+        return floor + timedelta(hours=1)
+    if step == "day":
+        return floor + timedelta(days=1)
+    return _floor(floor + timedelta(days=31), "month")

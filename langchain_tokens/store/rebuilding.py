@@ -1,0 +1,180 @@
+"""Are the sums that are kept those of the rows? Derived again from them, to compare or to put in their place.
+
+Each table is derived from a finer one, the finest from the rows; except that sums of a time whose rows were deleted
+(`rows_since`) are all that is left of it, and stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    cast,
+    delete,
+    except_,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    true,
+    union_all,
+)
+
+from langchain_tokens.store.facts import VECTOR
+from langchain_tokens.store.measures import call_sums, rollup_sums
+from langchain_tokens.store.plan import moment_in
+from langchain_tokens.store.rolluptables import ALL, CUBE_COLUMNS, CUBES, NAMED, NAMES, ROLLUPS, Rollup
+from langchain_tokens.store.state import keep_rows_since, rows_since
+from langchain_tokens.store.sums import moment_text
+from langchain_tokens.store.tables import CALLS
+
+__all__ = ("keep_rows_since", "rebuild_rollups", "rows_since", "wrong_rollups")
+
+_LENGTHS = {"day": 10, "month": 7}
+_Span = tuple[datetime | None, datetime | None]
+_PART = 50_000
+"""Rows that are summed in one statement, and those of the hour in which the last of them lies."""
+
+
+def rebuild_rollups(connection: Connection) -> None:
+    """Derive all sums again that can be derived."""
+    kept_before = rows_since(connection)
+    for rollup in ROLLUPS:
+        gone = delete(rollup.table)
+        if rollup.step == "hour" and kept_before is not None:
+            gone = gone.where(rollup.table.c.hour >= kept_before)
+        if rollup.step != "hour" or kept_before is None or rollup is CUBES["hour"]:
+            connection.execute(gone)
+        else:  # the sums of everything are derived from the other table, whole
+            connection.execute(gone.where(rollup.table.c.dimension != ALL))
+            connection.execute(delete(rollup.table).where(rollup.table.c.dimension == ALL))
+        names = [column.name for column in rollup.table.columns]
+        for span in _spans(connection, rollup):
+            for derived in _derived(rollup, connection.dialect.name, kept_before, span):
+                connection.execute(insert(rollup.table).from_select(names, derived))
+
+
+def wrong_rollups(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
+    """Where sums that are kept are not those of the rows: key, column, what is stored, what it should be."""
+    kept_before = rows_since(connection)
+    for rollup in ROLLUPS:
+        for span in _spans(connection, rollup):
+            yield from _wrong(connection, rollup, kept_before, span)
+
+
+def _wrong(
+    connection: Connection, rollup: Rollup, kept_before: str | None, span: _Span
+) -> Iterator[tuple[str, str, Any, Any]]:
+    width = len(rollup.keys)
+    both: dict[tuple[Any, ...], list[Any]] = {}
+    for place, statement in enumerate(_differences(rollup, connection.dialect.name, kept_before, span)):
+        for row in connection.execute(statement):
+            both.setdefault(tuple(row[:width]), [None, None])[place] = row[width:]
+    for key, (stored, derived) in sorted(both.items()):
+        shown = f"{rollup.table.name} {' '.join(str(part) or '-' for part in key)}"
+        for position, column in enumerate(VECTOR):
+            found, right = (None if row is None else row[position] for row in (stored, derived))
+            if found != right:
+                yield shown, column, found, right
+
+
+def _spans(connection: Connection, rollup: Rollup) -> Iterator[_Span]:
+    """Whole hours with some rows at a time, where rows are summed: to sort millions at once takes far longer."""
+    since, column = None, CALLS.c.started_at
+    while rollup.step == "hour":
+        beyond = select(column).where(_within(column, (since, None))).order_by(column).limit(1).offset(_PART)
+        last = connection.execute(beyond).scalar()
+        until = None if last is None else _next_hour(last)
+        if until is None:
+            break
+        yield since, until
+        since = until
+    yield since, None
+
+
+def _within(column: Any, span: tuple[Any, Any]) -> ColumnElement[bool]:
+    since, until = span
+    return and_(
+        true(), *([column >= since] if since is not None else []), *([column < until] if until is not None else [])
+    )
+
+
+def _next_hour(moment: datetime) -> datetime | None:
+    """The start of the hour after a moment; None at the end of the calendar."""
+    try:
+        return moment.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    except OverflowError:
+        return None
+
+
+def _differences(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span) -> tuple[Any, Any]:
+    """What is stored and is not derived, and what is derived and is not stored."""
+    columns = [rollup.table.c[name] for name in (*rollup.keys, *VECTOR)]
+    stored = select(*columns)
+    if rollup.step == "hour":
+        stored = stored.where(_within(rollup.table.c.hour, _hours(span)))
+    if rollup.step == "hour" and kept_before is not None:
+        lasting = rollup.table.c.hour >= kept_before
+        stored = stored.where(lasting if rollup is CUBES["hour"] else (rollup.table.c.dimension == ALL) | lasting)
+    derived = union_all(*_derived(rollup, dialect, kept_before, span)).subquery()
+    return except_(stored, select(derived)), except_(select(derived), stored)
+
+
+def _derived(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span) -> Sequence[Select[Any]]:
+    """The statements that together give all rows of a rollup, its columns in order."""
+    if rollup is CUBES["hour"]:
+        names = [CALLS.c[name] if name == "attempt" else func.coalesce(CALLS.c[name], "") for name in CUBE_COLUMNS]
+        return [_from_calls([moment_text(CALLS.c.started_at, "hour", dialect), *names], dialect, kept_before, span)]
+    if rollup is NAMES["hour"]:
+        hour = moment_text(CALLS.c.started_at, "hour", dialect)
+        kept = CUBES["hour"].table.c
+        return [
+            _from_sums([_said(ALL), kept.hour, _said("")], kept).where(_within(kept.hour, _hours(span))),
+            *(
+                _from_calls([_said(dimension), hour, func.coalesce(CALLS.c[column], "")], dialect, kept_before, span)
+                for dimension, column in NAMED.items()
+            ),
+        ]
+    if rollup is NAMES["ever"]:
+        kept = NAMES["day"].table.c
+        return [_from_sums([kept.dimension, kept.name], kept).where(kept.dimension != ALL)]
+    finer = (CUBES if rollup in CUBES.values() else NAMES)["day" if rollup.step == "month" else "hour"]
+    kept = finer.table.c
+    moment = func.substr(kept[finer.step], 1, _LENGTHS[rollup.step])
+    return [_from_sums([moment if key == rollup.step else kept[key] for key in rollup.keys], kept)]
+
+
+def _from_calls(keys: Sequence[ColumnElement[Any]], dialect: str, kept_before: str | None, span: _Span) -> Select[Any]:
+    numbers = [*call_sums(CALLS.c).values()]
+    lasting = moment_text(CALLS.c.started_at, "hour", dialect) >= kept_before if kept_before is not None else true()
+    return _grouped(keys, numbers).where(_within(CALLS.c.started_at, span), lasting)
+
+
+def _from_sums(keys: Sequence[ColumnElement[Any]], kept: Any) -> Select[Any]:
+    return _grouped(keys, [*rollup_sums(kept).values()])
+
+
+def _grouped(keys: Sequence[ColumnElement[Any]], numbers: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    # As bigint: PostgreSQL sums bigints as numeric.
+    sums = (cast(number, BigInteger).label(name) for name, number in zip(VECTOR, numbers, strict=True))
+    named = (key.label(f"key_{index}") for index, key in enumerate(keys))
+    return select(*named, *sums).group_by(*(text(str(index + 1)) for index in range(len(keys))))
+
+
+def _hours(span: _Span) -> tuple[str | None, str | None]:
+    """A span as the tables of sums write its hours."""
+    since, until = span
+    return None if since is None else moment_in(since, "hour"), None if until is None else moment_in(until, "hour")
+
+
+def _said(value: str) -> ColumnElement[str]:
+    """A constant of our own, as part of the statement: it cannot be grouped by a parameter."""
+    return literal_column(f"'{value}'")

@@ -1,0 +1,128 @@
+"""How do the sums that are kept follow the rows? Whatever changes rows changes them by as much, in one transaction.
+
+Calls that come and go are summed here into what each row of each rollup changes by, which is added there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter, or_
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from langchain_tokens.store.facts import CUBE_KEY, NAMED_KEYS, RUN, VECTOR, Fact, vector
+from langchain_tokens.store.forgetting import forget
+from langchain_tokens.store.rolluptables import ALL, CUBES, NAMES, ROLLUPS
+from langchain_tokens.store.upserts import Numbers, add_numbers, drop_empty
+
+__all__ = ("add_facts", "run_totals")
+
+_DAY, _MONTH = 10, 7
+Key = tuple[Any, ...]
+Value = TypeVar("Value")
+
+
+def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[Fact] = ()) -> None:
+    """Count calls in, and others out.
+
+    Args:
+        connection: one that writes.
+        added: what came.
+        removed: what went, or was otherwise before.
+
+    """
+    if not removed:
+        for name, deltas in _all_steps(_hourly(added), _plus).items():
+            add_numbers(connection, _BY_NAME[name], deltas)
+        return
+    new, old = Counter(added), Counter(removed)
+    both = tuple(zip(_hourly((new - old).elements()), _hourly((old - new).elements()), strict=True))
+    changes = _all_steps([_less(came, went) for came, went in both], _plus)
+    unknown = _all_steps([_lost(came, went) for came, went in both], or_)
+    for name, deltas in changes.items():
+        add_numbers(connection, _BY_NAME[name], deltas)
+    for name, deltas in changes.items():
+        drop_empty(connection, _BY_NAME[name], deltas)
+        forget(connection, _BY_NAME[name], unknown[name])
+
+
+def run_totals(facts: Iterable[Fact]) -> Mapping[str, dict[str, int | None]]:
+    """What calls add to the totals of each run: run → number → how much."""
+    return {run_id: dict(zip(VECTOR, vector(of_run), strict=True)) for run_id, of_run in _by(facts, itemgetter(RUN))}
+
+
+_BY_NAME = {rollup.table.name: rollup for rollup in ROLLUPS}
+
+
+def _hourly(facts: Iterable[Fact]) -> Sequence[dict[Key, Numbers]]:
+    """What calls add up to in the rows of the finest rollups: that of all names, and that of one at a time."""
+    facts = list(facts)
+    cube: dict[Key, Numbers] = {}
+    names: dict[Key, Numbers] = {}
+    for key, alike in _by(facts, itemgetter(CUBE_KEY)):
+        _fold(cube, tuple(["" if name is None else name for name in key]), vector(alike), _plus)
+    for dimension, place in NAMED_KEYS.items():
+        for (hour, name), alike in _by(facts, itemgetter(0, place)):
+            _fold(names, (dimension, hour, name or ""), vector(alike), _plus)
+    return cube, names
+
+
+def _all_steps(
+    hourly: Sequence[Mapping[Key, Value]], merge: Callable[[Value, Value], Value]
+) -> Mapping[str, dict[Key, Value]]:
+    """What changes in all rollups, in their order, where that changes in the two finest; each sorted by its key.
+
+    Sorted, so that writers that meet in the same rows never wait for each other in a circle.
+    """
+    found: dict[str, dict[Key, Value]] = {rollup.table.name: {} for rollup in ROLLUPS}
+    cube, names = hourly
+    hourly_names = {**names}
+    for (hour, *rest), value in cube.items():
+        _fold(hourly_names, (ALL, hour, ""), value, merge)
+        _fold(found[CUBES["day"].table.name], (hour[:_DAY], *rest), value, merge)
+        _fold(found[CUBES["month"].table.name], (hour[:_MONTH], *rest), value, merge)
+    for (dimension, hour, name), value in hourly_names.items():
+        _fold(found[NAMES["day"].table.name], (dimension, hour[:_DAY], name), value, merge)
+        if dimension != ALL:
+            _fold(found[NAMES["ever"].table.name], (dimension, name), value, merge)
+    found |= {CUBES["hour"].table.name: {**cube}, NAMES["hour"].table.name: hourly_names}
+    return {name: dict(sorted(rows.items(), key=itemgetter(0))) for name, rows in found.items()}
+
+
+def _less(more: Mapping[Key, Numbers], less: Mapping[Key, Numbers]) -> dict[Key, Numbers]:
+    changes = {**more}
+    for key, numbers in less.items():
+        _fold(changes, key, [None if number is None else -number for number in numbers], _plus)
+    return changes
+
+
+def _lost(more: Mapping[Key, Numbers], less: Mapping[Key, Numbers]) -> dict[Key, frozenset[str]]:
+    """Which numbers of which rows may be known by no call any more: one that knew it went, none came."""
+    nothing = [None] * len(VECTOR)
+    return {
+        key: frozenset(
+            name
+            for name, went, came in zip(VECTOR, numbers, more.get(key, nothing), strict=True)
+            if went is not None and came is None
+        )
+        for key, numbers in less.items()
+    }
+
+
+def _by(facts: Iterable[Fact], key_of: Callable[[Fact], Any]) -> Iterable[tuple[Any, list[Fact]]]:
+    groups: dict[Any, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        groups[key_of(fact)].append(fact)
+    return groups.items()
+
+
+def _fold(found: dict[Key, Value], key: Key, value: Value, merge: Callable[[Value, Value], Value]) -> None:
+    found[key] = merge(found[key], value) if key in found else value
+
+
+def _plus(left: Numbers, right: Numbers) -> Numbers:
+    return [
+        one if other is None else other if one is None else one + other for one, other in zip(left, right, strict=True)
+    ]

@@ -1,0 +1,111 @@
+"""Which sums are kept beside the rows? Tables of sums by hour, day and month, and by one name at a time.
+
+Each is kept in the transaction that changes the rows (see `rollups`). A missing name is the empty text there: a key
+cannot hold NULL. Moments are the texts that breakdowns show: `2026-11-23T10:00Z`, `2026-11-23`, `2026-11`; UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text
+
+from langchain_tokens.store.tables import METADATA
+
+__all__ = (
+    "ALL",
+    "BY_NAME",
+    "COUNTS",
+    "CUBES",
+    "CUBE_COLUMNS",
+    "NAMED",
+    "NAMES",
+    "ROLLUPS",
+    "STATE",
+    "SUMMED",
+    "Rollup",
+    "Step",
+)
+
+Step = Literal["hour", "day", "month", "ever"]
+COUNTS = (
+    "calls",
+    "failed_calls",
+    "succeeded_calls",
+    "cached_calls",
+    "estimated_calls",
+    "unpriced_calls",
+    "calls_without_usage",
+)
+"""Columns that count calls."""
+SUMMED = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "total_cost",
+    "saved_cost",
+    "wasted_cost",
+    "duration_us",
+    "timed_output_tokens",
+    "timed_us",
+)
+"""Columns that sum what calls may not know: tokens, pico-USD and microseconds; NULL where no call knows it."""
+CUBE_COLUMNS = ("mode", "agent_name", "chain_name", "path", "model_name", "provider", "status", "attempt")
+"""Names that are few enough to be summed in every combination."""
+BY_NAME = ("dimension", "name")
+ALL = "all"
+"""The dimension of the rows that sum everything; its name is the empty text."""
+NAMED: Mapping[str, str] = {"session": "session_id", "user": "user_id"}
+"""Dimension → column of calls, where names can be so many that each is summed for itself only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollup:
+    """One table of sums."""
+
+    table: Table
+    step: Step
+    """How much time a row sums."""
+    keys: tuple[str, ...]
+    """The columns of its primary key, in order."""
+
+
+def _rollup(name: str, step: Step, names: tuple[str, ...], *indexes: tuple[str, ...]) -> Rollup:
+    moment = () if step == "ever" else (step,)
+    keys = ("dimension", *moment, "name") if names == BY_NAME else (*moment, *names)
+    table = Table(
+        name,
+        METADATA,
+        *(
+            Column(key, Integer() if key == "attempt" else Text(), primary_key=True, autoincrement=False)
+            for key in keys
+        ),
+        *(Column(count, BigInteger(), nullable=False) for count in COUNTS),
+        *(Column(summed, BigInteger(), nullable=True) for summed in SUMMED),
+        *(Index(f"ix_{name}_{columns[-1]}", *columns) for columns in indexes),
+        sqlite_with_rowid=False,
+    )
+    return Rollup(table=table, step=step, keys=keys)
+
+
+CUBES: Mapping[Step, Rollup] = {
+    "hour": _rollup("usage_hourly", "hour", CUBE_COLUMNS),
+    "day": _rollup("usage_daily", "day", CUBE_COLUMNS),
+    "month": _rollup("usage_monthly", "month", CUBE_COLUMNS),
+}
+NAMES: Mapping[Step, Rollup] = {
+    "hour": _rollup("usage_hourly_by_name", "hour", BY_NAME),
+    "day": _rollup("usage_daily_by_name", "day", BY_NAME),
+    "ever": _rollup("usage_by_name", "ever", BY_NAME, ("dimension", "total_tokens")),
+}
+ROLLUPS = (*CUBES.values(), *NAMES.values())
+"""All of them, in the order in which a transaction changes them: so no two can wait for each other."""
+STATE = Table(
+    "usage_state", METADATA, Column("name", Text(), primary_key=True), Column("value", Text(), nullable=False)
+)
+"""What else is to be known of the whole store: `rows_since`, the hour before which rows were deleted and sums kept."""
