@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from langchain_tokens.render import UNKNOWN, clean
 __all__ = ("FixedRun", "Run", "RunSource")
 
 _UNNAMED = "unnamed run"
+_MISSING = "calls_without_usage"
 
 
 class RunSource(Protocol):
@@ -143,29 +144,30 @@ class Run:
         only, and `total_tokens_used` sums all that is known. `calls_without_usage` appears where there are any. Calls
         without a chain stand under `(unattributed)`.
         """
-        first: dict[str | None, list[Call]] = {}
-        again: dict[str | None, list[dict[str, Any]]] = {}
-        previous: dict[tuple[str | None, str | None], Call] = {}
-        for call in self.calls:
-            before = previous.get((call.chain, call.agent))
-            if call.attempt > 1 or call.attempt_error is not None:
-                error = call.attempt_error or (before.error_message if before is not None else None)
-                entry = {"attempt": call.attempt, "error": error, "tokens": _response_tokens([call])}
-                again.setdefault(call.chain, []).append(entry)
-            else:
-                first.setdefault(call.chain, []).append(call)
-            previous[call.chain, call.agent] = call
-        total = self.total
-        response: dict[str, Any] = {"total_tokens_used": total.total_tokens}
-        if total.calls_without_usage:
-            response["calls_without_usage"] = total.calls_without_usage
-        retries: dict[str, Any] = {}
-        for chain, entries in again.items():
-            retries[_free_name(f"{_shown(chain)}_retries", retries)] = entries
-        named: dict[str, Any] = {}
-        for chain, calls in first.items():
-            named[_free_name(_shown(chain), {*response, *retries, *named})] = _response_tokens(calls)
-        return {**named, **retries, **response}
+        calls = self.calls  # one moment of a run that may go on
+        total = aggregate(calls, make_query()).total
+        return _by_chain(calls, _response_tokens, {"total_tokens_used": total.total_tokens, **_missing(total)})
+
+    def totals(self) -> dict[str, Any]:
+        """The values for an application's own row, see `langchain_tokens.store.totals.TokenTotals`.
+
+        Returns:
+            `total_input_tokens`, `total_output_tokens`, `total_tokens`, `llm_calls_count` (integers), and
+            `token_usage_breakdown`: for each chain its calls, successes, tokens and cost (text, in USD) as plain JSON,
+            with calls that ran again in a list `<chain>_retries`, as in `to_response`. The integers are sums of what is
+            known, 0 where nothing is: `calls_without_usage` in the breakdown, which appears where there are any, says
+            how many calls they do not cover. Inside the breakdown unknown is null.
+
+        """
+        calls = self.calls  # one moment of a run that may go on
+        total = aggregate(calls, make_query()).total
+        return {
+            "total_input_tokens": total.input_tokens or 0,
+            "total_output_tokens": total.output_tokens or 0,
+            "total_tokens": total.total_tokens or 0,
+            "llm_calls_count": total.calls,
+            "token_usage_breakdown": _by_chain(calls, _row_tokens, _missing(total)),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Everything known of the run as plain JSON-able values: its facts, totals, and each call."""
@@ -220,6 +222,31 @@ def _gaps(total: BreakdownRow) -> list[str]:
     return gaps
 
 
+def _by_chain(
+    calls: Sequence[Call], describe: Callable[[Sequence[Call]], dict[str, Any]], counts: dict[str, Any]
+) -> dict[str, Any]:
+    """Each call described in one place: with its chain, or, where it ran again, in the list of that chain's retries."""
+    first: dict[str | None, list[Call]] = {}
+    again: dict[str | None, list[dict[str, Any]]] = {}
+    previous: dict[tuple[str | None, str | None], Call] = {}
+    for call in calls:
+        before = previous.get((call.chain, call.agent))
+        if call.attempt > 1 or call.attempt_error is not None:
+            error = call.attempt_error or (before.error_message if before is not None else None)
+            entry = {"attempt": call.attempt, "error": error, "tokens": describe([call])}
+            again.setdefault(call.chain, []).append(entry)
+        else:
+            first.setdefault(call.chain, []).append(call)
+        previous[call.chain, call.agent] = call
+    retries: dict[str, Any] = {}
+    for chain, entries in again.items():
+        retries[_free_name(f"{_shown(chain)}_retries", retries)] = entries
+    named: dict[str, Any] = {}
+    for chain, mine in first.items():
+        named[_free_name(_shown(chain), {_MISSING, *counts, *retries, *named})] = describe(mine)
+    return {**named, **retries, **counts}
+
+
 def _response_tokens(calls: Sequence[Call]) -> dict[str, int | None]:
     total = aggregate(calls, make_query()).total
     return {
@@ -227,3 +254,17 @@ def _response_tokens(calls: Sequence[Call]) -> dict[str, int | None]:
         "completion_tokens": total.output_tokens,
         "total_tokens": total.total_tokens,
     }
+
+
+def _row_tokens(calls: Sequence[Call]) -> dict[str, Any]:
+    total = aggregate(calls, make_query()).total
+    succeeded = sum(call.status in ("ok", "cached") for call in calls)
+    known = {
+        name: plain(getattr(total, name)) for name in ("input_tokens", "output_tokens", "total_tokens", "cost_usd")
+    }
+    counts = {"calls": total.calls, "successful_calls": succeeded, "failed_calls": total.failed_calls}
+    return {**counts, **known, "success_rate": f"{succeeded}/{total.calls}", **_missing(total)}
+
+
+def _missing(total: BreakdownRow) -> dict[str, int]:
+    return {_MISSING: total.calls_without_usage} if total.calls_without_usage else {}

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy import Connection, MetaData, create_engine, inspect, text
 from sqlmodel import SQLModel
 
 import langchain_tokens.store.migrations
+from langchain_tokens.errors import StoreError
 from langchain_tokens.store.engine import writing
+from langchain_tokens.store.inspection import inspect_store
+from langchain_tokens.store.looking import changing
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE, current_revision, upgrade
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.tables import METADATA
+from langchain_tokens.store.target import parse_target
 from tests.builders import make_call, make_fact
 
 if TYPE_CHECKING:
@@ -28,7 +34,19 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.databases",)
 
 MIGRATIONS = Path(str(langchain_tokens.store.migrations.__file__)).parent
-OURS = {"cost_revision", "llm_call", "llm_run", VERSION_TABLE}
+OURS = {
+    "cost_revision",
+    "llm_call",
+    "llm_run",
+    "usage_by_name",
+    "usage_daily",
+    "usage_daily_by_name",
+    "usage_hourly",
+    "usage_hourly_by_name",
+    "usage_monthly",
+    "usage_state",
+    VERSION_TABLE,
+}
 
 
 def config(connection: Connection) -> Config:
@@ -110,3 +128,117 @@ def test_tables_are_not_in_the_applications_metadata() -> None:
     assert not set(METADATA.tables) & set(SQLModel.metadata.tables)
     assert isinstance(METADATA, MetaData)
     assert set(METADATA.tables) == OURS - {VERSION_TABLE}
+
+
+def test_right_database_is_said_to_be_right(
+    lasting_database: Database, make_store: Callable[[Database], UsageStore]
+) -> None:
+    """A database as a store makes it has nothing to find fault with; other tables in it are not looked at."""
+    store = make_store(lasting_database)
+    store.add([make_call()], [make_fact()])
+    with changing(store.target) as connection:
+        connection.execute(text("CREATE TABLE own (id INTEGER, other INTEGER)"))
+        connection.execute(text("CREATE INDEX ix_own ON own (other)"))
+    found = inspect_store(store.target)
+    is_file = lasting_database.kind == "sqlite-file"
+    assert (found.is_right, found.schema, found.differences, found.additions) == (True, HEAD, (), ())
+    assert found.damage == (() if is_file else None)
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("DROP INDEX ix_llm_call_run_id", "the index ix_llm_call_run_id of llm_call is missing"),
+        ("DROP TABLE cost_revision", "the table cost_revision is missing"),
+        ("DROP VIEW llm_call_usd", "the view llm_call_usd is missing"),
+        ("ALTER TABLE llm_run RENAME COLUMN mode TO way", "the column llm_run.mode is missing"),
+        (
+            "CREATE UNIQUE INDEX ix_more ON llm_run (started_at)",
+            "the index ix_more of llm_run is not of this package",
+        ),
+        (
+            "DROP TABLE usage_state; CREATE TABLE usage_state (name TEXT NOT NULL, value TEXT, PRIMARY KEY (name))",
+            "the nullable of usage_state.value is True, and should be False",
+        ),
+        (
+            "DROP TABLE usage_state; CREATE TABLE usage_state (name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name))",
+            "the type of usage_state.value is INTEGER, and should be TEXT",
+        ),
+        (
+            "DROP TABLE usage_state; CREATE TABLE usage_state (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (value))",
+            "the primary key of usage_state is (value), and should be (name)",
+        ),
+    ],
+)
+def test_difference_is_named(
+    lasting_database: Database, make_store: Callable[[Database], UsageStore], change: str, difference: str
+) -> None:
+    """What is missing, is of another type, or would refuse rows, is a sentence of its own."""
+    store = make_store(lasting_database)
+    store.breakdown()
+    with changing(store.target) as connection:
+        for statement in change.split(";"):
+            connection.execute(text(statement))
+    found = inspect_store(store.target)
+    assert difference in found.differences
+    assert not found.is_right
+
+
+@pytest.mark.parametrize(
+    ("change", "addition"),
+    [
+        ("CREATE INDEX ix_mine ON llm_call (model_name)", "the index ix_mine of llm_call is not of this package"),
+        ("ALTER TABLE llm_run ADD COLUMN mine TEXT", "the column llm_run.mine is not of this package"),
+    ],
+)
+def test_harmless_additions_are_no_fault(
+    lasting_database: Database, make_store: Callable[[Database], UsageStore], change: str, addition: str
+) -> None:
+    """An index or a column that others added, and that refuses no row, is named and does no harm."""
+    store = make_store(lasting_database)
+    store.breakdown()
+    with changing(store.target) as connection:
+        connection.execute(text(change))
+    found = inspect_store(store.target)
+    assert (found.is_right, found.additions) == (True, (addition,))
+    store.add([make_call()], [make_fact()])
+    assert make_store(lasting_database).breakdown().total.calls == 1
+
+
+@pytest.mark.parametrize("revision", ["0001", None])
+def test_other_schema_is_one_difference(lasting_database: Database, revision: str | None) -> None:
+    """An older schema, or none of ours, is not compared column by column."""
+    target = parse_target(lasting_database.url)
+    engine = create_engine(target.url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE own (id INTEGER)"))
+        if revision:
+            upgrade(connection, revision)
+    engine.dispose()
+    found = inspect_store(target)
+    assert (found.schema, found.is_right) == (revision, False)
+    assert found.differences == (f"its schema is {revision or 'none'}, and {HEAD} is needed",)
+
+
+def test_damaged_file_is_found(tmp_path: Path) -> None:
+    """SQLite's own check of the file is part of it: what it finds is shown."""
+    target = parse_target(tmp_path / "tokens.db")
+    store = UsageStore(target)
+    store.add([make_call()], [make_fact()])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "tokens.db")) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        change = "sql = replace(sql, 'mode TEXT', 'mode TEXT NOT NULL')"
+        connection.execute(f"UPDATE sqlite_master SET {change} WHERE name = 'llm_run'")
+        connection.commit()
+    found = inspect_store(target)
+    assert not found.is_right
+    assert found.damage
+    assert "NULL value in llm_run.mode" in found.damage
+
+
+def test_missing_database_is_not_checked(tmp_path: Path) -> None:
+    """Looking makes no file."""
+    with pytest.raises(StoreError, match="there is no database at"):
+        inspect_store(parse_target(tmp_path / "none.db"))
+    assert list(tmp_path.glob("none*")) == []

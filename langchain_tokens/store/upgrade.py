@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection
 
-from langchain_tokens.errors import SchemaError, StoreError
-from langchain_tokens.store.engine import make_engine, reading, writing
+from langchain_tokens.errors import SchemaError
+from langchain_tokens.store.backup import back_up
+from langchain_tokens.store.engine import make_engine, writing
+from langchain_tokens.store.looking import PATIENCE_SECONDS, has_content, looking
+from langchain_tokens.store.ours import lock_tables, refuse_foreign, refuse_newer, row_counts
 from langchain_tokens.store.schema import HEAD, current_revision, lock_schema, upgrade
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("Upgrade", "found_revision", "upgrade_store")
@@ -33,69 +33,59 @@ class Upgrade:
 
 
 def found_revision(target: StoreTarget) -> str | None:
-    """The revision of the schema in a database; None where it has none of ours.
+    """The revision of the schema in a database; None where it has none of ours. Makes and changes nothing.
 
     Raises:
         StoreError: when it cannot be read.
 
     """
-    engine = make_engine(target)
-    try:
-        with reading(engine, target) as connection:
-            return current_revision(connection)
-    finally:
-        engine.dispose()
+    if not has_content(target):
+        return None
+    with looking(target) as connection:
+        return current_revision(connection)
 
 
 def upgrade_store(target: StoreTarget, *, backup: bool = True) -> Upgrade:
-    """Bring a database to this version's schema, in one transaction.
+    """Bring a database to this version's schema, in one transaction. Several processes may do so at once: one does it.
 
     Args:
         target: the database; one that does not exist is made.
-        backup: whether a SQLite file is copied first, to `NAME.backup-REVISION-TIME` beside it.
+        backup: whether a SQLite file is copied first, to `NAME.backup-REVISION-TIME` beside it; a copy that is not
+            verified stops the upgrade.
 
     Raises:
-        SchemaError: for a schema that is newer than this version knows, or rows that differ afterwards (then nothing
-            is changed).
+        SchemaError: for a schema that is newer than this version knows, tables of our names that are not ours, or
+            rows that differ afterwards (then nothing is changed).
         StoreError: when the database cannot be read or written, or the copy cannot be made.
 
     """
-    before = found_revision(target)
-    if before is not None and before > HEAD:
-        raise SchemaError(f"the store {target} has schema {before}, which is newer than {HEAD}; update the package")
-    copy = _back_up(target, before) if backup and before not in (None, HEAD) else None
-    engine = make_engine(target)
+    refuse_newer(found_revision(target), target)  # before anything is opened to be written
+    engine = make_engine(replace(target, timeout=max(target.timeout, PATIENCE_SECONDS)))
     try:
-        with writing(engine, target) as connection:
+        with writing(engine, target, is_long=True) as connection:
             lock_schema(connection)
-            rows = _rows(connection)
-            if current_revision(connection) != HEAD:  # another process may have been faster
-                upgrade(connection)
-            if rows is not None and _rows(connection) != rows:
-                raise SchemaError(f"the upgrade of {target} would have changed its number of rows; nothing was changed")
-            calls = connection.execute(select(func.count()).select_from(CALLS)).scalar_one()
+            before = current_revision(connection)  # another process may have been faster
+            refuse_newer(before, target)
+            # The lock lets others read: the copy is of what is upgraded, with nothing written in between.
+            is_older = before not in (None, HEAD)
+            copy = back_up(target).path if backup and is_older and target.path is not None else None
+            if before is None:
+                refuse_foreign(connection, target)
+            if before != HEAD:
+                _upgrade(connection, target)
+            calls = row_counts(connection, [CALLS.name])[CALLS.name]
     finally:
         engine.dispose()
     return Upgrade(before=before, after=HEAD, calls=calls, backup=copy)
 
 
-def _rows(connection: Connection) -> tuple[int, int] | None:
-    """How many calls and runs there are; None where there are no tables yet."""
-    if not inspect(connection).has_table(CALLS.name):
-        return None
-    counts = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (CALLS, RUNS)]
-    return counts[0], counts[1]
-
-
-def _back_up(target: StoreTarget, revision: str | None) -> Path | None:
-    """Copy a SQLite file by the database's own means, so that what its write-ahead log holds is in the copy."""
-    if target.path is None:
-        return None
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    copy = target.path.with_name(f"{target.path.name}.backup-{revision}-{stamp}")
-    try:
-        with closing(sqlite3.connect(target.path)) as source, closing(sqlite3.connect(copy)) as goal:
-            source.backup(goal)
-    except sqlite3.Error as error:
-        raise StoreError(f"{target} could not be copied to {copy}, and was left as it is: {error}") from error
-    return copy
+def _upgrade(connection: Connection, target: StoreTarget) -> None:
+    lock_tables(connection)
+    rows = row_counts(connection)
+    upgrade(connection)
+    kept = row_counts(connection, rows)
+    if kept != rows:
+        changed = ", ".join(f"{name} {rows[name]:,} → {kept[name]:,}" for name in rows if kept[name] != rows[name])
+        raise SchemaError(f"the upgrade of {target} would have changed its rows ({changed}); nothing was changed")
+    if current_revision(connection) != HEAD:
+        raise SchemaError(f"the upgrade of {target} did not reach {HEAD}; nothing was changed")

@@ -1,0 +1,109 @@
+"""How is a database looked at, or changed, without making it a store? An SQLite file keeps its journal mode."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+
+from langchain_tokens.errors import StoreError
+from langchain_tokens.store.engine import make_engine, reading, writing
+from langchain_tokens.store.target import StoreTarget
+
+__all__ = (
+    "PATIENCE_SECONDS",
+    "changing",
+    "has_content",
+    "integrity_problems",
+    "looking",
+    "open_file",
+    "require_content",
+    "require_file",
+)
+
+PATIENCE_SECONDS = 300.0
+"""How long a change of a SQLite file's schema waits for its lock: another process may just be doing the same."""
+
+
+@contextmanager
+def looking(target: StoreTarget) -> Iterator[Connection]:
+    """A connection that can only read, in one transaction; a file is not made, and its journal mode stays."""
+    with _connected(target, is_writing=False) as connection:
+        is_file = connection.dialect.name == "sqlite"
+        connection.exec_driver_sql("PRAGMA query_only=ON" if is_file else "SET TRANSACTION READ ONLY")
+        yield connection
+
+
+@contextmanager
+def changing(target: StoreTarget) -> Iterator[Connection]:
+    """A transaction that writes and may take long, on a database that is there; a file keeps its journal mode."""
+    with _connected(target, is_writing=True) as connection:
+        yield connection
+
+
+def has_content(target: StoreTarget) -> bool:
+    """Whether there is a database to look at: a server, or a file that is there and not empty."""
+    return target.path is None or (target.path.exists() and target.path.stat().st_size > 0)
+
+
+def require_content(target: StoreTarget) -> None:
+    """Refuse where there is no database.
+
+    Raises:
+        StoreError: for a file that is not there, or is empty, and for memory.
+
+    """
+    if target.path is not None or target.is_memory:
+        require_file(target)
+
+
+def require_file(target: StoreTarget) -> Path:
+    """The file of a database that is there.
+
+    Raises:
+        StoreError: where there is none.
+
+    """
+    if target.path is None:
+        raise StoreError(f"{target} is no file: a database in memory is gone with its process")
+    if not has_content(target):
+        raise StoreError(f"there is no database at {target}; nothing was done")
+    return target.path
+
+
+def open_file(path: Path, timeout: float) -> sqlite3.Connection:
+    """Open an SQLite file that is there, as it is."""
+    return sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None)
+
+
+def integrity_problems(connection: sqlite3.Connection, names: tuple[str, ...]) -> list[str]:
+    """What SQLite's own check finds; `names` are the tables to check where all of the file cannot be."""
+    try:
+        found = connection.execute("PRAGMA integrity_check").fetchall()
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith(("no such collation", "unknown function")):  # an application's own, in an index
+            raise
+        found = [row for name in names for row in connection.execute(f"PRAGMA integrity_check('{name}')")]
+    return [str(row[0]) for row in found if row[0] != "ok"]
+
+
+@contextmanager
+def _connected(target: StoreTarget, *, is_writing: bool) -> Iterator[Connection]:
+    engine = make_engine(target) if target.path is None else _file_engine(target.path, target.timeout, is_writing)
+    try:
+        with (writing if is_writing else reading)(engine, target, is_long=True) as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _file_engine(path: Path, timeout: float, is_writing: bool) -> Engine:
+    seconds = max(timeout, PATIENCE_SECONDS) if is_writing else timeout
+    engine = create_engine("sqlite://", creator=partial(open_file, path, seconds), poolclass=NullPool)
+    begin = "BEGIN IMMEDIATE" if is_writing else "BEGIN"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
