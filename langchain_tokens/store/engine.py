@@ -1,4 +1,4 @@
-"""How is a database opened? One engine for each store, with its pragmas, its schema, and errors in our own words."""
+"""How is a database opened? One engine for each store, with its pragmas and limits, and errors in our own words."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, exc, make_url
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, exc
 
-from langchain_tokens.errors import MissingExtraError, StoreError
+from langchain_tokens.errors import StoreError
+from langchain_tokens.store.server import IS_LONG, WRITES, make_server_engine
 from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("RowError", "make_engine", "reading", "translated", "writing")
 
-_CONNECT_SECONDS = 5
 _WAL_PAUSE_SECONDS = 0.05
-_WRITES = {"tokens_writes": True}
+_BEYOND_LIMITS = "54"
+"""How PostgreSQL's codes for what is beyond its own limits begin."""
+_HINTS = {  # by PostgreSQL's code of the error
+    "57014": "; its URL may allow more time: ?options=-cstatement_timeout%3D1h",
+    "42P05": "; behind a pooler of transactions its URL needs ?prepare_threshold=none",
+    "26000": "; behind a pooler of transactions its URL needs ?prepare_threshold=none",
+}
 _ROW_ERRORS = (exc.DataError, exc.IntegrityError, exc.StatementError, UnicodeError, OverflowError)
 
 
@@ -30,35 +36,55 @@ def make_engine(target: StoreTarget) -> Engine:
 
     Raises:
         MissingExtraError: for PostgreSQL without its driver.
+        StoreError: for a server's URL that cannot be read.
 
     """
+    arguments: dict[str, Any] = {"check_same_thread": False}
     if target.is_memory:
-        engine = create_engine(  # one connection, which is the database; threads take turns
-            "sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False}
-        )
+        # One connection, which is the database; threads take turns.
+        pool: Any = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+        engine = create_engine("sqlite://", connect_args=arguments, hide_parameters=True, **pool)
     elif target.path is not None:
         url = URL.create("sqlite", database=str(target.path))
-        engine = create_engine(url, connect_args={"timeout": target.timeout, "check_same_thread": False})
+        engine = create_engine(url, connect_args={**arguments, "timeout": target.timeout}, hide_parameters=True)
     else:
-        engine = _server_engine(target)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, target.timeout))
-        event.listen(engine, "begin", _begin_sqlite)
+        return make_server_engine(target)
+    event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, target.timeout))
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
 @contextmanager
-def reading(engine: Engine, target: StoreTarget) -> Iterator[Connection]:
-    """A connection that sees one consistent state."""
-    with translated(target), engine.connect() as connection, connection.begin():
-        yield connection
+def reading(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> Iterator[Connection]:
+    """A connection that sees one consistent state.
+
+    Args:
+        engine: the database's.
+        target: the database, for errors.
+        is_long: whether it may take as long as it takes; a server otherwise ends a statement after some minutes.
+
+    """
+    with translated(target), engine.connect() as connection:
+        connection.execution_options(**{IS_LONG: is_long})
+        if engine.dialect.name == "postgresql":  # else each statement would see another state
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
 
 
 @contextmanager
-def writing(engine: Engine, target: StoreTarget) -> Iterator[Connection]:
-    """A transaction that writes; committed when the block ends, rolled back when it raises."""
-    with translated(target), engine.connect() as plain_connection:
-        connection = plain_connection.execution_options(**_WRITES)
+def writing(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> Iterator[Connection]:
+    """A transaction that writes; committed when the block ends, rolled back when it raises.
+
+    Args:
+        engine: the database's.
+        target: the database, for errors.
+        is_long: whether it may take as long as it takes, as a migration does or the deletion of millions of rows; a
+            server otherwise ends a statement after half a minute.
+
+    """
+    with translated(target), engine.connect() as connection:
+        connection.execution_options(**{WRITES: True, IS_LONG: is_long})
         with connection.begin():
             yield connection
 
@@ -70,24 +96,11 @@ def translated(target: StoreTarget) -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         kind = RowError if _is_about_a_value(error) else StoreError
-        raise kind(f"the store {target} failed: {_first_line(error.orig)}") from error
+        raise kind(f"the store {target} failed: {_first_line(error.orig)}{_hint(error)}") from error
     except _ROW_ERRORS as error:
         raise RowError(f"the store {target} refused a value: {_first_line(error)}") from error
     except exc.SQLAlchemyError as error:
         raise StoreError(f"the store {target} failed: {_first_line(error)}") from error
-
-
-def _server_engine(target: StoreTarget) -> Engine:
-    try:
-        url = make_url(target.url)
-        arguments = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
-        return create_engine(url, pool_pre_ping=True, connect_args=arguments)
-    except ImportError as error:
-        raise MissingExtraError("PostgreSQL needs its driver: pip install 'langchain_tokens[postgres]'") from error
-    except (exc.ArgumentError, ValueError) as error:
-        raise StoreError(
-            f"the store URL {target} cannot be read ({type(error).__name__})"
-        ) from None  # its text has it all
 
 
 def _prepare_sqlite(connection: Any, timeout: float) -> None:
@@ -114,17 +127,30 @@ def _switch_to_wal(cursor: Any, timeout: float) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """A transaction that will write takes the lock at once: one that starts by reading could not wait for it."""
-    writes = connection.get_execution_options().get("tokens_writes", False)
+    writes = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _is_about_a_value(error: exc.DBAPIError) -> bool:
-    """SQLite's driver reports a type it cannot bind as a programming or interface error of its own."""
+    """SQLite's driver reports a type it cannot bind as a programming or interface error of its own; PostgreSQL a text
+    too long for an index, or JSON too deep, as an operational one.
+    """
     if isinstance(error, (exc.DataError, exc.IntegrityError)) or "integer overflow" in str(error.orig):
+        return True
+    if _code(error).startswith(_BEYOND_LIMITS):
         return True
     return isinstance(error, (exc.InterfaceError, exc.ProgrammingError)) and any(
         sign in str(error.orig) for sign in ("binding parameter", "cannot adapt", "not supported")
     )
+
+
+def _hint(error: exc.DBAPIError) -> str:
+    return _HINTS.get(_code(error), "")
+
+
+def _code(error: exc.DBAPIError) -> str:
+    """PostgreSQL's code of an error; empty for one of SQLite's, or of the driver's."""
+    return getattr(error.orig, "sqlstate", None) or ""
 
 
 def _first_line(error: BaseException | None) -> str:

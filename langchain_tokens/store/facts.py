@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, select
 
-from langchain_tokens.store.rolluptables import COUNTS, CUBE_COLUMNS, NAMED, SUMMED
+from langchain_tokens.store.rolluptables import COUNTS, CUBE_COLUMNS, MANY, SUMMED
 from langchain_tokens.store.sums import moment_text
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.tuples import COLUMNS
 
 __all__ = (
     "CUBE_KEY",
-    "NAMED_KEYS",
+    "MANY_KEYS",
     "RUN",
     "VECTOR",
     "Fact",
@@ -37,7 +37,7 @@ _TOKENS = (
 )
 _READ = (
     *CUBE_COLUMNS,
-    *NAMED.values(),
+    *MANY.values(),
     "run_id",
     "usage_source",
     "price_status",
@@ -51,8 +51,8 @@ _READ = (
 _PLACES = {name: place for place, name in enumerate(("hour", *_READ))}
 CUBE_KEY = slice(0, 1 + len(CUBE_COLUMNS))
 """Where a fact has the hour and the names of a cube."""
-NAMED_KEYS = {dimension: _PLACES[column] for dimension, column in NAMED.items()}
-"""Where it has the name of a dimension that is summed by itself."""
+MANY_KEYS = {dimension: _PLACES[column] for dimension, column in MANY.items()}
+"""Where it has the name of a dimension that is in no cube."""
 RUN = _PLACES["run_id"]
 VECTOR = (*COUNTS, *SUMMED)
 """The numbers that some calls add up to, in order; a sum is None where none of them knows it."""

@@ -8,7 +8,7 @@ from functools import cache
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Integer, literal_column, select
+from sqlalchemy import Connection, FromClause, Integer, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from langchain_tokens.call import Call
@@ -75,6 +75,10 @@ def _prepared() -> tuple[Prepared, Callable[[Any], tuple[Any, ...]]]:
 def _insert_sent(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact]:
     names, rows = call_rows(calls)
     source, values = sent_rows(connection, CALLS, names, rows, len(calls))
-    into_calls = postgresql.insert(CALLS).from_select(names, select(*(source[name] for name in names)))
-    inserted = into_calls.on_conflict_do_nothing().returning(*facts_statement(CALLS.c, "postgresql").selected_columns)
-    return [tuple(row) for row in connection.execute(inserted, values)]
+    return [tuple(row) for row in connection.execute(_insert_from(source, names), values)]
+
+
+@cache
+def _insert_from(source: FromClause, names: Sequence[str]) -> Any:
+    into_calls = postgresql.insert(CALLS).from_select(names, select(*(source.c[name] for name in names)))
+    return into_calls.on_conflict_do_nothing().returning(*facts_statement(CALLS.c, "postgresql").selected_columns)

@@ -31,7 +31,16 @@ from sqlalchemy import (
 from langchain_tokens.store.facts import VECTOR
 from langchain_tokens.store.measures import call_sums, rollup_sums
 from langchain_tokens.store.plan import moment_in
-from langchain_tokens.store.rolluptables import ALL, CUBE_COLUMNS, CUBES, NAMED, NAMES, ROLLUPS, Rollup
+from langchain_tokens.store.rolluptables import (
+    ALL,
+    CUBE_COLUMNS,
+    CUBES,
+    MANY,
+    NAMED,
+    NAMES,
+    ROLLUPS,
+    Rollup,
+)
 from langchain_tokens.store.state import keep_rows_since, rows_since
 from langchain_tokens.store.sums import moment_text
 from langchain_tokens.store.tables import CALLS
@@ -53,9 +62,9 @@ def rebuild_rollups(connection: Connection) -> None:
             gone = gone.where(rollup.table.c.hour >= kept_before)
         if rollup.step != "hour" or kept_before is None or rollup is CUBES["hour"]:
             connection.execute(gone)
-        else:  # the sums of everything are derived from the other table, whole
-            connection.execute(gone.where(rollup.table.c.dimension != ALL))
-            connection.execute(delete(rollup.table).where(rollup.table.c.dimension == ALL))
+        else:  # those that are derived from the other table are so as a whole
+            connection.execute(gone.where(rollup.table.c.dimension.in_(MANY)))
+            connection.execute(delete(rollup.table).where(rollup.table.c.dimension.not_in(MANY)))
         names = [column.name for column in rollup.table.columns]
         for span in _spans(connection, rollup):
             for derived in _derived(rollup, connection.dialect.name, kept_before, span):
@@ -123,7 +132,7 @@ def _differences(rollup: Rollup, dialect: str, kept_before: str | None, span: _S
         stored = stored.where(_within(rollup.table.c.hour, _hours(span)))
     if rollup.step == "hour" and kept_before is not None:
         lasting = rollup.table.c.hour >= kept_before
-        stored = stored.where(lasting if rollup is CUBES["hour"] else (rollup.table.c.dimension == ALL) | lasting)
+        stored = stored.where(lasting if rollup is CUBES["hour"] else rollup.table.c.dimension.not_in(MANY) | lasting)
     derived = union_all(*_derived(rollup, dialect, kept_before, span)).subquery()
     return except_(stored, select(derived)), except_(select(derived), stored)
 
@@ -137,10 +146,13 @@ def _derived(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span)
         hour = moment_text(CALLS.c.started_at, "hour", dialect)
         kept = CUBES["hour"].table.c
         return [
-            _from_sums([_said(ALL), kept.hour, _said("")], kept).where(_within(kept.hour, _hours(span))),
+            *(
+                _from_sums([_said(dimension), kept.hour, name], kept).where(_within(kept.hour, _hours(span)))
+                for dimension, name in _in_cube(kept).items()
+            ),
             *(
                 _from_calls([_said(dimension), hour, func.coalesce(CALLS.c[column], "")], dialect, kept_before, span)
-                for dimension, column in NAMED.items()
+                for dimension, column in MANY.items()
             ),
         ]
     if rollup is NAMES["ever"]:
@@ -150,6 +162,12 @@ def _derived(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span)
     kept = finer.table.c
     moment = func.substr(kept[finer.step], 1, _LENGTHS[rollup.step])
     return [_from_sums([moment if key == rollup.step else kept[key] for key in rollup.keys], kept)]
+
+
+def _in_cube(kept: Any) -> dict[str, ColumnElement[str]]:
+    """The dimensions whose sums by name follow from a cube's, and their names there."""
+    names = {name: kept[column] for name, column in NAMED.items() if name not in MANY}
+    return {ALL: _said(""), **names}
 
 
 def _from_calls(keys: Sequence[ColumnElement[Any]], dialect: str, kept_before: str | None, span: _Span) -> Select[Any]:

@@ -14,7 +14,7 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.keptsums import drop_sums, forget_names, lock_maintenance, lock_writers
 from langchain_tokens.store.plan import needs_rows
 from langchain_tokens.store.rebuilding import rebuild_rollups, wrong_rollups
-from langchain_tokens.store.rolluptables import NAMED, NAMES
+from langchain_tokens.store.rolluptables import MANY, NAMES
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.state import keep_rows_since, rows_since
 from langchain_tokens.store.tables import CALLS, RUNS
@@ -44,14 +44,7 @@ def answered(connection: Connection, query: Query, read: Callable[[Query], Answe
     """
     if not needs_rows(query) and _is_whole(query.since) and _is_whole(query.until):
         return read(query)  # by sums alone
-    hour = rows_since(connection)
-    while True:
-        answer = read(_checked(connection, query, hour))
-        # SQLite shows one state throughout; on a server a prune may have ended in between.
-        found = hour if connection.dialect.name == "sqlite" else rows_since(connection)
-        if found == hour:
-            return answer
-        hour = found
+    return read(_checked(connection, query, rows_since(connection)))
 
 
 def _is_whole(moment: datetime | None) -> bool:
@@ -84,7 +77,7 @@ def _has_all_rows(connection: Connection, query: Query, first: datetime) -> bool
     ever = NAMES["ever"].table.c
     for dimension, asked in query.equals.items():
         names = [name for name in asked if name is not None]
-        if len(names) < len(asked) or dimension not in (*NAMED, "run"):
+        if len(names) < len(asked) or dimension not in (*MANY, "run"):
             continue
         if dimension == "run":  # a run begins with its first call
             found = select(func.count()).select_from(RUNS).where(RUNS.c.run_id.in_(names), RUNS.c.started_at >= first)
@@ -133,7 +126,7 @@ def _only_name(query: Query) -> tuple[str | None, list[str]]:
     """The one dimension with names of its own that a query asks for, and these names."""
     if len(query.equals) == 1 and not query.tags:
         for dimension, names in query.equals.items():
-            if dimension in NAMED:
+            if dimension in MANY:
                 return dimension, [name for name in names if name is not None]
     return None, []
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from langchain_tokens.store.facts import CUBE_KEY, NAMED_KEYS, RUN, VECTOR, Fact, vector
+from langchain_tokens.store.facts import CUBE_KEY, MANY_KEYS, RUN, VECTOR, Fact, vector
 from langchain_tokens.store.forgetting import forget
-from langchain_tokens.store.rolluptables import ALL, CUBES, NAMES, ROLLUPS
+from langchain_tokens.store.rolluptables import ALL, CUBE_COLUMNS, CUBES, NAMED, NAMES, ROLLUPS
 from langchain_tokens.store.upserts import Numbers, add_numbers, drop_empty
 
 __all__ = ("add_facts", "run_totals")
@@ -53,6 +53,8 @@ def run_totals(facts: Iterable[Fact]) -> Mapping[str, dict[str, int | None]]:
     return {run_id: dict(zip(VECTOR, vector(of_run), strict=True)) for run_id, of_run in _by(facts, itemgetter(RUN))}
 
 
+_IN_CUBE = {name: CUBE_COLUMNS.index(column) for name, column in NAMED.items() if column in CUBE_COLUMNS}
+"""Dimension that is summed by itself, too → where a cube's key has its name, after the hour."""
 _BY_NAME = {rollup.table.name: rollup for rollup in ROLLUPS}
 
 
@@ -63,7 +65,7 @@ def _hourly(facts: Iterable[Fact]) -> Sequence[dict[Key, Numbers]]:
     names: dict[Key, Numbers] = {}
     for key, alike in _by(facts, itemgetter(CUBE_KEY)):
         _fold(cube, tuple(["" if name is None else name for name in key]), vector(alike), _plus)
-    for dimension, place in NAMED_KEYS.items():
+    for dimension, place in MANY_KEYS.items():
         for (hour, name), alike in _by(facts, itemgetter(0, place)):
             _fold(names, (dimension, hour, name or ""), vector(alike), _plus)
     return cube, names
@@ -81,6 +83,8 @@ def _all_steps(
     hourly_names = {**names}
     for (hour, *rest), value in cube.items():
         _fold(hourly_names, (ALL, hour, ""), value, merge)
+        for dimension, place in _IN_CUBE.items():
+            _fold(hourly_names, (dimension, hour, rest[place]), value, merge)
         _fold(found[CUBES["day"].table.name], (hour[:_DAY], *rest), value, merge)
         _fold(found[CUBES["month"].table.name], (hour[:_MONTH], *rest), value, merge)
     for (dimension, hour, name), value in hourly_names.items():

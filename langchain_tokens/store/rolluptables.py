@@ -20,6 +20,7 @@ __all__ = (
     "COUNTS",
     "CUBES",
     "CUBE_COLUMNS",
+    "MANY",
     "NAMED",
     "NAMES",
     "ROLLUPS",
@@ -60,8 +61,19 @@ CUBE_COLUMNS = ("mode", "agent_name", "chain_name", "path", "model_name", "provi
 BY_NAME = ("dimension", "name")
 ALL = "all"
 """The dimension of the rows that sum everything; its name is the empty text."""
-NAMED: Mapping[str, str] = {"session": "session_id", "user": "user_id"}
+MANY: Mapping[str, str] = {"session": "session_id", "user": "user_id"}
 """Dimension → column of calls, where names can be so many that each is summed for itself only."""
+NAMED: Mapping[str, str] = {
+    **MANY,
+    "agent": "agent_name",
+    "chain": "chain_name",
+    "mode": "mode",
+    "model": "model_name",
+    "path": "path",
+    "provider": "provider",
+    "status": "status",
+}
+"""The same for all dimensions that are summed by themselves, too, so that no combinations have to be added up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

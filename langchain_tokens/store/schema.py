@@ -38,7 +38,7 @@ def ensure_schema(engine: Engine, target: StoreTarget) -> None:
         return
     if found is not None:
         raise SchemaError(_mismatch(target, found))
-    with writing(engine, target) as connection:
+    with writing(engine, target, is_long=True) as connection:
         lock_schema(connection)
         if current_revision(connection) is None:  # another process may have been faster
             _refuse_foreign_tables(connection, target)

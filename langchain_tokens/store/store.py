@@ -131,7 +131,7 @@ class UsageStore:
         if query == Query():
             raise QueryError("delete() needs at least one filter, such as session='s1' or until='2026-01-01'")
         engine = self._ready()
-        with writing(engine, self.target) as connection:
+        with writing(engine, self.target, is_long=True) as connection:
             return delete(connection, query)
 
     def prune(
@@ -240,12 +240,12 @@ class UsageStore:
 
     def wrong_totals(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where a run's row says another total than its calls: run, column, what is stored, what it should be."""
-        with self._reading() as connection:
+        with self._reading(is_long=True) as connection:
             return list(wrong_totals(connection))
 
     def wrong_rollups(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where sums that are kept are not those of the rows: which, column, what is stored, what it should be."""
-        with self._reading() as connection:
+        with self._reading(is_long=True) as connection:
             return list(wrong_rollups(connection))
 
     def rebuild_rollups(self) -> int:
@@ -302,8 +302,8 @@ class UsageStore:
     def _dialect(self) -> str:
         return self._opener.dialect
 
-    def _reading(self) -> Any:
-        return reading(self._ready(), self.target)
+    def _reading(self, *, is_long: bool = False) -> Any:
+        return reading(self._ready(), self.target, is_long=is_long)
 
     def _ready(self) -> Engine:
         if self._before_read is not None:

@@ -13,15 +13,27 @@ from urllib.parse import parse_qsl, unquote
 
 from langchain_tokens.errors import StoreError
 
-__all__ = ("StoreTarget", "parse_target")
+__all__ = ("PUBLIC_OPTIONS", "StoreTarget", "parse_target")
 
 _DEFAULT_URL = "sqlite:///langchain_tokens.db"
 _ENVIRONMENT = "LANGCHAIN_TOKENS_URL"
 _EXPECTED = "expected a path, sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE"
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _SQLITE = ("sqlite", "sqlite+pysqlite")
-_PASSWORD_BEFORE_HOST = re.compile(r"(://[^:/@]*:).*(?=@)")
-_PASSWORD_IN_QUERY = re.compile(r"([?&](?:password|sslpassword)=)[^&]*", re.IGNORECASE)
+_PASSWORD_BEFORE_HOST = re.compile(r"(://(?!/)[^:]*:).*(?=@)", re.DOTALL)
+_PASSWORD_WITHOUT_HOST = re.compile(r"(://[^:/?@\[]*:)(?![0-9]*(?:[/?]|$))[^@]*$")
+"""What stands where a port would, and is none."""
+_PUBLIC = (
+    "application_name channel_binding connect_timeout dbname host hostaddr options passfile port prepare_threshold"
+    " service sslcert sslcrl sslkey sslmode sslnegotiation sslrootcert target_session_attrs timeout user"
+)
+PUBLIC_OPTIONS = frozenset(_PUBLIC.split())
+"""Options of a URL that may be shown; any other, also a misspelled one, may be a secret."""
+_OTHER_OPTION = re.compile(rf"([?&](?!(?:{'|'.join(sorted(PUBLIC_OPTIONS))})=)[^&=]*=)[^&]*")
+_PLACE = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?([^?]*)")
+"""Where a server's URL, from beyond `://`, names the host and the database, as SQLAlchemy reads it."""
+_NOT_IN_A_URL = frozenset({"autocommit", "context", "conninfo", "cursor_factory", "row_factory"})
+"""Arguments of the driver's that a store's URL cannot set: not from text, or not without breaking the store."""
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _TIMEOUT_SECONDS = 30.0
 _LONGEST_SECONDS = 1_000_000  # the driver counts milliseconds in 32 bits
@@ -48,7 +60,7 @@ class StoreTarget:
         return self.path is None and self.journal_folder is None
 
     def __str__(self) -> str:
-        return _without_password(self.url)
+        return _without_password(self.url) if self.path is None else self.url
 
 
 def parse_target(store: object) -> StoreTarget:
@@ -145,7 +157,21 @@ def _check_file(path: Path) -> None:
 def _server_target(url: str) -> StoreTarget:
     full = "postgresql+psycopg://" + url.split("://", 1)[1]
     name = hashlib.sha256(_without_password(full).encode()).hexdigest()[:16]
+    _check_server(full)
     return StoreTarget(url=full, path=None, journal_folder=_state_folder() / name)
+
+
+def _check_server(url: str) -> None:
+    rest = url.split("://", 1)[1]
+    place = _PLACE.match(rest)
+    if place is not None and "@" in place[1]:  # a part of the password would be taken, and shown, as a part of this
+        shown = _without_password(url)
+        raise StoreError(
+            f"the store URL {shown!r} has one @ too many; in a name or a password write @ as %40, / as %2F"
+        )
+    wrong = _NOT_IN_A_URL.intersection(name for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True))
+    if wrong:
+        raise StoreError(f"the store URL {_without_password(url)!r} has the option {min(wrong)!r}, which it cannot set")
 
 
 def _state_folder() -> Path:
@@ -158,6 +184,6 @@ def _state_folder() -> Path:
 
 
 def _without_password(url: str) -> str:
-    """The URL as it may be shown: a password before the host, or in the query, is masked."""
-    masked = _PASSWORD_BEFORE_HOST.sub(r"\1***", url)
-    return _PASSWORD_IN_QUERY.sub(r"\1***", masked)
+    """The URL as it may be shown: a password before the host, and what of the query might be one, are masked."""
+    masked = _PASSWORD_WITHOUT_HOST.sub(r"\1***", _PASSWORD_BEFORE_HOST.sub(r"\1***", url))
+    return _OTHER_OPTION.sub(r"\1***", masked)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Table, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from langchain_tokens.store.copying import SENT, STAGING_PAYS, json_rows, may_stage, sent, stage
@@ -39,23 +39,28 @@ def add_numbers(connection: Connection, rollup: Rollup, changed: Mapping[tuple[A
 
 def sent_rows(
     connection: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]], count: int
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[FromClause, dict[str, Any]]:
     """Take rows to PostgreSQL, the way that is fastest for so many.
 
     Returns:
-        Columns to select them from, and the parameters of the statement that does.
+        What to select them from, and the parameters of the statement that does.
 
     """
     if count >= STAGING_PAYS and may_stage(connection):
-        return stage(connection, table, rows, names).c, {}
-    return sent(table, tuple(names)).c, {SENT: json_rows(names, rows)}
+        return stage(connection, table, rows, names), {}
+    return sent(table, tuple(names)), {SENT: json_rows(names, rows)}
 
 
 def _add_sent(connection: Connection, rollup: Rollup, rows: Sequence[tuple[Any, ...]]) -> None:
+    source, values = sent_rows(connection, rollup.table, (*rollup.keys, *VECTOR), rows, len(rows))
+    connection.execute(_add_from(source, rollup), values)
+
+
+@cache
+def _add_from(source: FromClause, rollup: Rollup) -> Any:
     names = (*rollup.keys, *VECTOR)
-    source, values = sent_rows(connection, rollup.table, names, rows, len(rows))
-    chosen = select(*(source[name] for name in names)).order_by(*(source[key] for key in rollup.keys))
-    connection.execute(_adding(postgresql.insert(rollup.table).from_select(names, chosen), rollup), values)
+    chosen = select(*(source.c[name] for name in names)).order_by(*(source.c[key] for key in rollup.keys))
+    return _adding(postgresql.insert(rollup.table).from_select(names, chosen), rollup)
 
 
 def _adding(statement: Any, rollup: Rollup) -> Any:
