@@ -63,10 +63,11 @@ class Capture:
 
     def close_frame(self, run_id: UUID, error: BaseException | None) -> None:
         """It ends; calls in it that are still open never will, as far as anybody knows."""
-        fact, left_open = self.runs.close_frame(self._text_of(run_id), datetime.now(UTC), error)
+        ended = time.perf_counter()
+        fact, left_open = self.runs.close_frame(self._text_of(run_id), ended, error)
         for opened in left_open:
-            self.keep_unended(opened, time.perf_counter())
-        if fact is not None and self.memory.run(fact.run_id) is not None:  # a run without calls is no fact of ours
+            self.keep_unended(opened, ended)
+        if fact is not None and self.memory.holds(fact.run_id):  # a run without calls is no fact of ours
             self.memory.note_end(fact)
             self.recorder.record(fact)
 

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -73,6 +73,9 @@ class TokenUsageHandler(BaseCallbackHandler):
             estimated; without, it stays unknown.
         journal: whether records are kept in a local file until they are stored (so that they survive a kill), or the
             folder for those files.
+        durability: what records survive: the end of the `process`, however it ends; or, with `fsync`, a loss of power
+            too, for which every call waits until the disk has its record, some milliseconds. Handlers on one store and
+            journal share the stronger one.
 
     Raises:
         StoreError: when the URL is wrong or the file is not a database. A database that is away is no error: calls wait
@@ -95,19 +98,21 @@ class TokenUsageHandler(BaseCallbackHandler):
         prices: PriceBook | None = None,
         estimate: bool = True,
         journal: bool | Path = True,
+        durability: Literal["process", "fsync"] = "process",
     ) -> None:
         from langchain_tokens.prices import PriceBook
         from langchain_tokens.store.store import UsageStore
 
         if prices is not None and not isinstance(prices, PriceBook):
             raise TokensError(f"prices={prices!r} is a {type(prices).__name__}; expected a PriceBook or None")
-        _check_options(estimate, journal)
+        _check_options(estimate, journal, durability)
         tags = {} if tags is None else tags
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=tags)
         sink = store if isinstance(store, UsageStore) else UsageStore(parse_target(store))
         target = sink.target
         folder = target.journal_folder if journal is True else Path(journal) if journal else None
-        recorder = REGISTRY.recorder(sink.identity if type(sink) is UsageStore else sink, sink, folder)
+        key = sink.identity if type(sink) is UsageStore else sink
+        recorder = REGISTRY.recorder(key, sink, folder, is_synced=durability == "fsync")
         book = PriceBook() if prices is None else prices
         book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks
         warnings = Warnings()
@@ -162,19 +167,25 @@ class TokenUsageHandler(BaseCallbackHandler):
 
     @property
     def runs(self) -> Sequence[Run]:
-        """The newest runs with a call in them (1,000 are kept), newest last; older ones are in the store."""
-        return self._capture.memory.runs()
+        """The newest runs with a call in them (1,000 are kept, 10,000 calls), newest last; older ones: the store."""
+        return [self._whole(run) for run in self._capture.memory.runs()]
 
     @property
     def last_run(self) -> Run | None:
         """The newest run with a call in it; where several go on at once, `track()` tells which one is yours."""
         held = self._capture.memory.runs()
-        return held[-1] if held else None
+        return self._whole(held[-1]) if held else None
 
     @property
     def store(self) -> UsageStore:
         """The store, for reading; it shows all that this handler has recorded."""
         return self._store
+
+    def _whole(self, run: Run) -> Run:
+        """A run with all its calls: from the store, where the first of many have left memory."""
+        if not self._capture.memory.is_rest(run.run_id):
+            return run
+        return next(iter(self._store.runs(run=run.run_id, limit=1)), run)
 
     # Recording without LangChain, and the end
 
@@ -246,6 +257,9 @@ class TokenUsageHandler(BaseCallbackHandler):
         Returns:
             Whether it is.
 
+        Raises:
+            TokensError: when the timeout is no number of seconds.
+
         """
         return self._capture.recorder.flush(timeout)
 
@@ -257,7 +271,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         self._capture.end()
 
     def stats(self) -> RecorderStats:
-        """Counters of the way to the store: recorded, stored, pending, dropped, refused, last error."""
+        """Counters of the way to the store: recorded, stored, pending, dropped, refused, last error, and more."""
         return self._capture.recorder.stats()
 
     # Hooks: calls to models
@@ -343,11 +357,15 @@ class TokenUsageHandler(BaseCallbackHandler):
         self._capture.close_frame(run_id, error)
 
 
-def _check_options(estimate: object, journal: object) -> None:
+def _check_options(estimate: object, journal: object, durability: object) -> None:
     if not isinstance(estimate, bool):
         raise TokensError(f"estimate={estimate!r} is a {type(estimate).__name__}; expected True or False")
     if not isinstance(journal, (bool, str, Path)) or journal == "":
         raise TokensError(f"journal={journal!r} is a {type(journal).__name__}; expected True, False or a folder")
+    if durability not in ("process", "fsync"):
+        raise TokensError(f"durability={durability!r}; expected 'process' or 'fsync'")
+    if durability == "fsync" and journal is False:
+        raise TokensError("durability='fsync' is the journal's, and journal=False keeps none")
 
 
 def _has_content(chunk: Any) -> bool:

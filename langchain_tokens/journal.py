@@ -9,53 +9,53 @@ acknowledged.
 from __future__ import annotations
 
 import os
-import sys
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from langchain_tokens.segments import (
+    SUFFIX,
+    Segment,
+    create_segment,
+    is_unlinked,
+    read_lines,
+    remove_file,
+    try_lock,
+)
 
-__all__ = ("Abandoned", "Journal", "Segment", "abandoned")
+__all__ = ("Abandoned", "Journal", "abandoned")
 
 _TRUNCATE_AT = 64 * 1024
 _ROTATE_AT = 16 * 1024 * 1024
-_SUFFIX = ".jsonl"
-_CREATE_TRIES = 5
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-
-
-class Segment:
-    """One journal file of this process: how much was appended, and how much of that is in the database."""
-
-    __slots__ = ("appended", "descriptor", "path", "released", "size", "spilled")
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self.descriptor = descriptor
-        self.appended = 0
-        self.released = 0
-        self.size = 0
-        self.spilled = 0
-        """Records that are in this file only, no longer in memory."""
 
 
 class Journal:
-    """The segments that this process writes. Thread-safe; its lock is held for one `write` at most."""
+    """The segments that this process writes. Thread-safe; its lock is held for one `write` (and its sync) at most.
 
-    def __init__(self, folder: Path, *, max_bytes: int = 1 << 30) -> None:
+    Records that are also in memory, and those that are in the journal only (spilled), lie in different segments.
+
+    Args:
+        folder: where they lie; made when it is needed.
+        max_bytes: what the segments in the folder may take together, those of other processes too.
+        is_synced: whether what is appended survives a loss of power, not only the end of the process.
+
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = 1 << 30, is_synced: bool = False) -> None:
         self.folder = folder
+        self.is_synced = is_synced
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._active: Segment | None = None
+        self._active: dict[bool, Segment] = {}
+        """The segment that is written to: for what is spilled, and for what is not."""
         self._older: list[Segment] = []
+        self._older_size = 0
+        """Bytes in them."""
+        self._foreign = 0
+        """Bytes in other processes' segments, when this was last looked at."""
 
-    def append(self, lines: bytes, count: int = 1) -> Segment:
+    def append(self, lines: bytes, count: int = 1, *, is_spill: bool = False) -> Segment:
         """Append lines, each with its line feed; when this returns, they survive the process.
 
         Raises:
@@ -63,146 +63,153 @@ class Journal:
 
         """
         with self._lock:
-            segment = self._writable()
-            older = sum([older.size for older in self._older]) if self._older else 0
-            if older + segment.size + len(lines) > self._max_bytes:
-                raise OSError(f"the journal in {self.folder} is at its bound of {self._max_bytes:,} bytes")
-            _write_whole(segment, lines)
-            segment.size += len(lines)
-            segment.appended += count
+            segment = self._writable(is_spill=is_spill)
+            self._keep_bound(len(lines))
+            segment.write(lines, count, is_synced=self.is_synced)
             return segment
 
     def release(self, segment: Segment, count: int) -> None:
         """Note that `count` records of a segment are in the database; its space is given back once all are."""
         with self._lock:
             segment.released += count
-            if segment.released < segment.appended:
+            if not segment.is_done:
                 return
-            if segment is not self._active:
-                self._dispose(segment)
+            if segment in self._older:
+                self._older.remove(segment)
+                self._older_size -= segment.size
+                segment.dispose()
             elif segment.size > _TRUNCATE_AT:
-                _empty(segment)
+                segment.empty()
 
     def tidy(self) -> None:
-        """Empty the active segment if all of it is in the database, so that nothing is ever delivered anew."""
+        """Empty what is written to if all of it is in the database, so that nothing is ever delivered anew."""
         with self._lock:
-            segment = self._active
-            if segment is not None and segment.size and segment.released >= segment.appended:
-                _empty(segment)
+            for segment in self._active.values():
+                if segment.size and segment.is_done:
+                    segment.empty()
 
-    def rotate(self, *, even_small: bool = False) -> None:
-        """Go on in a new segment when the active one has grown large, so that the old one can be given back."""
+    def next_spilled(self) -> Segment | None:
+        """The oldest segment with spilled records, to which no more are appended; None where there is none."""
         with self._lock:
-            segment = self._active
-            if segment is None or not (even_small or segment.size > _ROTATE_AT):
-                return
-            self._active = None
-            if segment.released >= segment.appended:
-                self._dispose(segment)
-            else:
-                self._older.append(segment)
+            active = self._active.get(True)
+            older = next((segment for segment in self._older if segment.is_spill), None)
+            if older is None and active is not None and not active.is_done:
+                self._retire(self._active.pop(True))
+                return active
+            return older
 
-    def spilled(self) -> list[Segment]:
-        """Older segments with records that are no longer in memory."""
+    @property
+    def lost_spill(self) -> int:
+        """Spilled records whose file somebody deleted: they can be taken back while this process lives, not later."""
         with self._lock:
-            return [segment for segment in self._older if segment.spilled]
-
-    def has_spilled(self) -> bool:
-        """Tell whether any segment has such records."""
-        with self._lock:
-            return any(segment.spilled for segment in (*self._older, *([self._active] if self._active else [])))
+            gone = [segment for segment in self._all() if segment.is_spill and segment.is_gone]
+            return sum(segment.appended - segment.released for segment in gone)
 
     def close(self) -> None:
         """Give up the locks; segments with undelivered records stay for the next opener, the others go."""
         with self._lock:
-            for segment in (*self._older, *([self._active] if self._active else [])):
-                if segment.released >= segment.appended:
-                    self._dispose(segment)
+            for segment in self._all():
+                if segment.is_done:
+                    segment.dispose()
                 else:
                     os.close(segment.descriptor)
-            self._older, self._active = [], None
+            self._older, self._active, self._older_size = [], {}, 0
             with suppress(OSError):  # other processes' segments may lie there
                 self.folder.rmdir()
 
     def forget_after_fork(self) -> None:
         """In a forked child: the segments belong to the parent; the child opens its own."""
         self._lock = threading.Lock()
-        for segment in (*self._older, *([self._active] if self._active else [])):
+        for segment in self._all():
             os.close(segment.descriptor)
-        self._older, self._active = [], None
+        self._older, self._active, self._older_size = [], {}, 0
 
-    def _writable(self) -> Segment:
-        """The active segment; a new one where somebody deleted its file, which would take lines and lose them."""
-        segment = self._active
-        if segment is None:
-            return self._open()
-        if os.fstat(segment.descriptor).st_nlink == 0:
-            self._older.append(segment)
-            return self._open()
+    def _all(self) -> tuple[Segment, ...]:
+        return (*self._older, *self._active.values())
+
+    def _writable(self, *, is_spill: bool) -> Segment:
+        """A segment to write to; a new one where the file was deleted, which would take lines and lose them."""
+        segment = self._active.get(is_spill)
+        if segment is None or segment.is_spoiled or os.fstat(segment.descriptor).st_nlink == 0:
+            return self._open(is_spill=is_spill)
+        if segment.size > _ROTATE_AT:
+            with suppress(OSError):  # where no file can be made, the one that is there goes on
+                return self._open(is_spill=is_spill)
         return segment
 
-    def _open(self) -> Segment:
-        self._active = None
-        name = f"{os.getpid()}-{uuid.uuid4().hex}"
-        unlocked = self.folder / f".{name}"
-        descriptor = self._create(unlocked)
-        try:
-            _lock(descriptor)
-            path = unlocked.rename(self.folder / f"{name}{_SUFFIX}")  # only now can another process find it
-        except OSError:
-            os.close(descriptor)
-            raise
-        self._active = Segment(path, descriptor)
-        return self._active
+    def _open(self, *, is_spill: bool) -> Segment:
+        segment = create_segment(self.folder, is_spill=is_spill, is_synced=self.is_synced)
+        before = self._active.pop(is_spill, None)
+        if before is not None:
+            self._retire(before)
+        self._active[is_spill] = segment
+        self._foreign = self._measure_foreign()
+        return segment
 
-    def _create(self, path: Path) -> int:
-        """Create a file in the folder, which another process that is done may remove at any moment."""
-        for _ in range(_CREATE_TRIES):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):
-                return os.open(path, _FLAGS, 0o600)
-        raise FileNotFoundError(f"the folder {self.folder} is removed again and again")
+    def _retire(self, segment: Segment) -> None:
+        if segment.is_done:
+            segment.dispose()
+        else:
+            self._older.append(segment)
+            self._older_size += segment.size
 
-    def _dispose(self, segment: Segment) -> None:
-        with suppress(FileNotFoundError):
-            segment.path.unlink()
-        os.close(segment.descriptor)
-        if segment in self._older:
-            self._older.remove(segment)
+    def _keep_bound(self, more: int) -> None:
+        own = self._older_size + more
+        for segment in self._active.values():
+            own += segment.size
+        if own + self._foreign <= self._max_bytes:
+            return
+        self._foreign = self._measure_foreign()  # others may have given space back
+        if own + self._foreign > self._max_bytes:
+            raise OSError(f"the journal in {self.folder} is at its bound of {self._max_bytes:,} bytes")
+
+    def _measure_foreign(self) -> int:
+        own = {segment.path for segment in self._all()}
+        total = 0
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            if path not in own:
+                with suppress(OSError):  # delivered and removed by another process
+                    total += path.stat().st_size
+        return total
 
 
 class Abandoned:
-    """A segment whose owner is dead, held by this process's lock until it is closed."""
+    """A segment whose owner is dead, held by this process's lock until it is closed or removed."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self._descriptor = descriptor
+        self._descriptor: int | None = descriptor
 
-    def lines(self) -> Iterator[bytes]:
-        """Its whole lines, without their line feeds; a torn last line is left out: it was never acknowledged."""
-        with self.path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield line[:-1]
+    def batches(self) -> Iterator[list[bytes]]:
+        """Its whole lines, without their line feeds, some hundred at a time; a torn last line is left out."""
+        end = 0
+        while self._descriptor is not None:
+            lines, end = read_lines(self._descriptor, end)
+            if not lines:
+                return
+            yield lines
 
     def remove(self) -> None:
-        """Delete the file: all of it is delivered."""
-        with suppress(FileNotFoundError):
-            self.path.unlink()
+        """Delete the file, since all of it is delivered."""
+        if self._descriptor is not None:
+            remove_file(self.path, self._descriptor)
+            self._descriptor = None
 
     def close(self) -> None:
         """Give the lock up."""
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def abandoned(folder: Path) -> Iterator[Abandoned]:
-    """Yield the segments in a folder that dead processes left, oldest name first, each locked while it is used."""
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+    """Yield the segments in a folder that dead processes left, by name, each locked while it is used."""
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         except OSError:
             continue  # another process delivered and removed it, or we may not read it
-        if not _try_lock(descriptor) or os.fstat(descriptor).st_nlink == 0:
+        if not try_lock(descriptor) or is_unlinked(descriptor):
             os.close(descriptor)  # its owner lives, or another process has just delivered it
             continue
         segment = Abandoned(path, descriptor)
@@ -210,36 +217,3 @@ def abandoned(folder: Path) -> Iterator[Abandoned]:
             yield segment
         finally:
             segment.close()
-
-
-def _write_whole(segment: Segment, line: bytes) -> None:
-    written = 0
-    try:
-        while written < len(line):
-            written += os.write(segment.descriptor, line[written:])
-    except OSError:
-        if written:
-            os.ftruncate(segment.descriptor, segment.size)  # half a line would spoil the next one
-        raise
-
-
-def _empty(segment: Segment) -> None:
-    os.ftruncate(segment.descriptor, 0)
-    segment.size = segment.appended = segment.released = 0
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        _lock(descriptor)
-    except OSError:
-        return False
-    return True
-
-
-def _lock(descriptor: int) -> None:
-    """Take the file's lock without waiting; it is free again when its owner's process ends, however it ends."""
-    if sys.platform == "win32":
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # a byte beyond the records: Windows locks bar other writers
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,20 +26,27 @@ _KEPT_DIMENSIONS = ("mode", "agent", "chain", "path", "model", "provider", "stat
 _key_of: Callable[[Call], tuple[Any, ...]] = attrgetter(*_KEPT_DIMENSIONS)
 _FOLDED_GROUPS = 10_000
 _LEAVING_RUNS = 10_000
+_LEFT_RUNS = 10_000
 _CORRECTABLE_CALLS = 2_048
 
 
 class RunMemory:
     """The runs that a handler has seen. Thread-safe."""
 
-    def __init__(self, refine: Refine, *, keep_runs: int = 1_000) -> None:
+    def __init__(self, refine: Refine, *, keep_runs: int = 1_000, keep_calls: int = 10_000) -> None:
         self._refine = refine
         self._keep_runs = keep_runs
+        self._keep_calls = keep_calls
         self._lock = threading.Lock()
         self._folding = threading.Lock()
         """Held while runs that left are added to the sums, so that a reader counts each of them once."""
         self._runs: OrderedDict[str, RunLog] = OrderedDict()
+        self._calls = 0
+        """How many calls the runs hold."""
+        self._left: OrderedDict[str, None] = OrderedDict()
+        """The newest runs that left; what comes of them later is a rest."""
         self._leaving: deque[RunLog] = deque()
+        self._leaving_calls = 0
         self._corrections: deque[tuple[Call, Refine]] = deque()
         """Calls of runs that left, as late events correct them; not counted before they are folded."""
         self._folded: dict[tuple[Any, ...], Sums] = {}
@@ -64,16 +71,12 @@ class RunMemory:
             held = self._runs.get(call.run_id)
             if call.revision and (held is None or held.noted(call.call_id) is None):
                 self._corrections.append((call, refine or self._refine))
-            elif held is not None:
-                held.note(call, refine or self._refine)
             else:
-                log = open_log()
-                if log.has_left:  # its calls are counted already
-                    log = RunLog(log.fact)
-                self._runs[call.run_id] = log
-                log.note(call, refine or self._refine)
-                self._let_go()
-        if len(self._leaving) + len(self._corrections) >= _LEAVING_RUNS:  # the writer is held up, and nobody else folds
+                log = held if held is not None else self._begin(call.run_id, open_log)
+                self._calls += log.note(call, refine or self._refine)
+                self._let_go(log)
+        is_much = len(self._leaving) + len(self._corrections) >= _LEAVING_RUNS
+        if is_much or self._leaving_calls > 2 * self._keep_calls:  # the writer is held up, and nobody else folds
             with self._folding:
                 self._fold()
 
@@ -82,8 +85,8 @@ class RunMemory:
         with self._lock:
             log = self._runs.get(run_id)
             if log is None:
-                log = self._runs[run_id] = open_log()
-                self._let_go()
+                log = self._begin(run_id, open_log)
+                self._let_go(log)
             return Run(log)
 
     def settle(self, call: Call) -> None:
@@ -100,9 +103,18 @@ class RunMemory:
         return (None, None) if log is None else (log.noted(call_id), log.waiting(call_id))
 
     def run(self, run_id: str) -> Run | None:
-        """A run that is still held."""
+        """A run of which all is still held."""
         log = self._runs.get(run_id)
-        return None if log is None else Run(log)
+        return None if log is None or log.is_rest else Run(log)
+
+    def holds(self, run_id: str) -> bool:
+        """Whether a run is held, be it only the rest of it."""
+        return run_id in self._runs
+
+    def is_rest(self, run_id: str) -> bool:
+        """Whether only the newest calls of a run are held."""
+        log = self._runs.get(run_id)
+        return log is not None and log.is_rest
 
     def runs(self) -> Sequence[Run]:
         """The runs that are held, newest last."""
@@ -130,17 +142,41 @@ class RunMemory:
                 folded = list(self._folded_for(query))
         return aggregate((call for log in logs for call in log.calls), query, folded)
 
-    def _let_go(self) -> None:
-        """Let the oldest runs go; those that still go on stay, unless they are all that there is."""
-        while len(self._runs) > self._keep_runs:
-            oldest = next((log for log in self._runs.values() if log.fact.status != "running"), None)
+    def _begin(self, run_id: str, open_log: Callable[[], RunLog]) -> RunLog:
+        log = open_log()
+        if log.has_left:  # its calls are counted already
+            log = RunLog(log.fact)
+        log.is_rest = run_id in self._left
+        self._runs[run_id] = log
+        return log
+
+    def _let_go(self, current: RunLog) -> None:
+        """Let the oldest runs go; those that still go on stay, unless they are all that there is. Where few runs have
+        many calls, a rest of those stays that go on.
+        """
+        while len(self._runs) > self._keep_runs or self._calls > self._keep_calls:
+            are_many = len(self._runs) > self._keep_runs
+            useful = (log for log in self._runs.values() if log.count or are_many)
+            oldest = next((log for log in useful if log.fact.status != "running"), None)
             if oldest is None:
-                if len(self._runs) <= 2 * self._keep_runs:
+                if len(self._runs) <= 2 * self._keep_runs and self._calls <= 2 * self._keep_calls:
                     return
-                oldest = next(iter(self._runs.values()))
-            del self._runs[oldest.fact.run_id]
-            oldest.has_left = True
-            self._leaving.append(oldest)
+                oldest = next(log for log in self._runs.values() if log.count or are_many)
+            goes_on = oldest is current or oldest.fact.status == "running"
+            self._let_go_of(oldest, leaves_rest=goes_on and not are_many)
+
+    def _let_go_of(self, log: RunLog, *, leaves_rest: bool) -> None:
+        run_id = log.fact.run_id
+        del self._runs[run_id]
+        log.has_left = True
+        self._leaving.append(log)
+        self._calls -= log.count
+        self._leaving_calls += log.count
+        self._left[run_id] = None
+        if len(self._left) > _LEFT_RUNS:
+            self._left.popitem(last=False)
+        if leaves_rest:
+            self._begin(run_id, lambda: log)
 
     def _fold(self) -> None:
         """Add runs that left to the sums; not in a hook, since it may have to price their calls."""
@@ -153,6 +189,7 @@ class RunMemory:
             is_final = log.fact.status == "ok" and not log.recorders  # a `track()` may end well around what did not
             for call in log.calls:
                 self._fold_call(call, is_correctable=call.status == "cancelled" or not is_final)
+            self._leaving_calls -= log.count
             self._leaving.popleft()
         for _ in range(corrections):
             call, refine = self._corrections.popleft()

@@ -6,69 +6,51 @@ thread cannot deliver stays in the journal, for a later try or for whoever opens
 
 from __future__ import annotations
 
-import queue
+import math
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from langchain_tokens.call import Call, RunFact
-from langchain_tokens.codec import decode, encode
-from langchain_tokens.journal import Journal, Segment
-from langchain_tokens.recovery import BATCH, Refine, Sink, add_or_set_aside, recover, refined
+from langchain_tokens.delivery import Pending, Settle
+from langchain_tokens.errors import TokensError
+from langchain_tokens.journal import Journal
+from langchain_tokens.recovery import Refine, Sink
+from langchain_tokens.tally import RecorderStats, Tally
 from langchain_tokens.trouble import Warnings
+from langchain_tokens.writer import Writer
 
 __all__ = ("Recorder", "RecorderStats")
 
-_LINGER_SECONDS = 0.05
-_PACE_SECONDS = 0.0005
-"""Between two calls, while the writer is not behind: it could still take a thousand calls a second."""
-_QUEUE_BOUND = 20_000
-_BEHIND = 500
-_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
 _CLOSE_SECONDS = 5.0
 _GIVE_UP_SECONDS = 0.2
-_PAUSE_SECONDS = 1.0
-Settle = Callable[[Call], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecorderStats:
-    """Counters of one recorder since it was made, in facts (calls and runs)."""
-
-    recorded: int
-    stored: int
-    pending: int
-    dropped: int
-    """Not kept anywhere: neither the journal nor the memory had room."""
-    refused: int
-    """Refused by the database for a value in them; kept beside the journal in a `.bad` file."""
-    last_error: str | None
-
-
-@dataclass(slots=True)
-class _Pending:
-    facts: tuple[Call | RunFact, ...]
-    refine: Refine | None
-    settle: Settle | None
-    segment: Segment | None
 
 
 class Recorder:
-    """The way of facts into one store. Thread-safe; usable again after `close`."""
+    """The way of facts into one store. Thread-safe; usable again after `close`.
 
-    def __init__(self, sink: Sink, journal_folder: Path | None, *, warnings: Warnings | None = None) -> None:
+    Args:
+        sink: the store.
+        journal_folder: where facts lie until they are stored; None keeps them in memory only.
+        warnings: logs trouble.
+        is_synced: whether facts survive a loss of power too, not only the end of the process.
+
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        journal_folder: Path | None,
+        *,
+        warnings: Warnings | None = None,
+        is_synced: bool = False,
+    ) -> None:
         self.sink = sink
-        self._folder = journal_folder
-        self._journal = Journal(journal_folder) if journal_folder is not None else None
+        self._journal = Journal(journal_folder, is_synced=is_synced) if journal_folder is not None else None
         self._warnings = warnings or Warnings()
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
-        self._start_over()
-        self._recorded = self._settled = self._stored = self._dropped = self._refused = 0
-        self._last_error: str | None = None
-        self._refine: Refine | None = None
+        self._tally = Tally()
+        self._begin()
 
     def record(
         self,
@@ -87,22 +69,32 @@ class Recorder:
             settle: told the refined call, in the writer thread.
 
         """
-        with self._lock:
-            self._recorded += len(facts)
-            self._refine = refine or self._refine
-            is_full = self._recorded - self._settled > _QUEUE_BOUND
-        segment = self._append(facts)
-        if is_full:
-            self._spill(segment, len(facts))
-            return
-        self._queue.put(_Pending(facts, refine_this or refine, settle, segment))
-        if self._thread is None:
-            self._start()
+        if self._process != os.getpid():  # a server forked outside Python, whose hooks for that did not run
+            self.forget_after_fork()
+        writer, count = self._writer, len(facts)
+        if refine is not None:
+            writer.refine_with(refine)
+        is_spill = self._tally.take(count)
+        try:
+            segment = writer.append(facts, is_spill=is_spill)
+        except BaseException:
+            self._tally.settle(count, is_spill=is_spill, dropped=count)
+            raise
+        if not is_spill or (segment is None and self._tally.hold(count)):
+            writer.put(Pending(facts, refine_this or refine, settle, segment))
+        elif segment is None:
+            self._tally.settle(count, is_spill=is_spill, dropped=count)
+            self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
 
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that nobody should add to what it holds in memory."""
-        return self._recorded - self._settled > _BEHIND
+        return self._tally.is_behind
+
+    def sync_always(self) -> None:
+        """From now on, facts survive a loss of power too."""
+        if self._journal is not None:
+            self._journal.is_synced = True
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was recorded so far is in the store.
@@ -113,38 +105,25 @@ class Recorder:
         Returns:
             Whether it is.
 
+        Raises:
+            TokensError: when the timeout is no number of seconds.
+
         """
-        with self._lock:
-            goal = self._recorded
-            if self._settled >= goal:
-                return True
-            self._waiting += 1
-        try:
-            if self._thread is None:
-                self._start()
-            self._queue.put(None)
-            self._hurry.set()
-            with self._progress:
-                return self._progress.wait_for(lambda: self._settled >= goal, timeout)
-        finally:
-            with self._lock:
-                self._waiting -= 1
+        limit, goal = _checked_seconds(timeout), self._tally.goal()
+        return self._tally.wait_for(goal, 0) or self._writer.wait_for(goal, limit)
 
     def close(self, timeout: float = _CLOSE_SECONDS) -> bool:
         """Deliver what can be delivered in `timeout` seconds, and stop. What is left stays in the journal."""
-        done = self.flush(timeout)
-        with self._lock:
-            thread, stopping = self._thread, self._stopping
-            self._thread, self._stopping = None, threading.Event()
-        stopping.set()
-        self._queue.put(None)
-        self._hurry.set()
-        if thread is not None:
-            thread.join(timeout if done else _GIVE_UP_SECONDS)
-            if thread.is_alive():
-                return False  # the store holds it up; it is a daemon, and the journal keeps what it has not delivered
-        with self._lock:  # a call that is being recorded waits here, and goes on with a new thread and journal
-            if self._recorded != self._settled or self._thread is not None:
+        end = time.monotonic() + timeout
+        done = self.flush(timeout) and self._tally.wait_for_recovery(end - time.monotonic())
+        is_stopped = self._writer.stop(timeout if done else _GIVE_UP_SECONDS)
+        if not (is_stopped and self._tally.is_idle):
+            self._secure()  # a thread that the store holds up is a daemon, and ends with the process
+            return False
+        with (
+            self._tally.standing_still() as is_idle
+        ):  # what is recorded meanwhile goes on with a new thread and journal
+            if not is_idle or self._writer.is_running:
                 return False
             self.sink.close()
             if self._journal is not None:
@@ -152,209 +131,39 @@ class Recorder:
         return True
 
     def pause(self) -> None:
-        """Before a fork: let the writer finish its batch, so that the child inherits nothing half done.
-
-        Waits a second at most; a store that takes longer is not worth holding the host up for.
-        """
-        self._is_wanted = True
-        self._is_paused = self._busy.acquire(timeout=_PAUSE_SECONDS)
-        self._is_wanted = False
+        """Before a fork: let the writer finish its batch, for a second at most."""
+        self._writer.pause()
 
     def resume(self) -> None:
         """After a fork, in the parent."""
-        if self._is_paused:
-            self._is_paused = False
-            self._busy.release()
+        self._writer.resume()
 
     def stats(self) -> RecorderStats:
         """The counters now."""
-        with self._lock:
-            return RecorderStats(
-                recorded=self._recorded,
-                stored=self._stored,
-                pending=self._recorded - self._settled,
-                dropped=self._dropped,
-                refused=self._refused,
-                last_error=self._last_error,
-            )
+        return self._tally.stats()
 
     def forget_after_fork(self) -> None:
         """In a forked child: what is queued belongs to the parent; begin anew with a journal of our own."""
         self.sink.forget_after_fork()
         if self._journal is not None:
             self._journal.forget_after_fork()
-        self._recorded = self._settled
-        self._start_over()
+        self._tally.forget_after_fork()
+        self._begin()
 
-    def _start_over(self) -> None:
-        self._lock = threading.Lock()
-        self._progress = threading.Condition(self._lock)
-        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
-        self._hurry = threading.Event()
-        self._busy = threading.Lock()
-        """Held while the writer refines or stores."""
-        self._waiting = 0
-        """How many wait in `flush`."""
-        self._is_wanted = False
-        """`pause` waits."""
-        self._is_paused = False
-        self._stopping = threading.Event()
-        self._thread = None
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._writer = Writer(self.sink, self._journal, self._tally, self._warnings)
 
-    def _append(self, facts: tuple[Call | RunFact, ...]) -> Segment | None:
-        if self._journal is None:
-            return None
-        try:
-            return self._journal.append(b"".join(map(encode, facts)), len(facts))
-        except OSError as error:
-            self._last_error = str(error)
-            message = (
-                f"the journal in {self._folder} cannot be written; until it can, a kill loses what is not stored yet"
-            )
-            self._warnings.once("journal", message, error)
-            return None
+    def _secure(self) -> None:
+        lost = self._writer.secure()
+        if lost:
+            message = f"{lost:,} records are neither stored nor in the journal; they end with this process"
+            self._warnings.once("unsecured", message)
 
-    def _spill(self, segment: Segment | None, count: int) -> None:
-        """Too much waits in memory (the database is slow or gone): leave it to the journal, or count it as lost."""
-        with self._lock:
-            if segment is not None:
-                segment.spilled += count
-                return
-            self._dropped += count
-            self._settled += count
-        self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
 
-    def _start(self) -> None:
-        thread = threading.Thread(
-            target=self._work, args=(self._stopping,), name="langchain_tokens-writer", daemon=True
-        )
-        with self._lock:
-            if self._thread is not None:
-                return
-            self._thread = thread
-        thread.start()
-
-    def _work(self, stopping: threading.Event) -> None:
-        with self._busy:
-            self._recover()
-        while not stopping.is_set():
-            try:
-                self._work_once(stopping)
-            except Exception as error:  # noqa: BLE001  # no slip may end the thread while calls come in
-                self._last_error = str(error)
-                self._warnings.once(f"writer {type(error).__name__}", "the writer thread stumbled, and goes on", error)
-
-    def _work_once(self, stopping: threading.Event) -> None:
-        batch = self._next_batch()
-        if batch:
-            self._deliver(batch, stopping)
-        elif self._journal is not None and not stopping.is_set():
-            self._deliver_spilled(self._journal, stopping)
-            self._journal.tidy()
-
-    def _next_batch(self) -> list[_Pending]:
-        """Wait up to a second for a fact, then a moment for more, unless somebody is in a hurry.
-
-        The moment is slept, not spent in `get`: to wake this thread for each fact would slow the host's threads down.
-        """
-        try:
-            first = self._queue.get(timeout=1.0)
-        except queue.Empty:
-            return []
-        if self._queue.qsize() < BATCH:
-            self._hurry.wait(_LINGER_SECONDS)
-            self._hurry.clear()
-        batch = [] if first is None else [first]
-        while len(batch) < BATCH:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if item is not None:
-                batch.append(item)
-        return batch
-
-    def _deliver(self, batch: list[_Pending], stopping: threading.Event) -> None:
-        with self._busy:
-            facts = [fact for item in batch for fact in self._refined(item)]
-        if not self._store(facts, stopping):
-            for item in batch:  # for a later thread of this process, or the next opener of the journal
-                self._queue.put(item)
-            return
-        if self._journal is not None:
-            for item in batch:
-                if item.segment is not None:
-                    self._journal.release(item.segment, len(item.facts))
-            self._journal.rotate()
-        self._note_settled(len(facts))
-
-    def _refined(self, item: _Pending) -> list[Call | RunFact]:
-        # Lets go of the interpreter, so that pricing does not hold a host's thread up; and where nobody waits for it,
-        # leaves time in which most events of the host do not meet this thread at all.
-        is_in_haste = self._waiting or self._is_wanted or self.is_behind
-        time.sleep(0 if is_in_haste else _PACE_SECONDS)
-        facts = [refined(fact, item.refine, self._warnings) for fact in item.facts]
-        for fact in facts:
-            if item.settle is not None and isinstance(fact, Call):
-                item.settle(fact)
-        return facts
-
-    def _store(self, facts: Sequence[Call | RunFact], stopping: threading.Event) -> bool:
-        """Store a batch, however long the database is away; False when the recorder stops before that."""
-        tries = 0
-        while True:
-            try:
-                with self._busy:
-                    refused = add_or_set_aside(self.sink, facts, self._folder, self._warnings)
-            except Exception as error:  # noqa: BLE001  # any sink, any trouble: the host must not notice
-                self._last_error = str(error)
-                self._warnings.once("store", "the store takes no calls now; they wait in the journal", error)
-                if stopping.is_set():
-                    return False
-                self._hurry.wait(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
-                self._hurry.clear()
-                tries += 1
-            else:
-                self._stored += len(facts) - len(refused)
-                self._refused += len(refused)
-                return True
-
-    def _deliver_spilled(self, journal: Journal, stopping: threading.Event) -> None:
-        """Memory has drained: take back what only the journal has."""
-        if journal.has_spilled():
-            journal.rotate(even_small=True)
-        for segment in journal.spilled():
-            lines = self._spilled_lines(segment)
-            for start in range(0, len(lines), BATCH):
-                batch = lines[start : start + BATCH]
-                facts = [refined(decode(line), self._refine, self._warnings) for line in batch]
-                if not self._store(facts, stopping):
-                    return
-            with self._lock:
-                spilled, segment.spilled = segment.spilled, 0
-            journal.release(segment, spilled)
-            self._note_settled(spilled)
-
-    def _spilled_lines(self, segment: Segment) -> list[bytes]:
-        try:
-            return segment.path.read_bytes().splitlines()
-        except OSError as error:
-            self._dropped += segment.spilled
-            self._warnings.once(
-                "spilled", f"the journal {segment.path} is gone, with calls that were not stored", error
-            )
-            return []
-
-    def _recover(self) -> None:
-        if self._folder is None:
-            return
-        try:
-            recover(self._folder, self.sink, self._refine, self._warnings)
-        except Exception as error:  # noqa: BLE001  # the journals stay for the next opener
-            self._last_error = str(error)
-            self._warnings.once("recover", "journals of ended processes could not be delivered yet", error)
-
-    def _note_settled(self, count: int) -> None:
-        with self._progress:
-            self._settled += count
-            self._progress.notify_all()
+def _checked_seconds(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout) or timeout < 0:
+        raise TokensError(f"timeout={timeout!r}; expected seconds from 0 on, or None to wait as long as it takes")
+    return None if timeout > threading.TIMEOUT_MAX else timeout

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import decode, encode
-from langchain_tokens.journal import abandoned
+from langchain_tokens.journal import Abandoned, abandoned
+from langchain_tokens.store.target import StoreTarget
+from langchain_tokens.syncing import sync_file, sync_sqlite
 from langchain_tokens.trouble import Warnings
 
-__all__ = ("Refine", "Sink", "add_or_set_aside", "is_refusal", "recover", "refined", "refined_call")
+__all__ = (
+    "Recovered",
+    "Refine",
+    "Sink",
+    "add_or_refuse",
+    "bad_file",
+    "is_refusal",
+    "keep_aside",
+    "make_lasting",
+    "read_facts",
+    "recover",
+    "recovering",
+    "refined",
+    "refined_call",
+)
 
 BATCH = 500
 """Facts that go into one transaction."""
+_LARGEST_BAD_FILE = 64 << 20
 Refine = Callable[[Call], Call]
 
 
 class Sink(Protocol):
     """Where facts end up."""
+
+    target: StoreTarget
 
     def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
         """Take facts, all or none. The same facts may come again; one thread calls at a time."""
@@ -29,6 +49,27 @@ class Sink(Protocol):
 
     def forget_after_fork(self) -> None:
         """Drop what belongs to the parent process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What came of a piece of a journal that a dead process left."""
+
+    delivered: int
+    """Facts that the sink took; some may have been stored before."""
+    refused: int
+    """Facts that it refused."""
+    unreadable: int
+    """Lines that could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadLines:
+    """What cannot be read."""
+
+    count: int
+    lines: Sequence[bytes]
+    """To be kept; of a block of NULs, as a loss of power leaves it, there is nothing to keep."""
 
 
 def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> int:
@@ -41,20 +82,65 @@ def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings)
         Exception: what the sink raises; the journal at hand then stays for the next opener.
 
     """
-    delivered = 0
-    for segment in abandoned(folder):
-        facts: list[Call | RunFact] = []
-        for line in segment.lines():
-            try:
-                facts.append(refined(decode(line), refine, warnings))
-            except ValueError as error:
-                warnings.once("bad line", f"{segment.path} has a line that cannot be read; kept in a .bad file", error)
-                _keep_aside(folder, line, warnings)
-        for start in range(0, len(facts), BATCH):
-            batch = facts[start : start + BATCH]
-            delivered += len(batch) - len(add_or_set_aside(sink, batch, folder, warnings))
+    return sum(piece.delivered for piece in recovering(folder, sink, refine, warnings))
+
+
+def recovering(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> Generator[Recovered, None, None]:
+    """The same piece by piece: each step delivers some hundred facts. A journal that is not gone through to its end
+    stays, whole, for the next opener; the sink knows what it has of it.
+    """
+    unreadable = 0
+    try:
+        for segment in abandoned(folder):
+            for piece in _deliver(segment, folder, sink, refine, warnings):
+                unreadable += piece.unreadable
+                yield piece
+    finally:
+        if unreadable:
+            warnings.once("bad line", f"{unreadable:,} lines of journals cannot be read; kept in {bad_file(folder)}")
+
+
+def _deliver(
+    segment: Abandoned, folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings
+) -> Iterator[Recovered]:
+    is_kept = True
+    for lines in segment.batches():
+        facts, bad = read_facts(lines)
+        refused = add_or_refuse(sink, [refined(fact, refine, warnings) for fact in facts], warnings)
+        is_kept &= keep_aside(folder, [*bad.lines, *map(encode, refused)], warnings)
+        yield Recovered(delivered=len(facts) - len(refused), refused=len(refused), unreadable=bad.count)
+    if is_kept:  # else it stays, since it has the only copy of what cannot be delivered
+        make_lasting(sink)
         segment.remove()
-    return delivered
+
+
+def read_facts(lines: Sequence[bytes]) -> tuple[list[Call | RunFact], BadLines]:
+    """Read lines of a journal back. What a block of NULs precedes is read for itself; the block counts as bad."""
+    facts: list[Call | RunFact] = []
+    kept: list[bytes] = []
+    count = 0
+    for line in lines:
+        try:
+            facts.append(decode(line))
+        except ValueError:
+            count += 1
+            rest = line.strip(b"\0")
+            try:
+                facts.append(decode(rest))
+            except ValueError:
+                kept += [line] if rest or not line else []
+    return facts, BadLines(count=count, lines=kept)
+
+
+def make_lasting(sink: Sink) -> None:
+    """Wait until what a sink has taken survives a loss of power, where it does not see to that itself.
+
+    Raises:
+        OSError: when the device does not take it.
+
+    """
+    if sink.target.path is not None:
+        sync_sqlite(sink.target.path)
 
 
 def refined(fact: Call | RunFact, refine: Refine | None, warnings: Warnings) -> Call | RunFact:
@@ -71,10 +157,8 @@ def refined_call(call: Call, refine: Refine, warnings: Warnings) -> Call:
         return call
 
 
-def add_or_set_aside(
-    sink: Sink, facts: Sequence[Call | RunFact], folder: Path | None, warnings: Warnings
-) -> Sequence[Call | RunFact]:
-    """Hand facts over; where the sink refuses a value, hand them over one by one, and keep aside what it refuses.
+def add_or_refuse(sink: Sink, facts: Sequence[Call | RunFact], warnings: Warnings) -> Sequence[Call | RunFact]:
+    """Hand facts over; where the sink refuses a value, hand them over one by one.
 
     Returns:
         The facts that were refused.
@@ -88,39 +172,55 @@ def add_or_set_aside(
     except Exception as error:
         if not is_refusal(error):
             raise
-        return [fact for fact in facts if not _is_taken(sink, fact, folder, warnings)]
+        return [fact for fact in facts if not _is_taken(sink, fact, warnings)]
     return ()
 
 
-def _is_taken(sink: Sink, fact: Call | RunFact, folder: Path | None, warnings: Warnings) -> bool:
-    line = encode(fact)
+def _is_taken(sink: Sink, fact: Call | RunFact, warnings: Warnings) -> bool:
     try:
-        _add(sink, [decode(line)])  # the journal's form holds no invalid text, which may have been all that was wrong
+        _add(sink, [decode(encode(fact))])  # the journal's form has no invalid text, which may be all that is wrong
     except Exception as error:
         if not is_refusal(error):
             raise
         warnings.once("refused", "the store refused a record; it is kept in a .bad file beside the journal", error)
-        if folder is not None:
-            _keep_aside(folder, line, warnings)
         return False
     return True
 
 
 def _add(sink: Sink, facts: Sequence[Call | RunFact]) -> None:
-    calls = [fact for fact in facts if isinstance(fact, Call)]
-    sink.add(calls, [fact for fact in facts if isinstance(fact, RunFact)])
+    if facts:
+        calls = [fact for fact in facts if isinstance(fact, Call)]
+        sink.add(calls, [fact for fact in facts if isinstance(fact, RunFact)])
 
 
 def is_refusal(error: Exception) -> bool:
-    """Tell whether a sink refused a value, so that the same facts would never get in."""
-    return any(kind.__name__ == "RowError" for kind in type(error).__mro__)
+    """Tell whether a sink refused a value, or stumbled over it, so that the same facts would never get in."""
+    return isinstance(error, (TypeError, ValueError)) or any(
+        kind.__name__ == "RowError" for kind in type(error).__mro__
+    )
 
 
-def _keep_aside(folder: Path, line: bytes, warnings: Warnings) -> None:
-    """Keep a line that no store will take in the `.bad` file beside the journal."""
+def bad_file(folder: Path) -> Path:
+    """Where that is kept which no store will take, in a journal's folder."""
+    return folder / "refused.bad"
+
+
+def keep_aside(folder: Path, lines: Sequence[bytes], warnings: Warnings) -> bool:
+    """Keep lines in the `.bad` file beside the journal; tell whether they are in it. Of a file that has grown beyond
+    64 MiB, nobody will read more: they are let go then.
+    """
+    if not lines:
+        return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "refused.bad").open("ab") as file:
-            file.write(line.rstrip(b"\n") + b"\n")
+        with bad_file(folder).open("ab") as file:
+            if file.tell() > _LARGEST_BAD_FILE:
+                warnings.once("full bad file", f"{bad_file(folder)} is full; no more is kept in it")
+                return True
+            file.writelines(line.rstrip(b"\n") + b"\n" for line in lines)
+            file.flush()
+            sync_file(file.fileno())
     except OSError as error:
         warnings.once("bad file", "a refused record could not be kept in a .bad file", error)
+        return False
+    return True

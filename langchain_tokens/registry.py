@@ -45,13 +45,15 @@ class Registry:
         """Tell something of the interpreter's end and of every forked child, for as long as it lives."""
         self._watched.add(part)
 
-    def recorder(self, key: object, sink: Sink, journal_folder: Path | None) -> Recorder:
-        """The recorder for a store; made at the first request."""
+    def recorder(self, key: object, sink: Sink, journal_folder: Path | None, *, is_synced: bool = False) -> Recorder:
+        """The recorder for a store; made at the first request. Once synced, it stays so, for all that share it."""
         with self._lock:
             self._hook()
             place = (key, journal_folder)
             if place not in self._recorders:
                 self._recorders[place] = Recorder(sink, journal_folder)
+            if is_synced:
+                self._recorders[place].sync_always()
             return self._recorders[place]
 
     def drain(self) -> None:

@@ -36,6 +36,7 @@ class Root:
     """One root run: its facts, and the counters of everything below it."""
 
     __slots__ = (
+        "clock",
         "counters",
         "is_announced",
         "is_interrupted",
@@ -70,6 +71,8 @@ class Root:
         """The run that a `track()` opened, and will end; several LangChain roots may lie in it."""
         self.is_partial = is_partial
         """Its own start was never seen, and its end never will be."""
+        self.clock = clock
+        """When it started, in the monotonic clock's seconds."""
         self.seen = clock
         """When something last began in it, in the monotonic clock's seconds; so `over_since`."""
         self.is_over = False

@@ -20,7 +20,7 @@ class RunLog:
     refines itself, by the same function.
     """
 
-    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "has_left", "recorders")
+    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "has_left", "is_rest", "recorders")
 
     def __init__(self, fact: RunFact) -> None:
         self.fact = fact
@@ -28,6 +28,8 @@ class RunLog:
         """The recorders that took calls of this run, for whoever ends it."""
         self.has_left = False
         """The memory that held it has let it go, and counts its calls in sums."""
+        self.is_rest = False
+        """Earlier calls of this run have left the memory; the store has them all."""
         self._lock = threading.Lock()
         self._calls: dict[str, Call] = {}
         self._unrefined: dict[str, Refine] = {}
@@ -42,13 +44,19 @@ class RunLog:
         with self._lock:
             return sorted(self._calls.values(), key=lambda call: call.started_at)
 
-    def note(self, call: Call, refine: Refine) -> None:
-        """Take a call that ended, or a correction of one; the same call twice counts once."""
+    def note(self, call: Call, refine: Refine) -> bool:
+        """Take a call that ended, or a correction of one; the same call twice counts once. Tells whether it is new."""
         with self._lock:
             before = self._calls.get(call.call_id)
             if before is None or call.revision > before.revision:
                 self._calls[call.call_id] = call
                 self._unrefined[call.call_id] = refine
+            return before is None
+
+    @property
+    def count(self) -> int:
+        """How many calls it holds."""
+        return len(self._calls)
 
     def noted(self, call_id: str) -> Call | None:
         """One call, as far as it is refined by now; None where it was not noted."""

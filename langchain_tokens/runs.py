@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from datetime import datetime
+from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -113,7 +113,7 @@ class OpenRuns:
             return call
 
     def close_frame(
-        self, run_id: str, at: datetime, error: BaseException | None
+        self, run_id: str, clock: float, error: BaseException | None
     ) -> tuple[RunFact | None, list[OpenCall]]:
         """Note that a chain, tool or retriever run ended.
 
@@ -135,6 +135,7 @@ class OpenRuns:
             root = frame.root
             ends_run = root.run_id == run_id and root.log is None
             root.is_over = root.is_over or ends_run
+            at = root.started_at + timedelta(seconds=clock - root.clock)  # the wall clock may have been set meanwhile
             return (root.ended(at, error) if ends_run else None), left_open
 
     def give_number(self, outer: OpenCall, inner: OpenCall) -> None:

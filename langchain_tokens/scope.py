@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -195,6 +196,7 @@ def _entered(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 def _ended(log: RunLog) -> Iterator[None]:
     """Note how the block ended, and tell the stores that took its calls."""
     error: BaseException | None = None
+    began, clock = log.fact.started_at, time.perf_counter()
     try:
         yield
     except BaseException as raised:
@@ -205,7 +207,7 @@ def _ended(log: RunLog) -> Iterator[None]:
         failed = error is not None and status == "error"
         log.fact = replace(
             log.fact,
-            ended_at=datetime.now(UTC),
+            ended_at=began + timedelta(seconds=time.perf_counter() - clock),  # the wall clock may have been set
             status=status,
             error_type=type(error).__name__ if failed else None,
             error_message=error_text(error) if failed and error is not None else None,

@@ -1,69 +1,17 @@
-"""Nothing acknowledged is lost, nothing is stored twice: kills, exits, forks and many processes.
-
-The programs under test run in processes that one helper process forks before it has any handler: each is a process of
-its own with a clean package, without the second that importing everything takes.
-"""
+"""Nothing acknowledged is lost, nothing is stored twice: exits, forks and many processes. For kills, see test_kills.py."""
 
 from __future__ import annotations
 
-import json
-import os
-import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from langchain_tokens import TokenUsageHandler, open_store
+from langchain_tokens import TokenUsageHandler
+from tests.crew import RECORD, Crew, Ended, check_stored
 from tests.models import ScriptedChat, acknowledged_graph
 
-ROOT = Path(__file__).resolve().parent.parent
-KILLS = 20
-FOR_EVER = 1_000_000
-TOKENS = 15
-"""What each call of the scripted model uses."""
-CREW = """
-import json, os, signal, sys, threading
-from pathlib import Path
-from langchain_tokens import TokenUsageHandler
-from langchain_tokens.prices import PriceBook
-from langchain_tokens.store.store import UsageStore
-from langchain_tokens.store.target import parse_target
-from tests.models import FailingStore, ScriptedChat, StuckStore, acknowledged_graph
-
-GRAPH = acknowledged_graph(ScriptedChat())
-SECONDS_TO_END = 30
-
-def say(job, text):
-    os.write(1, f"{job} {os.getpid()} {text}\\n".encode())
-
-def ask(handler, times):
-    for _ in range(times):
-        for call_id in GRAPH.invoke({"question": "q"}, {"callbacks": [handler]})["call_ids"]:
-            say(job, call_id)
-
-for line in sys.stdin:
-    children = []
-    for job, (path, program) in enumerate(json.loads(line)):
-        child = os.fork()
-        if child == 0:
-            signal.alarm(SECONDS_TO_END)
-            break
-        children.append(child)
-    else:
-        for job, child in enumerate(children):
-            say(job, f"ended {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
-        say(0, "done")
-        continue
-    path = Path(path)
-    say(job, "starts")
-    exec(program)
-    break
-"""
 ENDINGS = {
     "clean exit": "ask(TokenUsageHandler(path), 20)",
     "sys.exit": "ask(TokenUsageHandler(path), 20); sys.exit(3)",
@@ -73,10 +21,15 @@ ENDINGS = {
     "SIGTERM": "ask(TokenUsageHandler(path), 20); os.kill(os.getpid(), signal.SIGTERM)",
     "stuck store": "ask(TokenUsageHandler(StuckStore(path)), 20)",
     "failing store": "ask(TokenUsageHandler(FailingStore(path)), 20)",
+    "after the exit hooks": """
+import atexit
+atexit.register(lambda: record(handler, 20))
+handler = TokenUsageHandler(path)
+ask(handler, 10)
+""",
 }
 CODES = {"sys.exit": 3, "unhandled exception": 1, "SIGTERM": -signal.SIGTERM}
 ORDERLY = ("clean exit", "sys.exit", "unhandled exception", "in a thread")
-RECORD = "handler = TokenUsageHandler(path); ask(handler, {times}); os._exit(0 if handler.flush(60) else 1)"
 FORKS = {
     "after delivery": "handler.flush()",
     "at once": "",
@@ -109,118 +62,42 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 ask(handler, 5)
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """What a process left."""
-
-    database: Path
-    code: int
-    acknowledged: list[str]
-
-
-class Crew:
-    """The helper process."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-W", "ignore:.*fork:DeprecationWarning", "-c", CREW],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *jobs: tuple[Path, str], kill_after: int | None = None) -> list[Ended]:
-        """Run programs at once, each in a process of its own, to their end.
-
-        Args:
-            jobs: the database that a program finds in `path`, and the program.
-            kill_after: kill them all when they have acknowledged so many calls together.
-
-        """
-        processes: set[int] = set()
-        acknowledged: list[list[str]] = [[] for _ in jobs]
-        codes: dict[int, int] = {}
-        for job, number, said in self._order(jobs):
-            if said == "starts":
-                processes.add(number)
-            elif said.startswith("ended "):
-                codes[job] = int(said.removeprefix("ended "))
-            else:
-                acknowledged[job].append(said)
-            if kill_after is not None and sum(map(len, acknowledged)) == kill_after:
-                for process in processes:
-                    os.kill(process, signal.SIGKILL)
-                kill_after = None
-        return [
-            Ended(database=database, code=codes[job], acknowledged=acknowledged[job])
-            for job, (database, _) in enumerate(jobs)
-        ]
-
-    def _order(self, jobs: tuple[tuple[Path, str], ...]) -> Iterator[tuple[int, int, str]]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([[str(database), program] for database, program in jobs]) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            job, number, said = line.rstrip("\n").split(" ", 2)
-            if said == "done":
-                return
-            yield int(job), int(number), said
+MULTIPROCESSING = """
+import multiprocessing
+handler = TokenUsageHandler(path)
+ask(handler, 5)
+fork = multiprocessing.get_context("fork")
+children = [fork.Process(target=ask, args=(handler, 10)) for _ in range(3)]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+    assert child.exitcode == 0
+ask(handler, 5)
+"""
+PREFORK = """
+handler = TokenUsageHandler(path)
+workers = []
+for ending in (None, signal.SIGTERM, signal.SIGKILL, None, signal.SIGKILL):
+    worker = os.fork()
+    if worker == 0:
+        signal.alarm(SECONDS_TO_END)
+        ask(handler, 10)
+        if ending is None:
+            break
+        os.kill(os.getpid(), ending)
+    workers.append(worker)
+else:
+    for worker in workers:
+        os.waitpid(worker, 0)
+"""
 
 
 @pytest.fixture(scope="module")
 def crew() -> Iterator[Crew]:
     """The helper process, for all tests of this file."""
-    started = Crew()
-    yield started
-    started.process.communicate()
-
-
-def check_stored(database: Path, acknowledged: list[str], *, in_flight: int = 0) -> None:
-    """Assert that after the next opening every acknowledged call is stored once, and that nothing is left to deliver.
-
-    Args:
-        database: the SQLite file.
-        acknowledged: call ids.
-        in_flight: how many calls may be there beyond those, which ended but were not acknowledged.
-
-    """
-    store = open_store(database)
-    stored = [call.call_id for call in store.calls(limit=100_000)]
-    assert len(set(stored)) == len(stored)
-    assert set(acknowledged) <= set(stored)
-    assert len(stored) <= len(acknowledged) + in_flight
-    assert store.breakdown().total.total_tokens == TOKENS * len(stored)
-    assert sum(len(run.calls) for run in store.runs(limit=100_000)) == len(stored)
-    assert list(database.parent.glob(f"{database.name}.pending/*")) == []
-    assert open_store(database).breakdown().total.calls == len(stored)
-
-
-def test_killed_at_random_points(tmp_path: Path, crew: Crew) -> None:
-    """After SIGKILL right after a call returned, at 20 random points, the next opener stores all, each once."""
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")  # noqa: T201  # shown when the test fails
-    chance = random.Random(seed)  # noqa: S311
-    for place in range(KILLS):
-        last = chance.choice((chance.randint(1, 10), chance.randint(10, 300)))
-        job = (tmp_path / f"killed-{place}.db", RECORD.format(times=FOR_EVER))
-        (ended,) = crew.run(job, kill_after=last)
-
-        assert ended.code == -signal.SIGKILL
-        assert len(ended.acknowledged) >= last
-        check_stored(ended.database, ended.acknowledged, in_flight=2)
-
-
-def test_killed_together(tmp_path: Path, crew: Crew) -> None:
-    """Four processes on one database, all killed while they record: the next opener stores what each acknowledged."""
-    job = (tmp_path / "usage.db", RECORD.format(times=FOR_EVER))
-    ended = crew.run(job, job, job, job, kill_after=400)
-
-    assert [member.code for member in ended] == [-signal.SIGKILL] * 4
-    check_stored(job[0], [call_id for member in ended for call_id in member.acknowledged], in_flight=4 * 2)
+    with Crew() as started:
+        yield started
 
 
 def test_many_processes_share_a_database(tmp_path: Path, crew: Crew) -> None:
@@ -259,6 +136,19 @@ def test_forked_child_goes_on_with_the_same_handler(tmp_path: Path, crew: Crew, 
     (ended,) = crew.run((tmp_path / "usage.db", FORK.format(moment=FORKS[moment], at_end=at_end)))
 
     assert (ended.code, len(ended.acknowledged)) == (0, 2 * (5 + 10 + 10 + 5))
+    check_stored(ended.database, ended.acknowledged)
+
+
+@pytest.mark.parametrize(
+    ("program", "asked"), [(MULTIPROCESSING, 40), (PREFORK, 50)], ids=["multiprocessing", "prefork"]
+)
+def test_workers_share_the_handler_of_their_parent(tmp_path: Path, crew: Crew, program: str, asked: int) -> None:
+    """Worker processes that inherit a handler, of multiprocessing (which runs no exit hooks in them) or of a server that
+    forks them before the first request, store what each recorded, however each of them ends.
+    """
+    (ended,) = crew.run((tmp_path / "usage.db", program))
+
+    assert (ended.code, len(ended.acknowledged)) == (0, 2 * asked)
     check_stored(ended.database, ended.acknowledged)
 
 

@@ -76,6 +76,42 @@ def check_kept_apart(handler: TokenUsageHandler, path: Path) -> None:
     assert rows == {f"session-{number}": (2 * ROUNDS, 2 * ROUNDS * number) for number in range(1, MANY + 1)}
 
 
+# A run of very many calls
+
+
+def test_run_of_many_calls_leaves_memory_in_parts(handler: TokenUsageHandler) -> None:
+    """Memory holds some thousand calls, of however few runs; sums stay exact, and a run is shown with all its calls."""
+    handler._capture.memory._keep_calls = 100
+    for _ in range(1_050):
+        handler.record({"input_tokens": 1, "output_tokens": 1}, run_id="long", chain="work")
+    handler.record({"input_tokens": 1, "output_tokens": 1}, run_id="short", chain="work")
+
+    assert sum(log.count for log in handler._capture.memory._runs.values()) <= 100
+    assert handler.breakdown("chain")["work"].calls == 1_051
+    assert len(handler.run("long").calls) == 1_050
+    assert {run.run_id: len(run.calls) for run in handler.runs} == {"long": 1_050, "short": 1}
+    assert handler.flush(LONG)
+    assert handler.breakdown("chain")["work"].calls == handler.store.breakdown("chain")["work"].calls == 1_051
+
+
+def test_run_of_many_calls_that_goes_on_leaves_memory_in_parts(handler: TokenUsageHandler) -> None:
+    """The same of a graph that still runs: its end is stored, whatever of it memory holds by then."""
+    handler._capture.memory._keep_calls = 20
+    model = ScriptedChat()
+
+    def work(_: object) -> int:
+        for _ in range(205):
+            model.invoke("q")
+        return sum(log.count for log in handler._capture.memory._runs.values())
+
+    held = RunnableLambda(work).invoke("q", {"callbacks": [handler]})
+
+    assert held <= 40
+    assert handler.breakdown().total.calls == 205
+    assert handler.last_run is not None
+    assert (len(handler.last_run.calls), handler.last_run.status) == (205, "ok")
+
+
 # Many at once
 
 

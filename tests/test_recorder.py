@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,13 +11,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from langchain_tokens import UsageStore, open_store
-from langchain_tokens import recorder as recorder_module
-from langchain_tokens.call import Call
+from langchain_tokens import TokenUsageHandler, UsageStore, open_store
+from langchain_tokens import delivery as delivery_module
+from langchain_tokens import tally as tally_module
+from langchain_tokens import writer as writer_module
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.codec import encode
+from langchain_tokens.errors import TokensError
 from langchain_tokens.recorder import Recorder
+from langchain_tokens.recovery import Recovered
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_call, make_fact
 from tests.models import FailingStore, StuckStore
@@ -66,6 +74,13 @@ def record_each(recorder: Recorder, calls: Sequence[Call]) -> None:
     """Record calls one by one."""
     for call in calls:
         recorder.record(call)
+
+
+def record_stuck(recorder: Recorder, store: StuckStore, calls: Sequence[Call]) -> None:
+    """Record calls while the store holds up the first of them."""
+    recorder.record(calls[0])
+    assert store.reached.wait(LONG)
+    record_each(recorder, calls[1:])
 
 
 def priced(call: Call) -> Call:
@@ -243,6 +258,24 @@ def test_refused_value_holds_up_no_other(path: Path, folder: Path, caplog: pytes
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("trouble", [TypeError("no such value"), ValueError("no such value")])
+def test_value_that_the_store_stumbles_over_holds_up_no_other(path: Path, folder: Path, trouble: Exception) -> None:
+    """A record at which a store fails with an error of Python's is kept aside like one that the database refuses."""
+
+    class Stumbling(UsageStore):
+        def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+            if any(call.chain == "stone" for call in calls):
+                raise trouble
+            super().add(calls, runs)
+
+    with recording(Stumbling(parse_target(path)), folder) as recorder:
+        record_each(recorder, [make_call(), make_call(chain="stone"), make_call()])
+        assert recorder.flush(LONG)
+
+        assert (recorder.stats().stored, recorder.stats().refused) == (2, 1)
+    assert len(stored_ids(path)) == 2
+
+
 @pytest.mark.parametrize("obstacle", ["file", "gone", "none"])
 def test_refused_value_without_a_place_for_it(path: Path, tmp_path: Path, obstacle: str) -> None:
     """A refused record for which there is no .bad file (a file in the folder's place, a folder that went, no journal at
@@ -298,7 +331,7 @@ def test_what_memory_cannot_hold_is_taken_from_the_journal(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the bound of the queue facts lie in the journal only, and are stored from there when the store is back."""
-    monkeypatch.setattr(recorder_module, "_QUEUE_BOUND", 5)
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 5)
     store = StuckStore(path)
     calls = [make_call() for _ in range(60)]
     with recording(store, folder) as recorder:
@@ -310,35 +343,111 @@ def test_what_memory_cannot_hold_is_taken_from_the_journal(
         recorder.record(make_call(), refine=priced)
         assert recorder.flush(LONG)
 
-        assert (recorder.stats().recorded, recorder.stats().pending) == (61, 0)
+        stats = recorder.stats()
+    assert (stats.recorded, stats.stored, stats.pending) == (61, 61, 0)
     assert stored_ids(path) >= {call.call_id for call in calls}
     assert {call.price_status for call in open_store(path).calls()} == {"priced"}
     assert not folder.exists()
 
 
-def test_spilled_journal_that_was_deleted_is_counted_as_dropped(
+def test_flush_waits_for_what_only_the_journal_has(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush is over when all is stored that was recorded before it, however much is recorded meanwhile."""
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 5)
+    store = StuckStore(path)
+    calls = [make_call() for _ in range(600)]
+    with recording(store, folder) as recorder:
+        record_stuck(recorder, store, calls)
+        more = threading.Thread(target=record_each, args=(recorder, [make_call() for _ in range(300)]))
+        store.let_go.set()
+        more.start()
+        assert recorder.flush(LONG)
+        stored = stored_ids(path)
+        more.join()
+
+    assert stored >= {call.call_id for call in calls}
+
+
+def test_spilled_journal_that_was_deleted_is_still_stored(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When somebody deletes the only file that holds facts, they are counted as dropped, and the writer goes on."""
-    monkeypatch.setattr(recorder_module, "_QUEUE_BOUND", 2)
+    """When somebody deletes the only file that holds facts, the process that has it open still stores them."""
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 2)
     store = StuckStore(path)
+    calls = [make_call() for _ in range(6)]
     with recording(store, folder) as recorder:
-        for _ in range(6):
-            recorder.record(make_call())
+        record_stuck(recorder, store, calls)
         shutil.rmtree(folder)
+        store.let_go.set()
+        assert recorder.flush(LONG)
+
+        assert (recorder.stats().stored, recorder.stats().dropped, recorder.stats().pending) == (6, 0, 0)
+    assert stored_ids(path) == {call.call_id for call in calls}
+
+
+def test_spilled_journal_that_was_cut_off_is_counted_as_dropped(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts that somebody cut from the only file that held them are counted as dropped, and the writer goes on."""
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 2)
+    store = StuckStore(path)
+    calls = [make_call() for _ in range(6)]
+    with recording(store, folder) as recorder:
+        record_stuck(recorder, store, calls)
+        (spilled,) = (file for file in folder.glob("*.jsonl") if calls[5].call_id.encode() in file.read_bytes())
+        os.truncate(spilled, len(encode(calls[2]) + encode(calls[3])) + 20)
         store.let_go.set()
         assert recorder.flush(LONG)
         recorder.record(make_call())
         assert recorder.flush(LONG)
 
-        assert (recorder.stats().dropped, recorder.stats().pending) == (4, 0)
+        assert (recorder.stats().stored, recorder.stats().dropped, recorder.stats().pending) == (5, 2, 0)
+
+
+def test_spilled_line_that_was_spoiled_is_kept_aside(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that the disk spoiled meanwhile goes to the .bad file and is counted; it holds up no other."""
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 2)
+    store = StuckStore(path)
+    calls = [make_call() for _ in range(6)]
+    with recording(store, folder) as recorder:
+        record_stuck(recorder, store, calls)
+        (spilled,) = (file for file in folder.glob("*.jsonl") if calls[4].call_id.encode() in file.read_bytes())
+        spilled.write_bytes(spilled.read_bytes().replace(calls[4].call_id.encode(), b"call-x"))
+        store.let_go.set()
+        assert recorder.flush(LONG)
+
+        stats = recorder.stats()
+        assert (stats.stored, stats.unreadable, stats.dropped, stats.pending) == (5, 1, 0, 0)
+    assert [b"call-x" in file.read_bytes() for file in folder.iterdir()] == [True]
+    assert stored_ids(path) == {call.call_id for call in calls if call is not calls[4]}
+
+
+def test_spilled_facts_wait_where_the_journal_is_full(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more waiting than memory is for, and a journal that takes nothing, memory holds what it has room for."""
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 1)
+    store = StuckStore(path)
+    with recording(store, folder) as recorder:
+        record_stuck(recorder, store, [make_call() for _ in range(5)])
+        monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 3)
+        shutil.rmtree(folder)
+        folder.write_text("in the way")
+        record_each(recorder, [make_call() for _ in range(3)])
+        stats = recorder.stats()
+        folder.unlink()
+        store.let_go.set()
+        assert recorder.flush(LONG)
+        after = recorder.stats()
+
+    assert (stats.recorded, stats.pending, stats.unprotected, stats.dropped) == (8, 7, 2, 1)
+    assert (after.recorded, after.stored, after.unprotected, after.dropped) == (8, 7, 0, 1)
 
 
 def test_what_nothing_can_hold_is_counted(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a journal, facts beyond the queue's bound are dropped: counted, with one warning, and never waited for."""
-    monkeypatch.setattr(recorder_module, "_QUEUE_BOUND", 5)
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 5)
     store = StuckStore(path)
     with recording(store, None) as recorder:
         for _ in range(20):
@@ -398,3 +507,275 @@ def test_deleted_database_is_made_anew(path: Path, folder: Path) -> None:
         assert recorder.flush(LONG)
 
     assert stored_ids(path) == {later.call_id}
+
+
+@pytest.mark.parametrize("timeout", ["5", True, float("nan"), -1, b"", [5]])
+def test_time_to_flush_is_a_number_of_seconds(path: Path, timeout: object) -> None:
+    """Anything else than seconds from 0 on is one clear error."""
+    with TokenUsageHandler(path) as handler, pytest.raises(TokensError, match="expected seconds from 0 on, or None"):
+        handler.flush(timeout)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 10**12, None, 5, 5.5])
+def test_any_time_may_be_given_to_flush(path: Path, folder: Path, timeout: float | None) -> None:
+    """More seconds than a clock can hold are as good as no limit."""
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+        recorder.record(make_call())
+
+        assert recorder.flush(timeout)
+
+
+def test_flush_in_the_writer_thread_does_not_wait_for_itself(path: Path, folder: Path) -> None:
+    """A price book that flushes is told at once that not all is stored."""
+    told: list[bool] = []
+
+    def flushing_price(call: Call) -> Call:
+        told.append(recorder.flush())
+        return call
+
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+        recorder.record(make_call(), refine=flushing_price)
+        assert recorder.flush(LONG)
+
+    assert told == [False]
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, RecursionError])
+def test_fact_that_is_not_taken_is_counted_as_dropped(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: type[BaseException]
+) -> None:
+    """When recording is broken off before the journal has a fact, nobody waits for it."""
+
+    def broken(*_: object) -> bytes:
+        raise trouble
+
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+        with monkeypatch.context() as patch:
+            patch.setattr(writer_module, "encode", broken)
+            with pytest.raises(trouble):
+                recorder.record(make_call())
+        recorder.record(make_call())
+        assert recorder.flush(LONG)
+        stats = recorder.stats()
+
+    assert (stats.recorded, stats.stored, stats.dropped) == (2, 1, 1)
+
+
+def test_writer_that_cannot_be_started_leaves_all_in_the_journal(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no thread can be made (too many, or the interpreter ends) recording goes on, with one warning."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            record_each(recorder, [make_call(), make_call()])
+            assert not recorder.flush()
+            assert journal_lines(folder) == 2
+        assert len(caplog.messages) == 1
+        recorder.record(make_call())
+        assert recorder.flush(LONG)
+
+    assert len(stored_ids(path)) == 3
+
+
+def test_settling_that_raises_keeps_no_call_from_the_store(path: Path, folder: Path) -> None:
+    """Whatever goes wrong where a call is told of its price, it is stored."""
+
+    def broken(_: Call) -> None:
+        raise ZeroDivisionError
+
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+        recorder.record(make_call(), settle=broken)
+        assert recorder.flush(LONG)
+
+    assert len(stored_ids(path)) == 1
+
+
+def test_close_secures_what_only_memory_has(path: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a store that takes nothing, close puts into the journal what that could not take before: a full disk may
+    have room again, a folder may have been deleted.
+    """
+    store = FailingStore(path)
+    calls = [make_call() for _ in range(4)]
+    folder.write_text("in the way")
+    with recording(store, folder) as recorder:
+        record_each(recorder, calls[:2])
+        folder.unlink()
+        recorder.record(calls[2])
+        shutil.rmtree(folder)
+        recorder.record(calls[3])
+        assert (recorder.stats().unprotected, journal_lines(folder)) == (2, 1)
+        assert not recorder.close(0.01)
+
+        assert (recorder.stats().unprotected, journal_lines(folder)) == (0, 4)
+    assert stored_ids(path) == {call.call_id for call in calls}
+    assert not folder.exists()
+    assert not any("end with this process" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+def test_close_says_what_ends_with_the_process(
+    path: Path, folder: Path, with_journal: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What neither the store nor the journal takes until the end is counted in a warning."""
+    store = FailingStore(path)
+    folder.write_text("in the way")
+    with recording(store, folder if with_journal else None) as recorder:
+        record_each(recorder, [make_call(), make_call()])
+        assert not recorder.close(0.01)
+
+        assert recorder.stats().unprotected == 2
+    assert "2 records are neither stored nor in the journal; they end with this process" in caplog.messages
+
+
+def test_journals_of_the_dead_are_delivered_when_the_store_is_back(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is away when a process starts gets what others left later, without a new process."""
+    monkeypatch.setattr(delivery_module, "_RECOVER_SECONDS", 0.0)
+    folder.mkdir()
+    left = make_call()
+    (folder / "1-dead.jsonl").write_bytes(encode(left))
+    store = FailingStore(path)
+    with recording(store, folder) as recorder:
+        recorder.record(make_call())
+        assert store.reached.wait(LONG)
+        assert not recorder.flush(0.01)
+        store.trouble = None
+        assert recorder.flush(LONG)
+        assert recorder.close(LONG)
+
+        assert recorder.stats().recovered == 1
+    assert left.call_id in stored_ids(path)
+
+
+def test_close_does_not_wait_for_a_recovery_that_nobody_goes_on_with(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A close whose time was too short for a large journal leaves it to others; the next close waits for nothing."""
+    repeated = [Recovered(delivered=0, refused=0, unreadable=0)] * 1_000_000
+    monkeypatch.setattr(delivery_module, "recovering", lambda *_: iter(repeated))
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+        recorder.record(make_call())
+        assert recorder.flush(LONG)
+        recorder.close(0.05)
+        waits: list[float] = []
+        monkeypatch.setattr(threading.Condition, "wait", lambda _, seconds=None: waits.append(seconds))
+        recorder.close(LONG)
+        monkeypatch.undo()
+
+    assert waits == []
+
+
+def test_release_that_fails_is_no_obstacle(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A journal file that cannot be emptied keeps what is stored already: counted as stored, and never doubled."""
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+        record_each(recorder, [make_call(raw_usage={"text": "x" * 70_000}) for _ in range(2)])
+        with monkeypatch.context() as patch:
+
+            def fail(*_: object) -> None:
+                raise OSError(errno.EIO, "broken")
+
+            patch.setattr(os, "ftruncate", fail)
+            assert recorder.flush(LONG)
+        assert recorder.stats().stored == 2
+
+    assert open_store(path).breakdown().total.calls == 2
+
+
+def test_process_that_was_forked_behind_our_back_begins_anew(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a child of a server that forks outside Python, whose hooks for it do not run, recording notices: what waited is
+    the parent's, and the journal is the child's own.
+    """
+    store = FailingStore(path)
+    calls = [make_call(), make_call()]
+    with recording(store, folder) as recorder:
+        recorder.record(calls[0])
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        recorder.record(calls[1])
+
+        assert recorder.stats().pending == 1
+        assert {file.name.split("-")[0] == "1": len(file.read_bytes().splitlines()) for file in folder.iterdir()} == {
+            False: 1,
+            True: 1,
+        }
+        store.trouble = None
+        assert recorder.flush(LONG)
+
+    assert stored_ids(path) == {call.call_id for call in calls}
+
+
+# Loss of power
+
+
+class Watched(UsageStore):
+    """A store that notes what happens in which order."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(parse_target(path))
+        self.events: list[str] = []
+        monkeypatch.setattr(os, "fdatasync", lambda descriptor: self.events.append(self._name(descriptor)))
+
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+        """Store."""
+        super().add(calls, runs)
+        self.events.append("stored")
+
+    @staticmethod
+    def _name(descriptor: int) -> str:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        return "journal" if name.endswith(".jsonl") else name
+
+
+@pytest.mark.parametrize(
+    ("durability", "events"),
+    [("process", ["stored"]), ("fsync", ["journal", "journal", "stored", "usage.db-wal"])],
+)
+def test_durability(path: Path, monkeypatch: pytest.MonkeyPatch, durability: Any, events: list[str]) -> None:
+    """With `fsync` the device has a record when recording returns, and the database's log before the journal gives the
+    record up; with `process`, as without, nothing waits for the device.
+    """
+    store = Watched(path, monkeypatch)
+    with TokenUsageHandler(store, durability=durability) as handler:
+        handler.record(None)
+        before = list(store.events)
+        handler.record(None)
+        assert handler.flush(LONG)
+
+    assert before == events[:1] * (durability == "fsync")
+    assert [event for event, previous in zip(events, [None, *events], strict=False) if event != previous] == [
+        event for event, previous in zip(store.events, [None, *store.events], strict=False) if event != previous
+    ]
+
+
+def test_two_handlers_on_one_store_share_the_stronger_durability(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that asks for `fsync` gets it for all that share its store's journal, whichever was first."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    with TokenUsageHandler(path) as weak:
+        weak.record(None)
+        assert synced == []
+        with TokenUsageHandler(path, durability="fsync"):
+            weak.record(None)
+            assert synced
+
+
+@pytest.mark.parametrize("durability", ["sync", "", None, True, 5, ["fsync"]])
+def test_unknown_durability_is_refused(path: Path, durability: Any) -> None:
+    """Anything but the two words is one clear error."""
+    with pytest.raises(TokensError, match="expected 'process' or 'fsync'"):
+        TokenUsageHandler(path, durability=durability)
+
+
+def test_durability_without_a_journal_is_refused(path: Path) -> None:
+    """Without a journal nothing could keep that promise."""
+    with pytest.raises(TokensError, match="journal=False keeps none"):
+        TokenUsageHandler(path, journal=False, durability="fsync")

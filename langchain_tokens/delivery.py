@@ -1,0 +1,198 @@
+"""How does a batch leave this process? Priced, to the store however long that is away, and then out of the journal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.codec import encode
+from langchain_tokens.journal import Journal
+from langchain_tokens.recovery import (
+    Recovered,
+    Refine,
+    Sink,
+    add_or_refuse,
+    keep_aside,
+    make_lasting,
+    read_facts,
+    recovering,
+    refined,
+)
+from langchain_tokens.segments import Segment, read_lines
+from langchain_tokens.tally import Tally
+from langchain_tokens.trouble import Warnings
+
+__all__ = ("Delivery", "Pending", "Settle")
+
+_PACE_SECONDS = 0.0005
+"""Between two calls, while the writer is not behind: it could still take a thousand calls a second."""
+_RECOVER_SECONDS = 60.0
+"""How often a writer looks for journals of processes that died meanwhile."""
+_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
+Settle = Callable[[Call], None]
+
+
+@dataclass(slots=True)
+class Pending:
+    """What was recorded at once, on its way."""
+
+    facts: tuple[Call | RunFact, ...]
+    refine: Refine | None
+    settle: Settle | None
+    segment: Segment | None
+    """Where the journal has it; None where it has not."""
+
+
+class Delivery:
+    """What the writer thread does with a batch. One thread at a time gets to the store."""
+
+    def __init__(self, sink: Sink, journal: Journal | None, tally: Tally, warnings: Warnings) -> None:
+        self.refine: Refine | None = None
+        """For what only a line of a journal is left of."""
+        self.busy = threading.Lock()
+        """Held while something is refined or stored."""
+        self.hurry = threading.Event()
+        """Ends a wait for the store's next try."""
+        self._sink = sink
+        self._journal = journal
+        self._tally = tally
+        self._warnings = warnings
+        self._lock = threading.Lock()
+        self._waiting = 0
+        """How many threads wait for this one."""
+        self._spilling = threading.Lock()
+        """Held while spilled records are taken back: a thread that the store held up may still be at it."""
+        self._recovery: Iterator[Recovered] | None = None
+        self._recover_at = 0.0
+
+    def note_waiting(self, more: int) -> None:
+        """Count threads that wait: while there are any, no time is left between calls."""
+        with self._lock:
+            self._waiting += more
+
+    def deliver(self, batch: Sequence[Pending], stopping: threading.Event) -> bool:
+        """Deliver what is held in memory; False when the recorder stops before that."""
+        with self.busy:
+            facts = [fact for item in batch for fact in self._refined(item)]
+        refused = self._store(facts, stopping)
+        if refused is None:
+            return False
+        for item in batch:
+            self._give_back(item.segment, len(item.facts))
+        self._tally.settle(len(facts), is_spill=False, stored=len(facts) - len(refused), refused=len(refused))
+        return True
+
+    def deliver_spilled(self, journal: Journal, stopping: threading.Event) -> bool:
+        """Deliver some of what only the journal has; tells whether there is any."""
+        if not self._spilling.acquire(blocking=False):
+            return False
+        try:
+            segment = journal.next_spilled()
+            if segment is None:
+                return False
+            self._deliver_from(segment, journal, stopping)
+            return True
+        finally:
+            self._spilling.release()
+
+    def recover_some(self) -> bool:
+        """Deliver some of what ended processes left, from time to time; tells whether there was any."""
+        if self._journal is None or (self._recovery is None and time.monotonic() < self._recover_at):
+            self._tally.note_recovering(is_recovering=False)
+            return False
+        with self.busy:
+            if self._recovery is None:
+                self._recover_at = time.monotonic() + _RECOVER_SECONDS
+                self._recovery = recovering(self._journal.folder, self._sink, self.refine, self._warnings)
+            try:
+                found = next(self._recovery, None)
+            except Exception as error:  # noqa: BLE001  # the journals stay for a later look, or the next opener
+                found = None
+                self._tally.last_error = str(error)
+                self._warnings.once("recover", "journals of ended processes could not be delivered yet", error)
+            if found is None:
+                self._recovery = None
+                self._tally.note_recovering(is_recovering=False)
+                return False
+        self._tally.note_recovered(found.delivered, found.refused + found.unreadable)
+        return True
+
+    def stop_recovering(self) -> None:
+        """Leave to others what is not delivered of ended processes."""
+        with self.busy:
+            self._recovery, self._recover_at = None, 0.0
+        self._tally.note_recovering(is_recovering=False)
+
+    def _deliver_from(self, segment: Segment, journal: Journal, stopping: threading.Event) -> None:
+        lines, end = read_lines(segment.descriptor, segment.read_to)
+        left = segment.appended - segment.released
+        if not lines:  # somebody cut the file off
+            self._give_back(segment, left)
+            self._tally.settle(left, is_spill=True, dropped=left)
+            return
+        facts, bad = read_facts(lines)
+        refused = self._store([refined(fact, self.refine, self._warnings) for fact in facts], stopping)
+        if refused is None:
+            return
+        keep_aside(journal.folder, bad.lines, self._warnings)
+        segment.read_to, count = end, min(len(lines), left)
+        self._give_back(segment, count)
+        stored = len(facts) - len(refused)
+        self._tally.settle(count, is_spill=True, stored=stored, refused=len(refused), unreadable=bad.count)
+
+    def _give_back(self, segment: Segment | None, count: int) -> None:
+        """Let the journal give up what is stored; where it cannot, what it keeps is delivered again, to no effect."""
+        if segment is None or self._journal is None:
+            self._tally.note_unprotected(-count)
+            return
+        try:
+            self._journal.release(segment, count)
+        except OSError as error:
+            self._warnings.once("release", f"{segment.path} could not be emptied", error)
+
+    def _refined(self, item: Pending) -> list[Call | RunFact]:
+        # Lets go of the interpreter, so that pricing does not hold a host's thread up; and where nobody waits for it,
+        # leaves time in which most events of the host do not meet this thread at all.
+        is_in_haste = self._waiting or self._tally.is_behind
+        time.sleep(0 if is_in_haste else _PACE_SECONDS)
+        facts = [refined(fact, item.refine, self._warnings) for fact in item.facts]
+        for fact in facts:
+            if item.settle is not None and isinstance(fact, Call):
+                self._settle(item.settle, fact)
+        return facts
+
+    def _settle(self, settle: Settle, call: Call) -> None:
+        try:
+            settle(call)
+        except Exception as error:  # noqa: BLE001  # what the memory makes of it must not keep it from the store
+            self._warnings.once("settle", "a stored call could not be taken into memory", error)
+
+    def _store(self, facts: Sequence[Call | RunFact], stopping: threading.Event) -> Sequence[Call | RunFact] | None:
+        """Store a batch, however long the database is away; None when the recorder stops before that.
+
+        Returns:
+            What the store refused, and is kept aside.
+
+        """
+        tries = 0
+        while True:
+            try:
+                with self.busy:
+                    refused = add_or_refuse(self._sink, facts, self._warnings)
+                    if self._journal is not None and self._journal.is_synced:
+                        make_lasting(self._sink)
+            except Exception as error:  # noqa: BLE001  # any sink, any trouble: the host must not notice
+                self._tally.last_error = str(error)
+                self._warnings.once("store", "the store takes no calls now; they wait in the journal", error)
+                if stopping.is_set():
+                    return None
+                self.hurry.wait(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
+                self.hurry.clear()
+                tries += 1
+            else:
+                if self._journal is not None:
+                    keep_aside(self._journal.folder, list(map(encode, refused)), self._warnings)
+                return refused

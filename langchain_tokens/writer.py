@@ -1,0 +1,213 @@
+"""Who brings facts to the store? One daemon thread: those in memory, those in the journal only, those of the dead.
+
+It does so in turns, a batch of each at a time, so that none holds up the others.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.codec import encode
+from langchain_tokens.delivery import Delivery, Pending
+from langchain_tokens.journal import Journal
+from langchain_tokens.recovery import BATCH, Refine, Sink
+from langchain_tokens.segments import Segment
+from langchain_tokens.tally import Goal, Tally
+from langchain_tokens.trouble import Warnings
+
+__all__ = ("Writer",)
+
+_LINGER_SECONDS = 0.05
+_IDLE_SECONDS = 1.0
+_STUMBLE_SECONDS = 0.5
+_PAUSE_SECONDS = 1.0
+
+
+class Writer:
+    """The thread, begun when there is something to do, and what waits for it. Thread-safe."""
+
+    def __init__(self, sink: Sink, journal: Journal | None, tally: Tally, warnings: Warnings) -> None:
+        self._journal = journal
+        self._tally = tally
+        self._warnings = warnings
+        self._delivery = Delivery(sink, journal, tally, warnings)
+        self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
+        self._left: deque[Pending] = deque()
+        """What an earlier thread could not deliver."""
+        self._batch: Sequence[Pending] = ()
+        """What is being delivered."""
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()
+        self._is_paused = False
+
+    def refine_with(self, refine: Refine) -> None:
+        """Say what is done to calls of which only a journal's line is left."""
+        self._delivery.refine = refine
+
+    def append(self, facts: tuple[Call | RunFact, ...], *, is_spill: bool) -> Segment | None:
+        """Make facts survive the process; None where the journal cannot take them."""
+        if self._journal is None:
+            return None
+        try:
+            return self._journal.append(b"".join(map(encode, facts)), len(facts), is_spill=is_spill)
+        except OSError as error:
+            self._tally.last_error = str(error)
+            folder = self._journal.folder
+            message = f"the journal in {folder} cannot be written; until it can, a kill loses what is not stored yet"
+            self._warnings.once("journal", message, error)
+            return None
+
+    def put(self, item: Pending) -> None:
+        """Hand something over."""
+        if item.segment is None:
+            self._tally.note_unprotected(len(item.facts))
+        self._queue.put(item)
+        if self._thread is None:
+            self._start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread."""
+        return self._thread is not None
+
+    def wait_for(self, goal: Goal, timeout: float | None) -> bool:
+        """Hurry until a goal of the tally is reached, or the time is over; tells whether it is."""
+        if not self._start() or threading.current_thread() is self._thread:
+            return self._tally.wait_for(goal, 0)
+        self._delivery.note_waiting(1)
+        try:
+            self._wake()
+            return self._tally.wait_for(goal, timeout)
+        finally:
+            self._delivery.note_waiting(-1)
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread; False when it does not end in time, since the store holds it up: it will, when it can."""
+        with self._starting:
+            thread, self._thread = self._thread, None
+            self._stopping.set()
+        if thread is None:
+            return True
+        self._wake()
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def secure(self) -> int:
+        """Try once more to get into the journal what it has not; returns how many facts end with this process."""
+        waiting: list[Pending] = []
+        while not self._queue.empty():
+            item = self._queue.get()
+            waiting += [] if item is None else [item]
+        self._left.extend(waiting)
+        lost = sum(len(item.facts) for item in (*self._batch, *self._left) if not self._is_secured(item))
+        return lost + (0 if self._journal is None else self._journal.lost_spill)
+
+    def pause(self) -> None:
+        """Before a fork: let the thread finish its batch, so that the child inherits nothing half done.
+
+        Waits a second at most; a store that takes longer is not worth holding the host up for.
+        """
+        self._delivery.note_waiting(1)
+        self._is_paused = self._delivery.busy.acquire(timeout=_PAUSE_SECONDS)
+        self._delivery.note_waiting(-1)
+
+    def resume(self) -> None:
+        """After a fork, in the parent."""
+        if self._is_paused:
+            self._is_paused = False
+            self._delivery.busy.release()
+
+    def _wake(self) -> None:
+        self._queue.put(None)
+        self._delivery.hurry.set()
+
+    def _start(self) -> bool:
+        """Begin the thread, if there is none; tells whether there is one. Where none can be made, as at the end of the
+        interpreter, all stays in the journal.
+        """
+        with self._starting:
+            if self._thread is not None:
+                return True
+            stopping = threading.Event()
+            thread = threading.Thread(target=self._work, args=(stopping,), name="langchain_tokens-writer", daemon=True)
+            self._tally.note_recovering(is_recovering=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._tally.note_recovering(is_recovering=False)
+                self._warnings.once("thread", "no writer thread can be started; calls wait in the journal", error)
+                return False
+            self._thread, self._stopping = thread, stopping
+            return True
+
+    def _is_secured(self, item: Pending) -> bool:
+        before, count = item.segment, len(item.facts)
+        if before is not None and not before.is_gone:
+            return True
+        segment = self.append(item.facts, is_spill=False)
+        if segment is None or self._journal is None:
+            return False
+        item.segment = segment
+        if before is None:
+            self._tally.note_unprotected(-count)
+        else:
+            self._journal.release(before, count)
+        return True
+
+    def _work(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            try:
+                self._take_turn(stopping)
+            except Exception as error:  # noqa: BLE001  # no slip may end the thread while calls come in
+                self._tally.last_error = str(error)
+                self._warnings.once(f"writer {type(error).__name__}", "the writer thread stumbled, and goes on", error)
+                stopping.wait(_STUMBLE_SECONDS)
+        self._delivery.stop_recovering()
+
+    def _take_turn(self, stopping: threading.Event) -> None:
+        journal, delivery = self._journal, self._delivery
+        has_more = delivery.recover_some()
+        if journal is not None and not stopping.is_set():
+            has_more |= delivery.deliver_spilled(journal, stopping)
+        batch = [] if stopping.is_set() else self._next_batch(0 if has_more else _IDLE_SECONDS)
+        if batch:
+            self._deliver(batch, stopping)
+        elif journal is not None and not has_more:
+            journal.tidy()
+
+    def _deliver(self, batch: list[Pending], stopping: threading.Event) -> None:
+        self._batch, is_delivered = batch, False
+        try:
+            is_delivered = self._delivery.deliver(batch, stopping)
+        finally:
+            self._batch = ()
+            if not is_delivered:  # for a later thread of this process, or the next opener of the journal
+                self._left.extendleft(reversed(batch))
+
+    def _next_batch(self, seconds: float) -> list[Pending]:
+        """Wait some time for a fact, then a moment for more, unless somebody is in a hurry.
+
+        The moment is slept, not spent in `get`: to wake this thread for each fact would slow the host's threads down.
+        """
+        batch = [self._left.popleft() for _ in range(min(len(self._left), BATCH))]
+        if not batch:
+            try:
+                first = self._queue.get(block=seconds > 0, timeout=seconds or None)
+            except queue.Empty:
+                return []
+            batch = [] if first is None else [first]
+        if self._queue.qsize() < BATCH and seconds > 0:
+            self._delivery.hurry.wait(_LINGER_SECONDS)
+            self._delivery.hurry.clear()
+        while len(batch) < BATCH:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            batch += [] if item is None else [item]
+        return batch

@@ -1,0 +1,101 @@
+"""Are the first calls and runs those of a walk through all of them? However they are looked for."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_tokens.call import Call
+from langchain_tokens.query import make_query
+from langchain_tokens.store import latest
+from langchain_tokens.store.store import UsageStore
+from langchain_tokens.sums import matches
+from tests.builders import NOON, make_call, make_fact
+
+if TYPE_CHECKING:
+    from tests.databases import Database
+
+pytest_plugins = ("tests.databases",)
+
+MakeStore = Callable[["Database"], UsageStore]
+SPANS: tuple[dict[str, Any], ...] = (
+    {},
+    {"since": NOON - timedelta(days=80), "until": NOON - timedelta(days=2, minutes=11)},
+)
+FILTERS: tuple[dict[str, Any], ...] = (
+    {"chain": "common"},
+    {"chain": "rare"},
+    {"chain": "no such"},
+    {"chain": "(unattributed)", "model": "m"},
+    {"status": ["error", "cancelled"], "agent": "a"},
+    {"chain": "rare", "tags": {"team": "t"}},
+    {"chain": "rare", "session": "s"},
+    {"provider": "p", "mode": "(none)"},
+)
+
+
+def some_calls(count: int) -> list[Call]:
+    """Calls of ninety days, some at the same moment, at the very start of an hour or at the calendar's end."""
+    chance = random.Random(11)
+    starts = [
+        NOON - timedelta(hours=chance.randrange(90 * 24), seconds=chance.choice((0, 1, 1, 7))) for _ in range(count)
+    ]
+    return [
+        make_call(
+            call_id=f"call-{number:04}",
+            run_id=f"run-{number % 40:02}",
+            started_at=start,
+            chain=chance.choices(("common", "rare", None), (30, 2, 5))[0],
+            **_names(chance),
+            status=chance.choices(("ok", "error", "cancelled"), (20, 2, 1))[0],
+            tags={"team": "t"} if chance.random() < 0.5 else {},
+        )
+        for number, start in enumerate((*starts, datetime(9999, 12, 31, 23, 59, tzinfo=UTC)))
+    ]
+
+
+def _names(chance: random.Random) -> dict[str, Any]:
+    return {name: chance.choice((name[0], None)) for name in ("agent", "model", "provider", "mode", "session")}
+
+
+def first(calls: Sequence[Call], *, newest: bool) -> list[str]:
+    """The ids of calls in the order in which they started."""
+    sign = -1 if newest else 1
+    return [call.call_id for call in sorted(calls, key=lambda call: (sign * call.started_at.timestamp(), call.call_id))]
+
+
+@pytest.mark.parametrize("probes", [(3, 40), (1, 2)])
+def test_first_calls_are_those_of_all_calls(
+    database: Database, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, probes: tuple[int, ...]
+) -> None:
+    """Pages of calls in either order, of common, rare and missing names, are those of all calls in that order."""
+    monkeypatch.setattr(latest, "_PROBES", probes)
+    store, calls = make_store(database), some_calls(160)
+    store.add(calls)
+    for filters, span, newest in itertools.product(FILTERS, SPANS, (True, False)):
+        query = make_query((), {**filters, **span})
+        right = first([call for call in calls if matches(call, query)], newest=newest)
+        for limit, offset in ((4, 0), (400, 1)):
+            order = "-started_at" if newest else "started_at"
+            found = store.calls(limit=limit, offset=offset, order=order, **filters, **span)
+            assert [call.call_id for call in found] == right[offset : offset + limit], (filters, span, order, limit)
+
+
+@pytest.mark.parametrize("filters", [{"chain": "rare"}, {"chain": "no such"}, {"model": "m", "status": "ok"}])
+def test_runs_are_found_by_their_calls(database: Database, make_store: MakeStore, filters: dict[str, Any]) -> None:
+    """Runs with such a call, the newest first; none where no call has that name."""
+    store, calls = make_store(database), some_calls(120)
+    facts = [make_fact(f"run-{number:02}", started_at=NOON - timedelta(hours=number % 7)) for number in range(40)]
+    store.add(calls, facts)
+    of_calls = make_query((), {name: value for name, value in filters.items() if name != "status"})
+    having = {call.run_id for call in calls if matches(call, of_calls)}
+    right = sorted(
+        (fact for fact in facts if fact.run_id in having and fact.status == filters.get("status", fact.status)),
+        key=lambda fact: (-fact.started_at.timestamp(), fact.run_id),
+    )
+    assert [run.run_id for run in store.runs(limit=5, offset=1, **filters)] == [fact.run_id for fact in right][1:6]
