@@ -31,7 +31,7 @@ _PACE_SECONDS = 0.0005
 """Between two calls, while the writer is not behind: it could still take a thousand calls a second."""
 _RECOVER_SECONDS = 60.0
 """How often a writer looks for journals of processes that died meanwhile."""
-_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0)
+_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 Settle = Callable[[Call], None]
 
 

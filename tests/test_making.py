@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Sequence
 from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -14,8 +15,10 @@ from sqlalchemy import Connection, create_engine, select, text
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.making import changer, maker
+from langchain_tokens.store.inserts import insert_calls
+from langchain_tokens.store.rows import call_values, run_values
+from langchain_tokens.store.runrows import _insert_runs, write_runs
 from langchain_tokens.store.tables import CALLS, METADATA, RUNS
-from langchain_tokens.store.writes import _write_rows, _write_tuples
 from langchain_tokens.usage import TokenUsage
 from tests.builders import make_call, make_fact
 
@@ -95,15 +98,23 @@ def test_changed_record_is_what_replace_makes() -> None:
 def test_tuples_are_stored_as_sqlalchemy_stores_rows() -> None:
     """What goes to SQLite's driver directly is, column by column, what SQLAlchemy would have written."""
     stored = []
-    for write in (_write_rows, _write_tuples):
+    for write in (_write_by_sqlalchemy, _write):
         with create_engine("sqlite://").begin() as connection:
             METADATA.create_all(connection)
             write(connection, CALLS_OF_ALL_KINDS, FACTS)
-            write(
-                connection, [replace(call, revision=call.revision + 1, chain="c") for call in CALLS_OF_ALL_KINDS], FACTS
-            )
+            write(connection, [replace(call, call_id=f"{call.call_id}-2") for call in CALLS_OF_ALL_KINDS], FACTS)
             stored.append((rows(connection, CALLS), rows(connection, RUNS)))
             starts = connection.execute(select(CALLS.c.started_at)).scalars().all()
             assert {start.tzinfo for start in starts} == {UTC}
 
     assert stored[0] == stored[1]
+
+
+def _write(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
+    insert_calls(connection, calls)
+    write_runs(connection, runs)
+
+
+def _write_by_sqlalchemy(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
+    connection.execute(CALLS.insert(), [call_values(call) for call in calls])
+    connection.execute(_insert_runs("sqlite"), [run_values(fact) | {"is_given": fact.is_given} for fact in runs])

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import planned_statement
-from langchain_tokens.store.rolluptables import NAMED
+from langchain_tokens.store.rolluptables import MANY
 from langchain_tokens.store.sums import SUMS, key_and_sums
 from langchain_tokens.sums import Sums
 
@@ -18,6 +18,8 @@ __all__ = ("read_answer", "read_largest")
 
 Answer = list[tuple[tuple[Any, ...], Sums]]
 
+_FEW = 1_000
+"""Names that one statement can hold."""
 _RANKED = ("calls", "total_tokens")
 """What tells which groups are the largest."""
 
@@ -29,12 +31,18 @@ def read_answer(connection: Connection, query: Query) -> Answer:
 
 def read_largest(connection: Connection, query: Query, limit: int) -> Answer:
     """The groups of an answer with the most tokens; those without known tokens come last."""
-    if not (len(query.by) == 1 and query.by[0] in NAMED and (query.since or query.until)):
+    if not _are_many(query) or limit > _FEW:
         return [key_and_sums(row, query) for row in _largest(connection, query, limit, SUMS)]
-    # So many names that to add up all sums of each would take long: first which, then all of those few.
+    # To add up all sums of all of them would take long: first which they are, then all sums of those few.
     names = tuple(row[0] for row in _largest(connection, query, limit, _RANKED))
     few = replace(query, equals={**query.equals, query.by[0]: names})
     return read_answer(connection, few) if names else []
+
+
+def _are_many(query: Query) -> bool:
+    """Whether there are many groups that have to be added up; of all time, each is one row already."""
+    name = query.by[0] if len(query.by) == 1 else None
+    return name == "run" or (name in MANY and query != Query(by=query.by))
 
 
 def _largest(connection: Connection, query: Query, limit: int, only: Sequence[str]) -> list[Row[Any]]:

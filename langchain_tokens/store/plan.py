@@ -40,9 +40,9 @@ def planned_statement(query: Query, dialect: str, only: Sequence[str] = SUMS) ->
     if family is None:
         return sums_statement(query, dialect, only)
     found = pieces(query.since, query.until, _coarsest(query, family))
-    parts = [_statement(query, family, piece, dialect, only) for piece in found]
-    if len(parts) == 1:
-        return parts[0]
+    if len(found) == 1:
+        return _statement(query, family, found[0], dialect, only)
+    parts = [_statement(query, family, piece, dialect, only, is_part=True) for piece in found]
     both = union_all(*parts).subquery().c
     sums: dict[str, ColumnElement[Any]] = {name: func.sum(both[name]) for name in only}
     sums |= {name: func.coalesce(sums[name], 0) for name in only if name in COUNTS}
@@ -111,11 +111,15 @@ def _coarsest(query: Query, family: _Family) -> Step:
     return [step for step in allowed if step in family.rollups][-1]
 
 
-def _statement(query: Query, family: _Family, piece: Piece, dialect: str, only: Sequence[str]) -> Select[Any]:
+def _statement(
+    query: Query, family: _Family, piece: Piece, dialect: str, only: Sequence[str], *, is_part: bool = False
+) -> Select[Any]:
     if piece.step is None:
         return sums_statement(replace(query, since=piece.since, until=piece.until), dialect, only)
     span = tuple(None if moment is None else moment_in(moment, piece.step) for moment in (piece.since, piece.until))
-    return rollup_statement(query, family.rollups[piece.step], family.dimension, (span[0], span[1]), only)
+    rollup, bounds = family.rollups[piece.step], (span[0], span[1])
+    is_part = is_part and family.rollups is NAMES  # of combinations there are so many that to add up first is faster
+    return rollup_statement(query, rollup, family.dimension, bounds, only=only, is_part=is_part)
 
 
 def moment_in(moment: datetime, step: Step) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter, or_
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -34,13 +34,13 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
 
     """
     if not removed:
-        for name, deltas in _all_steps(_hourly(added), _plus).items():
+        for name, deltas in _all_steps(_hourly(added), _added_up).items():
             add_numbers(connection, _BY_NAME[name], deltas)
         return
     new, old = Counter(added), Counter(removed)
     both = tuple(zip(_hourly((new - old).elements()), _hourly((old - new).elements()), strict=True))
-    changes = _all_steps([_less(came, went) for came, went in both], _plus)
-    unknown = _all_steps([_lost(came, went) for came, went in both], or_)
+    changes = _all_steps([_less(came, went) for came, went in both], _added_up)
+    unknown = _all_steps([_lost(came, went) for came, went in both], _united)
     for name, deltas in changes.items():
         add_numbers(connection, _BY_NAME[name], deltas)
     for name, deltas in changes.items():
@@ -61,44 +61,49 @@ _BY_NAME = {rollup.table.name: rollup for rollup in ROLLUPS}
 def _hourly(facts: Iterable[Fact]) -> Sequence[dict[Key, Numbers]]:
     """What calls add up to in the rows of the finest rollups: that of all names, and that of one at a time."""
     facts = list(facts)
-    cube: dict[Key, Numbers] = {}
-    names: dict[Key, Numbers] = {}
+    cube: dict[Key, list[Numbers]] = defaultdict(list)
+    names: dict[Key, list[Numbers]] = defaultdict(list)
     for key, alike in _by(facts, itemgetter(CUBE_KEY)):
-        _fold(cube, tuple(["" if name is None else name for name in key]), vector(alike), _plus)
+        cube[tuple(["" if name is None else name for name in key])].append(vector(alike))
     for dimension, place in MANY_KEYS.items():
         for (hour, name), alike in _by(facts, itemgetter(0, place)):
-            _fold(names, (dimension, hour, name or ""), vector(alike), _plus)
-    return cube, names
+            names[dimension, hour, name or ""].append(vector(alike))
+    return _merged(cube, _added_up), _merged(names, _added_up)
 
 
 def _all_steps(
-    hourly: Sequence[Mapping[Key, Value]], merge: Callable[[Value, Value], Value]
+    hourly: Sequence[Mapping[Key, Value]], merge: Callable[[Sequence[Value]], Value]
 ) -> Mapping[str, dict[Key, Value]]:
     """What changes in all rollups, in their order, where that changes in the two finest; each sorted by its key.
 
     Sorted, so that writers that meet in the same rows never wait for each other in a circle.
     """
-    found: dict[str, dict[Key, Value]] = {rollup.table.name: {} for rollup in ROLLUPS}
     cube, names = hourly
-    hourly_names = {**names}
+    parts: dict[str, dict[Key, list[Value]]] = {rollup.table.name: defaultdict(list) for rollup in ROLLUPS}
+    days, months, hourly_names = (parts[rollup.table.name] for rollup in (CUBES["day"], CUBES["month"], NAMES["hour"]))
+    for key, value in names.items():
+        hourly_names[key].append(value)
     for (hour, *rest), value in cube.items():
-        _fold(hourly_names, (ALL, hour, ""), value, merge)
+        days[hour[:_DAY], *rest].append(value)
+        months[hour[:_MONTH], *rest].append(value)
+        hourly_names[ALL, hour, ""].append(value)
         for dimension, place in _IN_CUBE.items():
-            _fold(hourly_names, (dimension, hour, rest[place]), value, merge)
-        _fold(found[CUBES["day"].table.name], (hour[:_DAY], *rest), value, merge)
-        _fold(found[CUBES["month"].table.name], (hour[:_MONTH], *rest), value, merge)
-    for (dimension, hour, name), value in hourly_names.items():
-        _fold(found[NAMES["day"].table.name], (dimension, hour[:_DAY], name), value, merge)
+            hourly_names[dimension, hour, rest[place]].append(value)
+    merged = _merged(hourly_names, merge)
+    for (dimension, hour, name), value in merged.items():
+        parts[NAMES["day"].table.name][dimension, hour[:_DAY], name].append(value)
         if dimension != ALL:
-            _fold(found[NAMES["ever"].table.name], (dimension, name), value, merge)
-    found |= {CUBES["hour"].table.name: {**cube}, NAMES["hour"].table.name: hourly_names}
+            parts[NAMES["ever"].table.name][dimension, name].append(value)
+    found = {name: _merged(rows, merge) for name, rows in parts.items()}
+    found |= {CUBES["hour"].table.name: {**cube}, NAMES["hour"].table.name: merged}
     return {name: dict(sorted(rows.items(), key=itemgetter(0))) for name, rows in found.items()}
 
 
 def _less(more: Mapping[Key, Numbers], less: Mapping[Key, Numbers]) -> dict[Key, Numbers]:
     changes = {**more}
     for key, numbers in less.items():
-        _fold(changes, key, [None if number is None else -number for number in numbers], _plus)
+        gone = [None if number is None else -number for number in numbers]
+        changes[key] = _added_up([changes[key], gone]) if key in changes else gone
     return changes
 
 
@@ -122,11 +127,18 @@ def _by(facts: Iterable[Fact], key_of: Callable[[Fact], Any]) -> Iterable[tuple[
     return groups.items()
 
 
-def _fold(found: dict[Key, Value], key: Key, value: Value, merge: Callable[[Value, Value], Value]) -> None:
-    found[key] = merge(found[key], value) if key in found else value
+def _merged(parts: Mapping[Key, Sequence[Value]], merge: Callable[[Sequence[Value]], Value]) -> dict[Key, Value]:
+    return {key: merge(values) for key, values in parts.items()}
 
 
-def _plus(left: Numbers, right: Numbers) -> Numbers:
-    return [
-        one if other is None else other if one is None else one + other for one, other in zip(left, right, strict=True)
-    ]
+def _added_up(parts: Sequence[Numbers]) -> Numbers:
+    return parts[0] if len(parts) == 1 else [_sum(numbers) for numbers in zip(*parts, strict=True)]
+
+
+def _sum(numbers: Sequence[int | None]) -> int | None:
+    """Their sum; None where none of them is known."""
+    return sum(filter(None, numbers)) or (None if numbers.count(None) == len(numbers) else 0)
+
+
+def _united(parts: Sequence[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*parts)

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, cast, func, or_, select, text, true
 from sqlalchemy.engine import Row
+from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.operators import custom_op
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.measures import call_sums, read_sums, rollup_sums
@@ -49,6 +51,8 @@ _RUN_FILTERS = {
 def sums_statement(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Select[Any]:
     """The statement that answers a query from the rows of calls: the key's columns, then the sums (`only` some)."""
     keys, sums = [_dimension(name, dialect) for name in query.by], call_sums(CALLS.c)
+    if dialect == "sqlite" and (query.since is not None or query.until is not None):
+        keys = [_unindexed(key) for key in keys]
     return grouped(keys, {name: sums[name] for name in only}).where(conditions(query, dialect))
 
 
@@ -57,7 +61,9 @@ def rollup_statement(
     rollup: Rollup,
     dimension: str,
     span: tuple[str | None, str | None],
+    *,
     only: Sequence[str] = SUMS,
+    is_part: bool = False,
 ) -> Select[Any]:
     """The statement that answers a query from sums that are kept.
 
@@ -67,6 +73,7 @@ def rollup_statement(
         dimension: whose names are asked for, where the table has each for itself.
         span: the first moment, as the table writes it, and the first that is not in it.
         only: which sums.
+        is_part: whether the rows are added up later, with others; then they are given as they are.
 
     """
     kept, (since, until) = rollup.table.c, span
@@ -80,17 +87,22 @@ def rollup_statement(
         column = kept.name if has_names else kept[CALL_COLUMNS.get(name, name)]
         where.append(column.in_([value or "" for value in allowed]))
     keys = [_kept_dimension(name, rollup) for name in query.by]
-    if rollup.step == "ever" and len(keys) == 1:  # one row a name already; so that an index can give the largest
-        return select(keys[0].label("key_0"), *(kept[name] for name in only)).where(*where)
+    is_row = rollup.step == "ever" and len(keys) == 1  # of all time, so that an index can give the largest
+    if is_part or is_row:
+        return _labelled(keys, {name: kept[name] for name in only}).where(and_(true(), *where))
     sums = rollup_sums(kept)
     return grouped(keys, {name: sums[name] for name in only}).where(and_(true(), *where))
 
 
-def grouped(keys: Sequence[ColumnElement[Any]], sums: dict[str, ColumnElement[Any]]) -> Select[Any]:
+def grouped(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
     """Sums for each key."""
+    statement = _labelled(keys, sums)
+    return statement.group_by(*(text(str(index + 1)) for index in range(len(keys)))) if keys else statement
+
+
+def _labelled(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
     named = [key.label(f"key_{index}") for index, key in enumerate(keys)]
-    statement = select(*named, *(value.label(name) for name, value in sums.items()))
-    return statement.group_by(*(text(str(index + 1)) for index in range(len(named)))) if named else statement
+    return select(*named, *(value.label(name) for name, value in sums.items()))
 
 
 def key_and_sums(row: Row[Any], query: Query) -> tuple[tuple[Any, ...], Sums]:
@@ -152,6 +164,11 @@ def _dimension(name: str, dialect: str) -> ColumnElement[Any]:
     if name.startswith("tag:"):
         return tag_value(CALLS.c.tags, name[4:], dialect)
     return CALLS.c[CALL_COLUMNS.get(name, name)]
+
+
+def _unindexed(key: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The same value, for which SQLite uses no index: in its order it would read all rows, not those of a range."""
+    return UnaryExpression(key, operator=custom_op("+"), type_=key.type)
 
 
 def _kept_dimension(name: str, rollup: Rollup) -> ColumnElement[Any]:

@@ -1,0 +1,259 @@
+"""What does keeping cost? Sustained ingest beside the bare drivers', the journal beside a bare write, bytes a row.
+
+Everything is compared with its bare counterpart in one run, in turn, round after round; medians. Ingest: batches of
+calls and runs through `UsageStore.add`, with rows, sums and the runs' totals, beside `executemany` of ready tuples in
+SQLite and `COPY` of ready tuples in PostgreSQL, into a table with the same columns and indexes, a transaction for each
+batch. Journal: `Journal.append` of an encoded call beside `os.write` of the same bytes to a file opened to append.
+The calls are those of an application with 55,000 calls a day.
+
+Run: `python -m benchmarks.storage --database sqlite postgresql --folder /var/tmp [--rounds 7]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sqlalchemy import JSON, Table
+
+from benchmarks.databases import connected, database, insert, sqlite_file
+from benchmarks.history import CALL_NAMES, Row, call_rows
+from langchain_tokens import TokenUsage, TokenUsageHandler
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.codec import encode
+from langchain_tokens.journal import Journal
+from langchain_tokens.store.rows import call_from_row, fact_from_row
+from langchain_tokens.store.store import UsageStore
+from langchain_tokens.store.tables import CALLS, RUNS, UtcDateTime
+from langchain_tokens.store.target import parse_target
+
+BUSY = 10_000_000
+"""Calls in half a year of the application whose calls are taken."""
+SIZES = {500: 8, 1: 60, 50: 20, 2_000: 3}
+"""Calls in a batch → batches in a round; the first is the usual one."""
+APPENDS = 4_000
+RECORDS = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The same calls as facts and as ready tuples."""
+
+    calls: Sequence[Call]
+    runs: Sequence[RunFact]
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class _AsRow:
+    """Values as the store reads them in a row."""
+
+    _mapping: Mapping[str, Any]
+
+
+def batches(size: int) -> Iterator[Batch]:
+    """Batches of new calls, each with the facts of runs that began or ended meanwhile."""
+    ended: list[Row] = []
+    rows, known = call_rows(BUSY, end=datetime.now(UTC), runs=ended), set[str]()
+    while chunk := list(islice(rows, size)):
+        calls = [call_from_row(_read(CALLS, row)) for row in chunk]
+        first = {call.run_id: call for call in reversed(calls) if call.run_id not in known}
+        known.update(first)
+        runs = [_begun(call) for call in first.values()] + [fact_from_row(_read(RUNS, row)) for row in ended]
+        known.difference_update(row[0] for row in ended)
+        ended.clear()
+        yield Batch(calls=calls, runs=runs, rows=chunk)
+
+
+def _begun(call: Call) -> RunFact:
+    return RunFact(
+        run_id=call.run_id,
+        started_at=call.started_at,
+        name="assistant",
+        session=call.session,
+        mode=call.mode,
+        user=call.user,
+    )
+
+
+def _read(table: Table, row: Row) -> Any:
+    names = [column.name for column in table.columns]
+    return _AsRow({name: _value(table.c[name].type, value) for name, value in zip(names, row, strict=True)})
+
+
+def _value(kind: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(kind, JSON):
+        return json.loads(value)
+    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(kind, UtcDateTime) else value
+
+
+class Pair:
+    """Our store, and the bare driver beside it."""
+
+    def __init__(self, store: UsageStore, bare: Callable[[Sequence[Row]], None]) -> None:
+        self.store = store
+        self._bare = bare
+        self._sources = {size: batches(size) for size in SIZES}
+
+    def round(self, size: int) -> tuple[float, float]:
+        """Seconds for some batches: ours, bare."""
+        made = list(islice(self._sources[size], SIZES[size]))
+        ours = bare = 0.0
+        for batch in made:
+            start = time.perf_counter()
+            self.store.add(batch.calls, batch.runs)
+            middle = time.perf_counter()
+            self._bare(batch.rows)
+            ours, bare = ours + middle - start, bare + time.perf_counter() - middle
+        return ours, bare
+
+
+def sqlite_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
+    """A bare table in a file of its own, with the store's pragmas."""
+    path = sqlite_file(url)
+    connection = stack.enter_context(closing(sqlite3.connect(path.with_name("bare.db"), isolation_level=None)))
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+    with closing(sqlite3.connect(path)) as ours:
+        made = "SELECT sql FROM sqlite_master WHERE tbl_name = 'llm_call' AND sql IS NOT NULL ORDER BY type = 'index'"
+        for (statement,) in ours.execute(made).fetchall():
+            connection.execute(statement)
+    into = insert("llm_call", CALL_NAMES)
+
+    def bare(rows: Sequence[Row]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(into, rows)
+        connection.execute("COMMIT")
+
+    return Pair(store, bare)
+
+
+def postgresql_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
+    """A bare table in the same database."""
+    connection = stack.enter_context(connected(url))
+    connection.execute("CREATE TABLE bare_call (LIKE llm_call INCLUDING ALL)")
+    cursor = connection.cursor()
+
+    def bare(rows: Sequence[Row]) -> None:
+        with cursor.copy(f"COPY bare_call ({', '.join(CALL_NAMES)}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    return Pair(store, bare)
+
+
+def ingest(pair: Pair, rounds: int) -> None:
+    """Measure batches of every size, in turn, and print."""
+    taken: dict[int, list[tuple[float, float]]] = {size: [] for size in SIZES}
+    for number in range(rounds + 1):
+        for size in SIZES:
+            gc.collect()
+            found = pair.round(size)
+            if number > 0:  # the first warms up
+                taken[size].append(found)
+    print(f"{'calls in a batch':<20}{'ours, calls/s':>16}{'bare, calls/s':>16}{'of bare':>10}")
+    for size, pairs in taken.items():
+        many = size * SIZES[size]
+        ours, bare = (statistics.median(many / seconds for seconds in column) for column in zip(*pairs, strict=True))
+        share = statistics.median(bare_seconds / our_seconds for our_seconds, bare_seconds in pairs)
+        print(f"{size:<20}{ours:>16,.0f}{bare:>16,.0f}{share:>10.0%}")
+
+
+def whole_way(store: UsageStore, folder: Path, rounds: int) -> None:
+    """Measure `handler.record`, and that with everything stored, and print."""
+    recorded, stored = [], []
+    with TokenUsageHandler(store, journal=folder / "journal") as handler:
+        for _ in range(rounds):
+            start = time.perf_counter()
+            for number in range(RECORDS):
+                usage = TokenUsage(input_tokens=1_200 + number, output_tokens=340, total_tokens=1_540 + number)
+                handler.record(usage, chain="write_sql", model="gpt-4o-mini", provider="openai", session="s")
+            recorded.append(RECORDS / (time.perf_counter() - start))
+            handler.flush()
+            stored.append(RECORDS / (time.perf_counter() - start))
+    print(f"handler.record: {statistics.median(recorded):,.0f} calls/s; all stored: {statistics.median(stored):,.0f}")
+
+
+def hot_path(folder: Path, rounds: int) -> None:
+    """Measure the journal's append beside a bare write, one after the other, and print."""
+    lines = [encode(call) for batch in islice(batches(APPENDS), 1) for call in batch.calls]
+    ours, bare = [], []
+    for number in range(rounds):
+        journal = Journal(folder / f"appends-{number}")
+        descriptor = os.open(folder / "bare.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC)
+        pairs = [(_timed(journal.append, line), _timed(os.write, descriptor, line)) for line in lines]
+        os.close(descriptor)
+        ours.append(statistics.quantiles([pair[0] for pair in pairs], n=100))
+        bare.append(statistics.quantiles([pair[1] for pair in pairs], n=100))
+    print(f"\njournal, {APPENDS:,} records a round, µs   {'ours':>10}{'bare':>10}{'ratio':>10}")
+    for percentile in (50, 99):
+        mine, others = ([quantiles[percentile - 1] for quantiles in column] for column in (ours, bare))
+        ratio = statistics.median(one / other for one, other in zip(mine, others, strict=True))
+        print(f"p{percentile:<37}{statistics.median(mine):>12.1f}{statistics.median(others):>10.1f}{ratio:>10.2f}")
+
+
+def _timed(act: Callable[..., object], *arguments: Any) -> float:
+    start = time.perf_counter()
+    act(*arguments)
+    return (time.perf_counter() - start) * 1e6
+
+
+def show_size(kind: str, url: str) -> None:
+    """Print how many bytes a call takes: its row, the row's indexes, and all else that is kept."""
+    if kind == "sqlite":
+        with closing(sqlite3.connect(sqlite_file(url))) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            many = connection.execute("SELECT count(*) FROM llm_call").fetchone()[0]
+        print(f"{many:,} calls, {sqlite_file(url).stat().st_size / many:,.0f} bytes of the file for each")
+        return
+    with connected(url) as connection:
+        many = connection.execute("SELECT count(*) FROM llm_call").fetchone()[0]
+        heap, indexes, whole = connection.execute(
+            "SELECT pg_table_size('llm_call'), pg_indexes_size('llm_call'), sum(pg_total_relation_size(oid))"
+            " FROM pg_class WHERE relkind = 'r' AND (relname LIKE 'llm%' OR relname LIKE 'usage%')"
+        ).fetchone()
+    print(f"{many:,} calls, bytes for each: row {heap / many:,.0f}, its indexes {indexes / many:,.0f}, ", end="")
+    print(f"with runs and sums {float(whole) / many:,.0f}")
+
+
+PAIRS = {"sqlite": sqlite_pair, "postgresql": postgresql_pair}
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--database", nargs="+", default=["sqlite"], choices=list(PAIRS))
+    options.add_argument("--folder", type=Path)
+    options.add_argument("--rounds", type=int, default=7)
+    chosen = options.parse_args()
+    with TemporaryDirectory(dir=chosen.folder) as name:
+        folder = Path(name)
+        for kind in chosen.database:
+            with ExitStack() as stack:
+                url, _ = stack.enter_context(database(kind, folder, "storage"))
+                store = stack.enter_context(closing(UsageStore(parse_target(url))))
+                store.breakdown()  # makes the schema
+                print(f"\n{kind}")
+                ingest(PAIRS[kind](store, url, stack), chosen.rounds)
+                show_size(kind, url)
+                whole_way(store, folder, chosen.rounds)
+        hot_path(folder, chosen.rounds)
+
+
+if __name__ == "__main__":
+    main()
