@@ -220,13 +220,14 @@ def make_breakdown(
 
 def _row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
     known = {item.name: getattr(sums, item.name) for item in fields(sums)}
-    succeeded, timed_output, timed_ms = (
-        known.pop(name) for name in ("succeeded_calls", "timed_output_tokens", "timed_ms")
+    succeeded, timed_output, timed, duration = (
+        known.pop(name) for name in ("succeeded_calls", "timed_output_tokens", "timed_us", "duration_us")
     )
     return BreakdownRow(
         key=_Key(key),
         **known,
-        tokens_per_second=timed_output / (timed_ms / 1000) if timed_ms and timed_output is not None else None,
+        duration_ms=None if duration is None else duration / 1_000,
+        tokens_per_second=timed_output / (timed / 1_000_000) if timed and timed_output is not None else None,
         success_rate=succeeded / sums.calls if sums.calls else None,
         share=sums.total_tokens / total.total_tokens if total.total_tokens and sums.total_tokens is not None else None,
     )

@@ -30,7 +30,7 @@ __all__ = (
     "refined_call",
 )
 
-BATCH = 500
+BATCH = 2_000
 """Facts that go into one transaction."""
 _LARGEST_BAD_FILE = 64 << 20
 Refine = Callable[[Call], Call]

@@ -45,9 +45,10 @@ class Sums:
     cost_usd: Decimal | None = None
     saved_cost_usd: Decimal | None = None
     wasted_cost_usd: Decimal | None = None
-    duration_ms: float | None = None
+    duration_us: int | None = None
+    """In whole microseconds, which is what clocks give: a sum of floats would depend on the order."""
     timed_output_tokens: int | None = None
-    timed_ms: float | None = None
+    timed_us: int | None = None
 
     def add(self, call: Call) -> None:
         """Count one call in."""
@@ -60,13 +61,14 @@ class Sums:
         self.calls_without_usage += call.usage is None or call.usage.total_tokens is None
         for name in MONEY_SUMS:
             setattr(self, name, _plus(getattr(self, name), getattr(call, name)))
-        self.duration_ms = _plus(self.duration_ms, call.duration_ms)
+        duration = None if call.duration_ms is None else int(call.duration_ms * 1_000 + 0.5)
+        self.duration_us = _plus(self.duration_us, duration)
         if call.usage is not None:
             for name in TOKEN_SUMS:
                 setattr(self, name, _plus(getattr(self, name), getattr(call.usage, name)))
         if call.tokens_per_second is not None and call.usage is not None:
             self.timed_output_tokens = _plus(self.timed_output_tokens, call.usage.output_tokens)
-            self.timed_ms = _plus(self.timed_ms, call.duration_ms)
+            self.timed_us = _plus(self.timed_us, duration)
 
     def merge(self, other: Sums) -> None:
         """Count another group in."""

@@ -19,12 +19,9 @@ _COLUMNS = {
     "cost_usd": "total_cost",
     "saved_cost_usd": "saved_cost",
     "wasted_cost_usd": "wasted_cost",
-    "duration_ms": "duration_us",
-    "timed_ms": "timed_us",
 }
 MEASURES = {item.name: _COLUMNS.get(item.name, item.name) for item in fields(Sums)}
 """Field of `Sums` → column of a rollup."""
-_MILLISECONDS = ("duration_ms", "timed_ms")
 
 
 class _Whole(FunctionElement[int]):
@@ -68,13 +65,12 @@ def rollup_sums(kept: Any) -> dict[str, ColumnElement[Any]]:
 
 
 def read_sums(stored: Any) -> Sums:
-    """Sums as they are outside the store, US dollars and milliseconds, from a mapping of a rollup's columns."""
+    """Sums as they are outside the store, in US dollars, from a mapping of a rollup's columns."""
     values: dict[str, Any] = {}
     for name, column in MEASURES.items():
         value = stored[column]
         values[name] = None if value is None else int(value)  # PostgreSQL sums bigints as numeric
     values |= {name: from_pico(values[name]) for name in MONEY_SUMS}
-    values |= {name: None if values[name] is None else values[name] / 1_000.0 for name in _MILLISECONDS}
     return Sums(**values)
 
 
