@@ -66,9 +66,10 @@ def _compare(connection: Connection) -> tuple[list[str], list[str]]:
     context = MigrationContext.configure(connection, opts=options)
     differences: list[str] = []
     additions: list[str] = []
-    for difference in _flat(compare_metadata(context, METADATA)):
-        (additions if _is_harmless(difference) else differences).append(_said(difference))
     there = our_tables(connection)
+    unique = _unique_indexes(connection, there)
+    for difference in _flat(compare_metadata(context, METADATA)):
+        (additions if _is_harmless(difference, unique) else differences).append(_said(difference))
     differences += [f"the view {name} is missing" for name in made_views(connection) if name not in there]
     differences += _wrong_keys(connection, there)
     return sorted(differences), sorted(additions)
@@ -100,10 +101,17 @@ def _flat(differences: list[Any]) -> Iterator[tuple[Any, ...]]:
             yield difference
 
 
-def _is_harmless(difference: tuple[Any, ...]) -> bool:
+def _unique_indexes(connection: Connection, there: list[str]) -> frozenset[str | None]:
+    """The indexes that refuse rows; not every version of Alembic says so."""
+    inspector = inspect(connection)
+    tables = [name for name in TABLES if name in there]
+    return frozenset(index["name"] for name in tables for index in inspector.get_indexes(name) if index["unique"])
+
+
+def _is_harmless(difference: tuple[Any, ...], unique: frozenset[str | None]) -> bool:
     kind, thing = difference[0], difference[-1]
     if kind == "remove_index":
-        return not thing.unique
+        return thing.name not in unique
     return kind == "remove_column" and (thing.nullable or thing.server_default is not None)
 
 
