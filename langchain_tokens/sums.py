@@ -10,7 +10,7 @@ from typing import Any
 from langchain_tokens.call import Call
 from langchain_tokens.query import Query
 
-__all__ = ("Sums", "dimension_value", "matches")
+__all__ = ("Sums", "dimension_value", "matches", "whole_microseconds")
 
 TOKEN_SUMS = (
     "input_tokens",
@@ -61,7 +61,7 @@ class Sums:
         self.calls_without_usage += call.usage is None or call.usage.total_tokens is None
         for name in MONEY_SUMS:
             setattr(self, name, _plus(getattr(self, name), getattr(call, name)))
-        duration = None if call.duration_ms is None else int(call.duration_ms * 1_000 + 0.5)
+        duration = None if call.duration_ms is None else whole_microseconds(call.duration_ms)
         self.duration_us = _plus(self.duration_us, duration)
         if call.usage is not None:
             for name in TOKEN_SUMS:
@@ -95,6 +95,11 @@ def dimension_value(call: Call, name: str) -> str | int | None:
         return call.tags.get(name[4:])
     value: str | int | None = getattr(call, _ATTRIBUTES.get(name, name))
     return value
+
+
+def whole_microseconds(milliseconds: float) -> int:
+    """A duration as it is added up; halves upwards, as the store rounds."""
+    return int(milliseconds * 1_000 + 0.5)
 
 
 def _plus(left: Any, right: Any) -> Any:

@@ -33,8 +33,8 @@ from langchain_tokens.store.partitions import (
     partitions,
     partitions_before,
 )
-from langchain_tokens.store.rebuilding import keep_rows_since
 from langchain_tokens.store.schema import HEAD, upgrade
+from langchain_tokens.store.state import keep_rows_since
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.store.upgrade import upgrade_store

@@ -12,6 +12,7 @@ from langchain_tokens.store.rolluptables import COUNTS, CUBE_COLUMNS, MANY, SUMM
 from langchain_tokens.store.sums import moment_text
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.tuples import COLUMNS
+from langchain_tokens.sums import whole_microseconds
 
 __all__ = (
     "CUBE_KEY",
@@ -108,7 +109,7 @@ def vector(facts: Sequence[Fact]) -> list[int | None]:
         columns[_PRICE].count("unpriced"),
         columns[_TOTAL].count(None),
     ]
-    durations = [None if known is None else int(known * 1_000 + 0.5) for known in columns[_DURATION]]
+    durations = [None if known is None else whole_microseconds(known) for known in columns[_DURATION]]
     summed = [
         *columns[_FIRST_TOKENS : _FIRST_TOKENS + len(_TOKENS)],
         costs,
@@ -124,7 +125,7 @@ def vector(facts: Sequence[Fact]) -> list[int | None]:
 def _alone(fact: Fact) -> list[int | None]:
     """The same for one call, which is what most users and many sessions of a batch have."""
     status, cost, duration = fact[_STATUS], fact[_COST], fact[_DURATION]
-    duration = None if duration is None else int(duration * 1_000 + 0.5)
+    duration = None if duration is None else whole_microseconds(duration)
     is_timed = fact[_SPEED] is not None
     return [
         1,

@@ -19,7 +19,7 @@ from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.sums import SUMS, grouped, rollup_statement, sums_statement
 
-__all__ = ("Piece", "moment_in", "needs_rows", "pieces", "planned_statement")
+__all__ = ("Piece", "ceiling_of", "floor_of", "moment_in", "needs_rows", "pieces", "planned_statement")
 
 _FINER: Mapping[str, Step] = {"month": "day", "day": "hour"}
 _LENGTHS = {"hour": 13, "day": 10, "month": 7}
@@ -69,10 +69,10 @@ def pieces(since: datetime | None, until: datetime | None, step: Step | None) ->
         return [Piece(step=step, since=None, until=None)]
     finer = _FINER.get(step)
     try:
-        first = None if since is None else _ceiling(since, step)
+        first = None if since is None else ceiling_of(since, step)
     except OverflowError:  # the last step of the calendar
         return pieces(since, until, finer)
-    end = None if until is None else _floor(until, step)
+    end = None if until is None else floor_of(until, step)
     if first is not None and end is not None and first >= end:
         return pieces(since, until, finer)
     before = pieces(since, first, finer) if first != since else ()
@@ -128,19 +128,21 @@ def moment_in(moment: datetime, step: Step) -> str:
     return f"{written}:00Z" if step == "hour" else written
 
 
-def _floor(moment: datetime, step: Step) -> datetime:
+def floor_of(moment: datetime, step: Step) -> datetime:
+    """When the hour, day or month of a moment began, UTC."""
     hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if step == "hour":
         return hour
     return hour.replace(hour=0) if step == "day" else hour.replace(hour=0, day=1)
 
 
-def _ceiling(moment: datetime, step: Step) -> datetime:
-    floor = _floor(moment, step)
+def ceiling_of(moment: datetime, step: Step) -> datetime:
+    """The moment itself where an hour, day or month begins with it, else when the next one begins."""
+    floor = floor_of(moment, step)
     if floor == moment:
         return floor
     if step == "hour":
         return floor + timedelta(hours=1)
     if step == "day":
         return floor + timedelta(days=1)
-    return _floor(floor + timedelta(days=31), "month")
+    return floor_of(floor + timedelta(days=31), "month")

@@ -23,7 +23,7 @@ from langchain_tokens.store.exports import streamed
 from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.keptsums import drop_sums, first_sum, lock_maintenance, lock_writers
 from langchain_tokens.store.partitions import is_partitioned, partitions_before
-from langchain_tokens.store.retention import hour_floor, hour_text
+from langchain_tokens.store.plan import floor_of, moment_in
 from langchain_tokens.store.state import keep_rows_since, rows_since
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, RUNS
@@ -66,7 +66,7 @@ def midnight_before(older_than: object, now: datetime | None = None) -> datetime
 
     """
     present = now or datetime.now(UTC)
-    cut = hour_floor(parse_moment(older_than, present, "older_than")).replace(hour=0)
+    cut = floor_of(parse_moment(older_than, present, "older_than"), "hour").replace(hour=0)
     if cut > present:
         raise QueryError(f"older_than={older_than!r} is yet to come; what may go lies behind, such as '90d'")
     return cut
@@ -192,11 +192,11 @@ def _next_piece(connection: Connection, after: datetime | None, cut: datetime, *
         moment = connection.execute(select(func.min(column)).where(old)).scalar()
         found += [] if moment is None else [moment]
     if not keeps_sums:
-        hour = first_sum(connection, None if after is None else hour_text(after), hour_text(cut))
+        hour = first_sum(connection, None if after is None else moment_in(after, "hour"), moment_in(cut, "hour"))
         found += [] if hour is None else [datetime.fromisoformat(hour)]
     if not found:
         return None
-    since = hour_floor(min(found))
+    since = floor_of(min(found), "hour")
     until = since.replace(hour=0) + timedelta(days=1)
     if _count(connection, _within(since, until)) > _MOST:
         until = since + _HOUR
@@ -217,7 +217,7 @@ def _delete_piece(connection: Connection, piece: _Piece, *, keeps_sums: bool, pa
 
 def _note_deleted(connection: Connection, piece: _Piece, *, keeps_sums: bool) -> None:
     if not keeps_sums:
-        drop_sums(connection, hour_text(piece.since), hour_text(piece.until))
+        drop_sums(connection, moment_in(piece.since, "hour"), moment_in(piece.until, "hour"))
     elif piece.calls:
         _move_rows_since(connection, piece.until)
 
@@ -225,13 +225,13 @@ def _note_deleted(connection: Connection, piece: _Piece, *, keeps_sums: bool) ->
 def _note_end(connection: Connection, cut: datetime, *, keeps_sums: bool, has_deleted: bool) -> None:
     if keeps_sums and has_deleted:
         _move_rows_since(connection, cut)
-    elif not keeps_sums and (rows_since(connection) or "") <= hour_text(cut):
+    elif not keeps_sums and (rows_since(connection) or "") <= moment_in(cut, "hour"):
         keep_rows_since(connection, None)
 
 
 def _move_rows_since(connection: Connection, moment: datetime) -> None:
     """Never back: the rows before an earlier cut are gone."""
-    keep_rows_since(connection, max(rows_since(connection) or "", hour_text(moment)))
+    keep_rows_since(connection, max(rows_since(connection) or "", moment_in(moment, "hour")))
 
 
 def _run_ids(connection: Connection, query: Query) -> Sequence[str]:

@@ -41,11 +41,11 @@ from langchain_tokens.store.rolluptables import (
     ROLLUPS,
     Rollup,
 )
-from langchain_tokens.store.state import keep_rows_since, rows_since
+from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.sums import moment_text
 from langchain_tokens.store.tables import CALLS
 
-__all__ = ("keep_rows_since", "rebuild_rollups", "rows_since", "wrong_rollups")
+__all__ = ("rebuild_rollups", "wrong_rollups")
 
 _LENGTHS = {"day": 10, "month": 7}
 _Span = tuple[datetime | None, datetime | None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection, func, select
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from langchain_tokens.errors import QueryError, StoreError
 from langchain_tokens.query import Query
 from langchain_tokens.store.keptsums import drop_sums, forget_names, lock_maintenance, lock_writers
-from langchain_tokens.store.plan import needs_rows
+from langchain_tokens.store.plan import ceiling_of, floor_of, moment_in, needs_rows
 from langchain_tokens.store.rebuilding import rebuild_rollups, wrong_rollups
 from langchain_tokens.store.rolluptables import MANY, NAMES
 from langchain_tokens.store.rows import CALL_COLUMNS
@@ -20,10 +20,9 @@ from langchain_tokens.store.state import keep_rows_since, rows_since
 from langchain_tokens.store.tables import CALLS, RUNS
 from langchain_tokens.store.writes import delete_calls
 
-__all__ = ("answered", "delete", "hour_ceiling", "hour_floor", "hour_text", "rebuild")
+__all__ = ("answered", "delete", "rebuild")
 
 Answer = TypeVar("Answer")
-_HOUR = timedelta(hours=1)
 
 
 def answered(connection: Connection, query: Query, read: Callable[[Query], Answer]) -> Answer:
@@ -48,7 +47,7 @@ def answered(connection: Connection, query: Query, read: Callable[[Query], Answe
 
 
 def _is_whole(moment: datetime | None) -> bool:
-    return moment is None or hour_floor(moment) == moment
+    return moment is None or floor_of(moment, "hour") == moment
 
 
 def _checked(connection: Connection, query: Query, hour: str | None) -> Query:
@@ -59,8 +58,8 @@ def _checked(connection: Connection, query: Query, hour: str | None) -> Query:
     if query.since is not None and query.since >= first:
         return query
     if not needs_rows(query):
-        since = None if query.since is None else hour_floor(query.since)
-        until = query.until if query.until is None or query.until >= first else hour_ceiling(query.until)
+        since = None if query.since is None else floor_of(query.since, "hour")
+        until = query.until if query.until is None or query.until >= first else ceiling_of(query.until, "hour")
         return replace(query, since=since, until=until)
     if not _has_all_rows(connection, query, first):
         said = f"{first:%Y-%m-%d}" if first == first.replace(hour=0) else f"{first:%Y-%m-%dT%H:%MZ}"
@@ -105,20 +104,22 @@ def delete(connection: Connection, query: Query) -> int:
     """
     lock_maintenance(connection)
     hour = rows_since(connection)
-    if hour is None or (query.since is not None and hour_text(query.since) >= hour):
+    if hour is None or (query.since is not None and moment_in(query.since, "hour") >= hour):
         return delete_calls(connection, query)
     lock_writers(connection)
     deleted = delete_calls(connection, query)
     dimension, names = _only_name(query)
     until = None if query.until is None or query.until >= datetime.fromisoformat(hour) else query.until
     if not query.equals and not query.tags:
-        since = None if query.since is None else hour_text(hour_ceiling(query.since))
-        drop_sums(connection, since, hour if until is None else hour_text(until))
+        since = None if query.since is None else moment_in(ceiling_of(query.since, "hour"), "hour")
+        drop_sums(connection, since, hour if until is None else moment_in(until, "hour"))
         if since is None and until is None:
             keep_rows_since(connection, None)
     elif dimension is not None:
-        since = None if query.since is None else hour_text(query.since)
-        forget_names(connection, dimension, names, since, hour if until is None else hour_text(hour_ceiling(until)))
+        since = None if query.since is None else moment_in(query.since, "hour")
+        forget_names(
+            connection, dimension, names, since, hour if until is None else moment_in(ceiling_of(until, "hour"), "hour")
+        )
     return deleted
 
 
@@ -148,19 +149,3 @@ def rebuild(connection: Connection) -> int:
     for row, column, found, right in wrong_rollups(connection):
         raise StoreError(f"{row} {column} is {found} also when it is derived again, not {right}; nothing was changed")
     return wrong
-
-
-def hour_text(moment: datetime) -> str:
-    """The hour of a moment, as rollups write it."""
-    return f"{moment.astimezone(UTC).isoformat()[:13]}:00Z"
-
-
-def hour_floor(moment: datetime) -> datetime:
-    """When the hour of a moment began."""
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def hour_ceiling(moment: datetime) -> datetime:
-    """The moment itself where an hour begins with it, else when the next one begins."""
-    floor = hour_floor(moment)
-    return floor if floor == moment else floor + _HOUR
