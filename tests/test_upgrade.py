@@ -21,6 +21,7 @@ from langchain_tokens.store.downgrade import known_revisions
 from langchain_tokens.store.engine import make_engine, writing
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import looking
+from langchain_tokens.store.rebuilding import rebuild_rollups
 from langchain_tokens.store.schema import HEAD, upgrade
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.store.upgrade import found_revision, upgrade_store
@@ -55,6 +56,8 @@ def make_old(url: str, revision: str) -> str:
         connection.execute(text(_OLD_RUN))
         if revision >= "0002":
             connection.execute(text(_OLD_REVISION))
+        if revision >= "0003":  # which keeps sums beside the calls
+            rebuild_rollups(connection)
     engine.dispose()
     return url
 
