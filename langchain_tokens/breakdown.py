@@ -17,7 +17,16 @@ from langchain_tokens.sums import Sums, dimension_value, matches
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ("Breakdown", "BreakdownRow", "UnknownRowError", "aggregate", "gap_notes", "make_breakdown", "make_row")
+__all__ = (
+    "Breakdown",
+    "BreakdownRow",
+    "UnknownRowError",
+    "add_up",
+    "aggregate",
+    "gap_notes",
+    "make_breakdown",
+    "make_row",
+)
 
 
 class UnknownRowError(TokensError, KeyError):
@@ -191,13 +200,20 @@ class Breakdown(Sequence[BreakdownRow]):
 
 def aggregate(calls: Iterable[Call], query: Query, folded: Iterable[tuple[tuple[Any, ...], Sums]] = ()) -> Breakdown:
     """Group calls in memory by the query's dimensions; `folded` are groups that were summed before."""
+    return make_breakdown(query.by, add_up(calls, query, folded).items())
+
+
+def add_up(
+    calls: Iterable[Call], query: Query, folded: Iterable[tuple[tuple[Any, ...], Sums]] = ()
+) -> dict[tuple[Any, ...], Sums]:
+    """The same as sums: for each key what its calls add up to."""
     groups: dict[tuple[Any, ...], Sums] = {}
     for call in calls:
         if matches(call, query):
             groups.setdefault(tuple(dimension_value(call, name) for name in query.by), Sums()).add(call)
     for key, sums in folded:
         groups.setdefault(key, Sums()).merge(sums)
-    return make_breakdown(query.by, groups.items())
+    return groups
 
 
 def make_breakdown(

@@ -10,7 +10,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from langchain_tokens.breakdown import Breakdown, aggregate
+from langchain_tokens.breakdown import Breakdown, add_up, make_breakdown
 from langchain_tokens.call import Call, RunFact, completed
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
@@ -135,12 +135,16 @@ class RunMemory:
             QueryError: for a question about runs that left memory, by something that only single calls know.
 
         """
+        return make_breakdown(query.by, self.sums(query).items())
+
+    def sums(self, query: Query) -> dict[tuple[Any, ...], Sums]:
+        """The same as sums, by their keys."""
         with self._folding:
             self._fold()
             with self._lock:
                 logs = [*self._leaving, *self._runs.values()]
                 folded = list(self._folded_for(query))
-        return aggregate((call for log in logs for call in log.calls), query, folded)
+        return add_up((call for log in logs for call in log.calls), query, folded)
 
     def _begin(self, run_id: str, open_log: Callable[[], RunLog]) -> RunLog:
         log = open_log()

@@ -45,6 +45,11 @@ class RunNode:
         """The name as it is shown."""
         return missing_label("chain") if self.name is None else self.name
 
+    @property
+    def place(self) -> str:
+        """The path as it is shown."""
+        return join_path([missing_label("chain") if name is None else name for name in self.path]) or ""
+
     def walk(self) -> Iterator[tuple[int, RunNode]]:
         """Each place from this one down, before the places in it, with how deep it lies."""
         waiting = [(0, self)]
@@ -106,11 +111,11 @@ def call_tree(calls: Iterable[Call], name: str | None) -> RunNode:
     return _finished(root, name)
 
 
-def sum_tree(groups: Iterable[tuple[str | None, Sums]]) -> RunNode:
-    """Put sums by path in their places, below a root without a name; those without a path are in one place."""
+def sum_tree(groups: Iterable[tuple[str | None, str | None, Sums]]) -> RunNode:
+    """Put sums by path and chain in their places, below a root without a name; the chain is asked where no path is."""
     root = _Draft()
-    for path, sums in groups:
-        _at(root, _as_place(path, None)).own.merge(sums)
+    for path, chain, sums in groups:
+        _at(root, _as_place(path, chain)).own.merge(sums)
     return _finished(root, None)
 
 

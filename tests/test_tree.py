@@ -179,6 +179,6 @@ def test_a_run_of_ten_thousand_calls() -> None:
 def test_sums_by_path_become_a_tree() -> None:
     """Groups that were summed before are placed like calls; what has no path is one place."""
     sums = [Sums(calls=number, total_tokens=number * 10) for number in (1, 2, 4)]
-    root = sum_tree(zip(("a", "a/b", None), sums, strict=True))
+    root = sum_tree(zip(("a", "a/b", None), ("a", None, None), sums, strict=True))
     shown = [(node.path, node.own.calls, node.subtree.total_tokens) for _, node in root.walk()]
     assert shown == [((), 0, 70), (("a",), 1, 30), (("a", "b"), 2, 20), ((None,), 4, 40)]
