@@ -7,12 +7,14 @@ TokensError
 ├── UsageShapeError       a response or usage object of no known shape
 ├── UnknownRunError       a run that neither the memory nor the store knows
 ├── PriceError            a price, or a list of prices, that cannot be used
+├── DashboardError        a dashboard that cannot be served as asked
 └── MissingExtraError     a part of the package whose extra is not installed
 """
 
 from __future__ import annotations
 
 __all__ = (
+    "DashboardError",
     "MissingExtraError",
     "PriceError",
     "QueryError",
@@ -50,6 +52,10 @@ class UnknownRunError(TokensError, LookupError):
 
 class PriceError(TokensError, ValueError):
     """Raised when a file of prices cannot be read, a price is not one, or newer prices cannot be fetched."""
+
+
+class DashboardError(TokensError, ValueError):
+    """Raised when a dashboard cannot be served as asked: a token that can be guessed, a port that is in use."""
 
 
 class MissingExtraError(TokensError, ImportError):

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from langchain_tokens.cli import database, diagnosis, pricing, profiling, stored
+from langchain_tokens.cli import dashboard, database, diagnosis, pricing, profiling, stored
 from langchain_tokens.cli.output import hint, say, take_any_text
 from langchain_tokens.errors import QueryError, TokensError
 
@@ -36,6 +36,7 @@ def make_app() -> typer.Typer:
     app.command("check", epilog=stored.CHECK_EXAMPLES)(stored.check)
     app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(stored.reprice)
     app.command("doctor", epilog=diagnosis.EXAMPLES)(diagnosis.doctor)
+    app.command("dashboard", epilog=dashboard.DASHBOARD_EXAMPLES)(dashboard.dashboard)
     app.command("profile", epilog=profiling.EXAMPLES)(profiling.profile)
     return app
 

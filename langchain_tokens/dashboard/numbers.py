@@ -1,0 +1,116 @@
+"""Which sums does the API give? Totals, groups and time series, each from one method of the store."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from langchain_tokens.dashboard import overview
+from langchain_tokens.dashboard.answering import answer, breakdown_document
+from langchain_tokens.dashboard.metrics import CONTENT_TYPE, metrics_text
+from langchain_tokens.dashboard.questions import BreakdownQuestion, Filters, SessionsQuestion, TimelineQuestion
+from langchain_tokens.dashboard.services import Services
+from langchain_tokens.prices import PriceBook
+from langchain_tokens.pricing.offers import ModelRates
+from langchain_tokens.reports import profile
+from langchain_tokens.repricing import usual_prices
+from langchain_tokens.store.store import UsageStore
+from langchain_tokens.usage import TokenUsage
+
+__all__ = ("Numbers",)
+
+_NOTHING = TokenUsage(input_tokens=0, output_tokens=0)
+
+
+class Numbers:
+    """Routes that give sums."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+
+    async def status(self, request: Request) -> Response:
+        """Which database it is, and how much is in it."""
+        services = self._services
+        terms = {"is_read_only": services.is_read_only, "needs_token": services.needs_token}
+        return answer(request, await services.ask(overview.status, self._store, **terms))
+
+    async def overview(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
+        """Totals of a range, of the one before it, and what follows from them."""
+        query = question.query()
+        filters = {**question.filters(), **_fixed(query.since, query.until)}
+        return answer(request, await self._services.ask(overview.overview, self._store, query, filters))
+
+    async def breakdown(self, request: Request, question: Annotated[BreakdownQuestion, Query()]) -> Response:
+        """Sums by dimension, the largest first."""
+        filters = question.filters()
+        found = await self._services.ask(self._store.breakdown, *question.by, limit=question.limit, **filters)
+        return answer(request, breakdown_document(found))
+
+    async def timeline(self, request: Request, question: Annotated[TimelineQuestion, Query()]) -> Response:
+        """Sums for each hour, day or month (UTC), the oldest first."""
+        filters = question.filters()
+        found = await self._services.ask(self._store.timeline, question.every, by=question.by, **filters)
+        return answer(request, breakdown_document(found))
+
+    async def sessions(self, request: Request, question: Annotated[SessionsQuestion, Query()]) -> Response:
+        """The largest sessions."""
+        found = await self._services.ask(self._store.sessions, limit=question.limit, **question.filters())
+        return answer(request, breakdown_document(found))
+
+    async def profile(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
+        """Own and inclusive sums at every place along the paths of calls, nested."""
+        found = await self._services.ask(profile, self._store, **question.filters())
+        return answer(request, found.to_dict())
+
+    async def dimensions(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
+        """The names that can be filtered by: the largest 200 of each dimension, and the tags of the newest calls."""
+        return answer(request, await self._services.ask(overview.dimensions, self._store, question.filters()))
+
+    async def prices(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
+        """What the models that were used cost at the moment."""
+        return answer(request, {"models": await self._services.ask(_prices, self._store, question.filters())})
+
+    async def metrics(self) -> Response:
+        """Counters for Prometheus."""
+        text = await self._services.ask(metrics_text, self._store)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+
+def _fixed(since: Any, until: Any) -> dict[str, Any]:
+    """One moment for all that a request asks."""
+    return {name: moment for name, moment in (("since", since), ("until", until)) if moment is not None}
+
+
+def _prices(store: UsageStore, filters: dict[str, Any]) -> list[dict[str, Any]]:
+    book = usual_prices(store._prices)
+    rows = store.breakdown("provider", "model", **filters)
+    used = [(row.key["provider"], row.key["model"]) for row in rows]
+    return [_price(book, provider, model) for provider, model in used if isinstance(model, str)]
+
+
+def _price(book: PriceBook, provider: Any, model: str) -> dict[str, Any]:
+    rates = book.rates(model, provider)
+    if rates is not None:
+        return _known(rates, provider, model)
+    price = book.cost(_NOTHING, model=model, provider=provider)
+    names = ("status", "source", "version", "flags")
+    said = {name: getattr(price, name) for name in names}
+    return {"provider": provider, "model": model, "unit_prices": None, "tiers": [], **said}
+
+
+def _known(rates: ModelRates, provider: Any, model: str) -> dict[str, Any]:
+    tiers = [{"above_input_tokens": above, "unit_prices": dict(unit)} for above, unit in rates.tiers]
+    return {
+        "provider": provider,
+        "model": model,
+        "status": "priced" if rates.unit_prices else "free",
+        "source": rates.source,
+        "version": rates.version,
+        "unit_prices": dict(rates.unit_prices),
+        "tiers": tiers,
+        "flags": list(rates.flags),
+    }

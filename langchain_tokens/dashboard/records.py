@@ -1,0 +1,139 @@
+"""Which single calls and runs does the API give, and how do they go? Pages, one of each, files, and their deletion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from starlette.concurrency import iterate_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from langchain_tokens.dashboard.answering import answer, call_document, row_document, run_document
+from langchain_tokens.dashboard.exports import CONTENT_TYPES, export_parts
+from langchain_tokens.dashboard.questions import (
+    CallsQuestion,
+    ExportQuestion,
+    Filters,
+    HistoryQuestion,
+    RunsQuestion,
+    cursor_of,
+    place_of,
+)
+from langchain_tokens.dashboard.services import Services
+from langchain_tokens.query import Query as StoreQuery
+from langchain_tokens.run import FixedRun, Run
+from langchain_tokens.store.counting import count_runs, count_sessions
+from langchain_tokens.store.paging import find_call, find_run, next_calls, next_runs
+from langchain_tokens.store.store import UsageStore
+
+__all__ = ("Records",)
+
+Id = Annotated[str, Path(max_length=500)]
+_NEWEST_RUN = "-started_at"
+
+
+class Records:
+    """Routes that give single calls and runs."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+
+    async def calls(self, request: Request, question: Annotated[CallsQuestion, Query()]) -> Response:
+        """A page of calls; `next` is the cursor of the page after it, whatever is recorded in between."""
+        order, limit, place = question.order, question.limit, place_of(question.order, question.cursor)
+        found = await self._services.ask(next_calls, self._store, question.query(), order, limit, place)
+        ends = found[-1] if len(found) == limit else None
+        cursor = None if ends is None else cursor_of(order, getattr(ends, order.removeprefix("-")), ends.call_id)
+        return answer(request, {"calls": [call_document(call) for call in found], "next": cursor})
+
+    async def call(self, request: Request, call_id: Id) -> Response:
+        """One call, with all that is known of it."""
+        found = await self._services.ask(find_call, self._store, call_id)
+        if found is None:
+            raise HTTPException(404, f"there is no call {call_id!r}; it may have been deleted")
+        return answer(request, call_document(found))
+
+    async def runs(self, request: Request, question: Annotated[RunsQuestion, Query()]) -> Response:
+        """A page of runs, the newest first; `status` is the run's own."""
+        limit, place = question.limit, place_of(_NEWEST_RUN, question.cursor)
+        found = await self._services.ask(next_runs, self._store, question.query(), limit, place)
+        ends = found[-1].fact if len(found) == limit else None
+        cursor = None if ends is None else cursor_of(_NEWEST_RUN, ends.started_at, ends.run_id)
+        return answer(request, {"runs": [run_document(line) for line in found], "next": cursor})
+
+    async def run(self, request: Request, run_id: Id) -> Response:
+        """One run: its totals, its calls, and the tree of places that they were made in."""
+        found = await self._services.ask(_run, self._store, run_id)
+        if found is None:
+            raise HTTPException(404, f"there is no run {run_id!r}; it may have been deleted")
+        return answer(request, found)
+
+    async def export(self, question: Annotated[ExportQuestion, Query()]) -> Response:
+        """All calls that are asked for, with their cost, in a file."""
+        kind, query = question.format, question.query()
+        parts = export_parts(self._store, query, kind)
+        first = await self._services.ask(next, parts)  # an error that comes at once is told as one
+        name = f"langchain_tokens-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{kind}"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": CONTENT_TYPES[kind]}
+        return StreamingResponse(_all(first, parts), headers=headers)
+
+    async def history(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
+        """What a deletion with these filters would take away. Its `until` and `calls` confirm that deletion."""
+        return answer(request, await self._services.ask(_history, self._store, question.query(), question.filters()))
+
+    async def delete(self, request: Request, question: Annotated[HistoryQuestion, Query()]) -> Response:
+        """Delete calls. There is at least one filter, and `confirm` is the number of calls that go."""
+        if self._services.is_read_only:
+            raise HTTPException(403, "this dashboard only reads")
+        deleted = await self._services.ask(_delete, self._store, question.filters(), question.confirm)
+        return answer(request, {"calls": deleted})
+
+
+def _run(store: UsageStore, run_id: str) -> dict[str, Any] | None:
+    line = find_run(store, run_id)
+    if line is None:
+        return None
+    run = Run(FixedRun(line.fact, store._calls_of(run_id)))
+    return {
+        "run": run_document(line),
+        "total": row_document(run.total),
+        "tree": run.tree().to_dict(),
+        "calls": [call_document(call) for call in run.calls],
+    }
+
+
+def _history(store: UsageStore, query: StoreQuery, filters: dict[str, Any]) -> dict[str, Any]:
+    """All that is there now: what is recorded after this was asked does not go."""
+    fixed = replace(query, until=query.until or datetime.now(UTC))
+    filters = {**filters, "until": fixed.until, **({"since": fixed.since} if fixed.since else {})}
+    total = store.breakdown(**filters).total
+    first, last = (store.calls(limit=1, order=order, **filters) for order in ("started_at", "-started_at"))
+    return {
+        "since": fixed.since,
+        "until": fixed.until,
+        "calls": total.calls,
+        "runs": count_runs(store, fixed, total.calls),
+        "sessions": count_sessions(store, fixed, total.calls),
+        "total_tokens": total.total_tokens,
+        "cost_usd": total.cost_usd,
+        "first_call_at": first[0].started_at if first else None,
+        "last_call_at": last[0].started_at if last else None,
+    }
+
+
+def _delete(store: UsageStore, filters: dict[str, Any], confirmed: int) -> int:
+    calls = store.breakdown(**filters).total.calls
+    if calls != confirmed:
+        raise HTTPException(409, f"{calls:,} calls match now, and {confirmed:,} were confirmed; nothing was deleted")
+    return store.delete(**filters)
+
+
+async def _all(first: bytes, parts: Any) -> Any:
+    yield first
+    async for part in iterate_in_threadpool(parts):
+        yield part

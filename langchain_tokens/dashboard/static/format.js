@@ -1,0 +1,93 @@
+// How does a number look? The same everywhere, whatever the reader's locale; what is unknown is a dash, never 0.
+
+export const UNKNOWN = "\u2014";
+const THOUSANDS = /\B(?=(\d{3})+(?!\d))/g;
+
+function grouped(text) {
+  const [whole, part] = text.split(".");
+  return whole.replace(THOUSANDS, ",") + (part === undefined ? "" : `.${part}`);
+}
+
+function isKnown(value) {
+  return value !== null && value !== undefined && Number.isFinite(Number(value));
+}
+
+export function count(value, places = 0) {
+  return isKnown(value) ? grouped(Number(value).toFixed(places)) : UNKNOWN;
+}
+
+/** US dollars: cents from a dollar on, four digits that say something below. */
+export function money(value) {
+  if (!isKnown(value)) return UNKNOWN;
+  const amount = Number(value);
+  if (amount === 0) return "$0";
+  const size = Math.abs(amount);
+  const places = size >= 1 ? 2 : Math.min(12, 3 - Math.floor(Math.log10(size)));
+  const text = size.toFixed(places).replace(/(\.\d{2,}?)0+$/, "$1");
+  return `${amount < 0 ? "\u2212" : ""}$${grouped(text)}`;
+}
+
+/** How many digits the amounts of a table need, so that the largest and what is near it can be told apart. */
+export function money_places(values) {
+  const most = Math.max(0, ...values.filter(isKnown).map((value) => Math.abs(Number(value))));
+  return most >= 1000 ? 2 : most >= 1 ? 4 : most >= 0.001 ? 6 : 8;
+}
+
+/** US dollars with so many digits; what is too small for them is said to be so. */
+export function money_to(value, places) {
+  if (!isKnown(value)) return UNKNOWN;
+  const amount = Number(value);
+  const least = 10 ** -places;
+  if (amount > 0 && amount < least) return `<$${least.toFixed(places)}`;
+  return `${amount < 0 ? "\u2212" : ""}$${grouped(Math.abs(amount).toFixed(places))}`;
+}
+
+export function percent(value, places = 0) {
+  if (!isKnown(value)) return UNKNOWN;
+  const share = Number(value) * 100;
+  return share > 0 && share < 1 && places === 0 ? "<1\u202f%" : `${share.toFixed(places)}\u202f%`;
+}
+
+/** For axes, where there is little room. */
+export function short(value) {
+  const size = Math.abs(value);
+  for (const [limit, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+    if (size >= limit) return `${Number((value / limit).toPrecision(3))}${unit}`;
+  }
+  return String(Number(Number(value).toPrecision(3)));
+}
+
+export function duration(milliseconds) {
+  if (!isKnown(milliseconds)) return UNKNOWN;
+  const value = Number(milliseconds);
+  if (value < 1000) return `${Math.round(value)} ms`;
+  if (value < 120_000) return `${(value / 1000).toFixed(1)} s`;
+  if (value < 7_200_000) return `${Math.floor(value / 60_000)} min ${Math.round((value % 60_000) / 1000)} s`;
+  return `${(value / 3_600_000).toFixed(1)} h`;
+}
+
+/** A moment in UTC, to the second. */
+export function moment(text) {
+  return text ? new Date(text).toISOString().replace("T", " ").slice(0, 19) : UNKNOWN;
+}
+
+export function day(text) {
+  return text ? new Date(text).toISOString().slice(0, 10) : UNKNOWN;
+}
+
+/** A name as it is shown, a missing one as the filters call it. */
+export function name(value, dimension) {
+  if (value === null || value === undefined) return dimension === "chain" ? "(unattributed)" : "(none)";
+  return String(value) === "" ? "(empty)" : String(value);
+}
+
+export function plural(number, one, many = `${one}s`) {
+  return `${count(number)} ${Number(number) === 1 ? one : many}`;
+}
+
+export function change(now, before) {
+  if (!isKnown(now) || !isKnown(before) || Number(before) === 0) return null;
+  const share = Number(now) / Number(before) - 1;
+  const sign = share > 0.0005 ? "\u25b2" : share < -0.0005 ? "\u25bc" : "=";
+  return `${sign} ${(Math.abs(share) * 100).toFixed(Math.abs(share) < 0.1 ? 1 : 0)}\u202f%`;
+}

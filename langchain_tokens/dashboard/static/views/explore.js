@@ -1,0 +1,162 @@
+// Where exactly? One dimension at a time, as a table, a ring, or rings within rings; then the calls themselves.
+import { get } from "../api.js";
+import { Chart, METRICS, OTHERS, colours, pie_chart, shown, tree_chart } from "../charts.js";
+import { call_columns } from "../details.js";
+import { Choice, Select, Table, h, panel, setText } from "../dom.js";
+import { count, duration, money, name, percent, plural } from "../format.js";
+import { TITLES, name_cell, ranked } from "./breakdown.js";
+import { roots_of } from "./runs.js";
+
+const DIMENSIONS = Object.keys(TITLES);
+const ORDER = ["agent", "chain", "model"];
+const PAGE = 50;
+const MOST = 500;
+const SLICES = 8;
+const ORDERS = {
+  "-started_at": "newest first", started_at: "oldest first", "-cost_usd": "dearest first", "-total_tokens": "most tokens first",
+  "-duration_ms": "slowest first",
+};
+
+export function make(page) {
+  const by = new Select("by", {}, (value) => page.go({ by: value }));
+  const metrics = new Choice("Number", METRICS, (value) => page.go({ metric: value }));
+  const kinds = new Choice("Kind of chart", { pie: "Pie", sunburst: "Sunburst", treemap: "Treemap", paths: "Paths" }, (value) => page.go({ kind: value }));
+  const chart = new Chart("Parts", { height: "round", click: (event) => pick_part(event) });
+  let dimension = "agent";
+  let table = null;
+  const place = h("div");
+  const list = panel("Breakdown", { tools: h("div", { class: "tools" }, by.element, metrics.element) }, place);
+  const parts = panel("Parts", { tools: h("div", { class: "tools" }, kinds.element) }, chart.element);
+  const calls = new Calls(page);
+  const summary = h("p", { class: "summary" });
+  const element = h("div", { class: "view" }, h("h2", { class: "visually-hidden" }, "Explore"), summary,
+    h("div", { class: "grid uneven" }, list, parts), calls.element);
+
+  function pick_part(event) {
+    if (page.state().kind === "paths") return;
+    const path = (event.treePathInfo || []).slice(1);
+    if (path.length) return page.go({ filters: Object.fromEntries(path.map((each, index) => [ORDER[index], [each.name]])) });
+    if (event.name !== OTHERS) page.drill(dimension, event.data.key ?? null);
+  }
+
+  function table_of(wanted) {
+    if (table && table.dimension === wanted) return table;
+    table = new Table("Breakdown", [
+      { title: wanted, node: name_cell(wanted, (value) => page.drill(wanted, value)), className: "names" },
+      { title: "Tokens", number: true, text: (row) => count(row.total_tokens) },
+      { title: "Share", number: true, text: (row) => percent(row.share) },
+      { title: "Cost", money: (row) => row.cost_usd, title_of: (row) => (row.unpriced_calls ? `${plural(row.unpriced_calls, "call")} without a price` : "") },
+      { title: "Calls", number: true, text: (row) => count(row.calls) },
+      { title: "Failed", number: true, text: (row) => count(row.failed_calls) },
+      { title: "Input", number: true, text: (row) => count(row.input_tokens) },
+      { title: "Output", number: true, text: (row) => count(row.output_tokens) },
+      { title: "Mean time", number: true, text: (row) => duration(row.duration_ms === null ? null : row.duration_ms / row.calls) },
+    ], { empty: "No calls match.", className: "long" });
+    table.dimension = wanted;
+    place.replaceChildren(table.element);
+    return table;
+  }
+
+  async function load(filters, signal) {
+    const state = page.state();
+    const metric = state.metric in METRICS ? state.metric : "total_tokens";
+    const kind = ["sunburst", "treemap", "paths"].includes(state.kind) ? state.kind : "pie";
+    dimension = state.by && (DIMENSIONS.includes(state.by) || state.by.startsWith("tag:")) ? state.by : next_dimension(state.filters);
+    const [found, names, nested] = await Promise.all([
+      get("breakdown", filters, { by: dimension, limit: MOST }, signal),
+      get("dimensions", filters, {}, signal),
+      kind === "pie" ? null : kind === "paths" ? get("profile", filters, {}, signal) : get("breakdown", filters, { by: ORDER, limit: MOST }, signal),
+      calls.load(filters, signal),
+    ]);
+    const tags = Object.keys(names.tags).map((key) => `tag:${key}`);
+    by.options(Object.fromEntries([...new Set([...DIMENSIONS, ...tags, dimension])].map((key) => [key, key])));
+    by.set(dimension);
+    metrics.set(metric);
+    kinds.set(kind);
+    const total = found.total;
+    setText(summary, `${plural(total.calls, "call")} \u00b7 ${count(total.total_tokens)} tokens \u00b7 ${money(total.cost_usd)}`);
+    table_of(dimension).fill(ranked(found.rows, metric), { ...total, [dimension]: "total", share: total.total_tokens ? 1 : null });
+    if (kind === "pie") {
+      chart.set(pie_chart({ parts: slices(found.rows, dimension, metric, total), metric }), `${METRICS[metric]} by ${dimension}: ${shown(metric, total[metric])} in all`);
+    } else if (kind === "paths") {
+      chart.set(tree_chart({ roots: roots_of(nested, metric), metric, kind: "sunburst" }), `${METRICS[metric]} along the paths of calls`);
+    } else {
+      chart.set(tree_chart({ roots: tree_of(nested.rows, metric), metric, kind }), `${METRICS[metric]} by ${ORDER.join(", then ")}`);
+    }
+  }
+
+  return { element, load, close: () => chart.close() };
+}
+
+/** Agents first, then their chains, then the models: the first of them that is not narrowed to one name yet. */
+function next_dimension(filters) {
+  return ORDER.find((key) => !filters[key] || filters[key].length > 1) || "model";
+}
+
+export function slices(rows, dimension, metric, total) {
+  const sorted = ranked(rows, metric).filter((row) => Number(row[metric]) > 0);
+  const parts = sorted.slice(0, SLICES).map((row) => {
+    const text = name(row[dimension], dimension);
+    return { name: text, key: row[dimension], value: Number(row[metric]), colour: colours.of(dimension, text) };
+  });
+  const rest = Number(total[metric] || 0) - parts.reduce((sum, part) => sum + part.value, 0);
+  if (sorted.length > SLICES && rest > 0) parts.push({ name: OTHERS, key: null, value: rest, colour: colours.of(dimension, OTHERS) });
+  return parts;
+}
+
+function tree_of(rows, metric) {
+  const roots = new Map();
+  for (const row of rows) {
+    const value = Number(row[metric] || 0);
+    if (value <= 0) continue;
+    let level = roots;
+    ORDER.forEach((key, index) => {
+      const text = name(row[key], key);
+      const colour = index === 0 ? colours.of(key, text) : undefined;
+      const node = level.get(text) || { name: text, value: 0, children: new Map(), colour };
+      node.value += value;
+      level.set(text, node);
+      level = node.children;
+    });
+  }
+  const listed = (level) => [...level.values()].map(({ children, ...node }) =>
+    (children.size ? { ...node, children: listed(children) } : node));
+  return listed(roots);
+}
+
+/** Pages of calls, one below the other. */
+export class Calls {
+  constructor(page, title = "Calls") {
+    this.page = page;
+    this.extra = 0;
+    this.order = new Select("order", ORDERS, (value) => page.go({ order: value }));
+    this.table = new Table(title, call_columns(), { open: (call) => page.go({ call: call.call_id }), empty: "No calls match." });
+    this.more = h("button", { type: "button", onclick: () => this.next() }, "Load more");
+    this.element = panel(title, { tools: this.order.element }, this.table.element, this.more);
+  }
+
+  /** The first page again; pages that were added stay below it while the question is the same. */
+  async load(filters, signal) {
+    const order = this.page.state().order in ORDERS ? this.page.state().order : "-started_at";
+    this.order.set(order);
+    const asked = JSON.stringify([this.page.state().filters, this.page.state().range, order]);
+    if (asked !== this.asked) this.extra = 0;
+    this.asked = asked;
+    this.filters = filters;
+    const found = await get("calls", filters, { limit: Math.min(1000, PAGE * (1 + this.extra)), order }, signal);
+    this.show(found.calls, found.next);
+  }
+
+  async next() {
+    this.extra += 1;
+    const order = this.order.select.value;
+    const found = await get("calls", this.filters, { limit: PAGE, order, cursor: this.cursor });
+    this.show([...this.table.rows, ...found.calls], found.next);
+  }
+
+  show(calls, cursor) {
+    this.cursor = cursor;
+    this.table.fill(calls);
+    this.more.hidden = !cursor;
+  }
+}
