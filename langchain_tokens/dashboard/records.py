@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from langchain_tokens.columns import value_of
 from langchain_tokens.dashboard.answering import answer, call_document, row_document, run_document
 from langchain_tokens.dashboard.exports import CONTENT_TYPES, export_parts
 from langchain_tokens.dashboard.questions import (
@@ -48,7 +49,7 @@ class Records:
         order, limit, place = question.order, question.limit, place_of(question.order, question.cursor)
         found = await self._services.ask(next_calls, self._store, question.query(), order, limit, place)
         ends = found[-1] if len(found) == limit else None
-        cursor = None if ends is None else cursor_of(order, getattr(ends, order.removeprefix("-")), ends.call_id)
+        cursor = None if ends is None else cursor_of(order, value_of(ends, order.removeprefix("-")), ends.call_id)
         return answer(request, {"calls": [call_document(call) for call in found], "next": cursor})
 
     async def call(self, request: Request, call_id: Id) -> Response:

@@ -12,9 +12,10 @@ from langchain_tokens.errors import DashboardError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import uvicorn
     from fastapi import FastAPI
 
-__all__ = ("bind", "is_loopback", "page_url", "serve")
+__all__ = ("bind", "is_loopback", "make_server", "page_url", "serve")
 
 _BACKLOG = 128
 _LONGEST_MESSAGE = 1024
@@ -77,6 +78,12 @@ def serve(app: FastAPI, listener: socket.socket, *, started: Callable[[], None],
         root_path: the path under which a proxy offers it.
 
     """
+    with closing(listener), suppress(KeyboardInterrupt):
+        make_server(app, started=started, root_path=root_path).run(sockets=[listener])
+
+
+def make_server(app: FastAPI, *, started: Callable[[], None], root_path: str = "") -> uvicorn.Server:
+    """The server of `serve`; it ends when its `should_exit` is set."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -95,5 +102,4 @@ def serve(app: FastAPI, listener: socket.socket, *, started: Callable[[], None],
         server_header=False,
         root_path=root_path,
     )
-    with closing(listener), suppress(KeyboardInterrupt):
-        Server(config).run(sockets=[listener])
+    return Server(config)

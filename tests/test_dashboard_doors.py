@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+from websockets.sync.client import connect
+
+from langchain_tokens.dashboard.rules import host_name, make_rules, make_token
+from langchain_tokens.dashboard.serving import bind, is_loopback
+from langchain_tokens.errors import DashboardError
+from langchain_tokens.store.store import UsageStore
+from langchain_tokens.store.target import parse_target
+from tests.builders import make_call
+from tests.dashboards import INTENT, TOKEN, make_client
+
+LOCAL = "http://127.0.0.1:4321"
+HTML = {"Accept": "text/html,*/*"}
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[UsageStore]:
+    store = UsageStore(parse_target("sqlite://"))
+    store.add([make_call()])
+    yield store
+    store._opener._engine.dispose()
+
+
+@pytest.fixture
+def client(store: UsageStore) -> TestClient:
+    return make_client(store)
+
+
+@pytest.fixture
+def locked(store: UsageStore) -> TestClient:
+    return make_client(store, token=TOKEN)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:4321", "localhost", "LOCALHOST:80", "[::1]:4321"])
+def test_names_of_this_machine_are_let_in(host: str, client: TestClient) -> None:
+    """Each name by which a browser here reaches the dashboard is one of its own."""
+    assert client.get("/api/v1/status", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:4321", "", "["])
+def test_other_host_names_are_refused(host: str, client: TestClient) -> None:
+    """A name that somebody else points at this machine (DNS rebinding) reaches nothing, not even a file."""
+    for path in ("/", "/api/v1/status", "/static/app.js"):
+        response = client.get(path, headers={"Host": host})
+        assert response.status_code == 400
+        assert "calls" not in response.text
+
+
+def test_more_hosts_can_be_allowed(store: UsageStore) -> None:
+    """An application that mounts it names its own hosts."""
+    client = make_client(store, allowed_hosts=["tokens.example.com"])
+    assert client.get("/api/v1/status", headers={"Host": "tokens.example.com"}).status_code == 200
+    assert client.get("/api/v1/status").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/login", "/api", "/static/app.js", "/api/v1/status", "/openapi.json", "/nowhere", "/metrics"]
+)
+def test_every_answer_has_the_policy(path: str, client: TestClient) -> None:
+    """Pages, files, data and errors forbid what they do not need."""
+    headers = client.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "require-trusted-types-for 'script'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in headers
+    assert headers["cache-control"]
+
+
+STRANGERS = [
+    {},
+    {"X-Requested-With": "XMLHttpRequest"},
+    {**INTENT, "Sec-Fetch-Site": "cross-site"},
+    {**INTENT, "Sec-Fetch-Site": "same-site"},
+    {**INTENT, "Origin": "http://evil.example"},
+    {**INTENT, "Origin": "http://127.0.0.1:9999"},
+    {**INTENT, "Origin": "null"},
+]
+
+
+@pytest.mark.parametrize("headers", STRANGERS, ids=str)
+def test_no_other_site_can_delete(headers: dict[str, str], client: TestClient) -> None:
+    """A request that changes something says that it means it, and comes from a page of this one."""
+    response = client.delete("/api/v1/history?confirm=1&until=2100-01-01", headers=headers)
+    assert response.status_code == 403
+    assert client.get("/api/v1/status").json()["calls"] == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/status", "/metrics", "/openapi.json", "/api/v1/export", "/nowhere", "/api/v1/calls/x"]
+)
+def test_without_the_token_there_is_no_data(path: str, locked: TestClient) -> None:
+    """Nothing is told to somebody who does not know the token, not even what there is not."""
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}, {"Cookie": "a=b"}):
+        response = locked.get(path, headers=headers)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+    assert locked.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code in (200, 404)
+
+
+def test_a_browser_is_sent_to_the_login(locked: TestClient) -> None:
+    """Who opens the page without the token sees the login and its files, and nothing else."""
+    response = locked.get("/", headers=HTML, follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (303, "/login")
+    assert locked.get("/login").status_code == 200
+    assert locked.get("/static/login.js").status_code == 200
+
+
+def test_login_gives_a_cookie_and_takes_it_back(locked: TestClient) -> None:
+    """The right token opens the door; the cookie does not hold it, and scripts cannot read it."""
+    wrong = locked.post("/api/v1/login", json={"token": "a-wrong-token-of-some-length"}, headers=INTENT)
+    assert wrong.status_code == 401
+    assert "set-cookie" not in wrong.headers
+    right = locked.post("/api/v1/login", json={"token": TOKEN}, headers=INTENT)
+    cookie = right.headers["set-cookie"]
+    assert right.status_code == 204
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert TOKEN not in cookie
+    assert locked.get("/api/v1/status").status_code == 200
+    locked.post("/api/v1/logout", headers=INTENT)
+    assert locked.get("/api/v1/status").status_code == 401
+
+
+def test_login_is_of_this_page_only(locked: TestClient) -> None:
+    """No other site can log a visitor in."""
+    assert locked.post("/api/v1/login", json={"token": TOKEN}).status_code == 403
+    assert locked.post("/api/v1/login", content=b"[", headers=INTENT).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"host": "evil.example"}], ids=str
+)
+def test_live_channel_is_for_own_pages(headers: dict[str, str], client: TestClient) -> None:
+    """Browsers let any page open a WebSocket; only pages of this site are answered."""
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("ws://127.0.0.1:4321/api/v1/live", headers=headers),
+    ):
+        pass
+
+
+def test_live_channel_needs_the_token(locked: TestClient) -> None:
+    """It is closed without it, and open with it."""
+    with pytest.raises(WebSocketDisconnect), locked.websocket_connect("ws://127.0.0.1:4321/api/v1/live"):
+        pass
+    known = {"Authorization": f"Bearer {TOKEN}"}
+    with locked.websocket_connect("ws://127.0.0.1:4321/api/v1/live", headers=known) as socket:
+        assert socket.receive_json() == {"type": "ready"}
+
+
+@pytest.mark.parametrize("token", ["", "short", " " * 40])
+def test_a_token_that_can_be_guessed_is_refused(token: str) -> None:
+    """It has sixteen characters that are none of space, or more."""
+    with pytest.raises(DashboardError, match="could be guessed"):
+        make_rules(token=token, allowed_hosts=["localhost"])
+
+
+def test_tokens_differ() -> None:
+    """Each is another one, and long enough."""
+    assert make_token() != make_token()
+    assert make_rules(token=make_token(), allowed_hosts=["*"]).token
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("localhost:80", "localhost"),
+        ("A.B.", "a.b"),
+        ("[::1]:80", "::1"),
+        ("::1", "::1"),
+        (None, ""),
+        ("[", ""),
+        ("a:b:c", "a:b:c"),
+    ],
+)
+def test_host_names(header: str | None, name: str) -> None:
+    """A header's name, without what does not matter."""
+    assert host_name(header) == name
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("localhost", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.5", False),
+        ("example.com", False),
+        ("", False),
+    ],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    """Only what stays on this machine is loopback; a name that is not known is none."""
+    assert is_loopback(host) is expected
+
+
+def test_a_port_in_use_is_told() -> None:
+    """The error names the port, and the way out."""
+    with bind("127.0.0.1", 0) as listener, pytest.raises(DashboardError, match=r"--port 0"):
+        bind("127.0.0.1", listener.getsockname()[1])
+
+
+# The command
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "usage.db"
+    store = UsageStore(parse_target(path))
+    store.add([make_call()])
+    store.close()
+    return path
+
+
+def started(database: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "langchain_tokens.cli", "dashboard", "--db", str(database), "--no-open", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_command_serves_and_ends_at_once(database: Path) -> None:
+    """It prints where it is, answers, and ends well on Ctrl-C although a page is open."""
+    process = started(database, "--port", "0")
+    url = said(process)
+    with urllib.request.urlopen(f"{url}api/v1/status") as response:
+        assert json.load(response)["calls"] == 1
+    with connect(f"{url.replace('http', 'ws')}api/v1/live") as page:
+        assert json.loads(page.recv()) == {"type": "ready"}
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=5)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+
+
+def test_command_demands_a_token_beyond_this_machine(database: Path) -> None:
+    """Who listens everywhere without a token gets one, shown once, behind a #."""
+    process = started(database, "--host", "0.0.0.0", "--port", "0")
+    url = said(process)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{url}api/v1/status")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=5)
+    line = next(line for line in err.splitlines() if "login#" in line)
+    assert len(line.split("#")[1]) >= 32
+    assert "#" not in out
+
+
+def test_command_takes_the_token_of_the_environment(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was given is demanded, and never printed."""
+    monkeypatch.setenv("LANGCHAIN_TOKENS_TOKEN", TOKEN)
+    process = started(database, "--port", "0")
+    request = urllib.request.Request(f"{said(process)}api/v1/status", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request) as response:
+        assert response.status == 200
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=5)
+    assert TOKEN not in out + err
+
+
+def test_command_says_that_the_port_is_taken(database: Path) -> None:
+    """Exit code 1 and one line."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = started(database, "--port", str(taken.getsockname()[1]))
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "--port 0" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_command_makes_no_database(tmp_path: Path) -> None:
+    """A file that is not there is told, and not made."""
+    process = started(tmp_path / "none.db", "--port", "0")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "there is no database" in err
+    assert not (tmp_path / "none.db").exists()
