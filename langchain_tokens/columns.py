@@ -13,7 +13,16 @@ import orjson
 from langchain_tokens.call import Call, RunFact, plain
 from langchain_tokens.usage import TokenUsage
 
-__all__ = ("COLUMNS", "FILE_VERSION", "RUN_COLUMNS", "USAGE_COLUMNS", "call_record", "json_text", "run_record", "value_of")
+__all__ = (
+    "COLUMNS",
+    "FILE_VERSION",
+    "RUN_COLUMNS",
+    "USAGE_COLUMNS",
+    "call_record",
+    "json_text",
+    "run_record",
+    "value_of",
+)
 
 FILE_VERSION: Final = 1
 """Of the columns and their meaning; rises when one changes its meaning or goes."""

@@ -8,6 +8,7 @@ TokensError
 ├── UnknownRunError       a run that neither the memory nor the store knows
 ├── PriceError            a price, or a list of prices, that cannot be used
 ├── DashboardError        a dashboard that cannot be served as asked
+├── FormatError           a file that holds nothing that is known, or is broken
 └── MissingExtraError     a part of the package whose extra is not installed
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 __all__ = (
     "DashboardError",
+    "FormatError",
     "MissingExtraError",
     "PriceError",
     "QueryError",
@@ -56,6 +58,10 @@ class PriceError(TokensError, ValueError):
 
 class DashboardError(TokensError, ValueError):
     """Raised when a dashboard cannot be served as asked: a token that can be guessed, a port that is in use."""
+
+
+class FormatError(TokensError, ValueError):
+    """Raised when a file that is to be imported holds nothing of a known form, or cannot be read to its end."""
 
 
 class MissingExtraError(TokensError, ImportError):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.columns import COLUMNS, json_text, value_of
@@ -87,16 +87,21 @@ def writing_to(goal: Goal) -> Iterator[CallWriter]:
         StoreError: when it cannot be written.
 
     """
-    with WholeFile(goal.path, may_replace=goal.may_replace) as whole, _translated(goal.path):
-        with writing_into(whole.file, goal.format, is_compressed=goal.is_compressed) as writer:
-            yield writer
+    whole = WholeFile(goal.path, may_replace=goal.may_replace)
+    with (
+        whole,
+        _translated(goal.path),
+        writing_into(whole.file, goal.format, is_compressed=goal.is_compressed) as writer,
+    ):
+        yield writer
 
 
 @contextmanager
 def writing_into(file: IO[bytes], format: str, *, is_compressed: bool = False) -> Iterator[CallWriter]:  # noqa: A002  # the usual word
     """The same into a file that somebody else has opened, such as standard output."""
     if is_compressed:
-        with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed, writing_into(packed, format) as writer:
+        packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0)
+        with packed, writing_into(cast("IO[bytes]", packed), format) as writer:
             yield writer
         return
     writer = _Parquet(file) if format == "parquet" else TEXT_FORMATS[format](file)
@@ -301,10 +306,13 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         with _file_errors(path):
             yield
-    except (*_arrow_errors(), OverflowError) as error:
+    except Exception as error:
+        if not isinstance(error, _file_values()):
+            raise
         raise StoreError(f"{path} could not be written or read: {str(error).splitlines()[0]}") from error
 
 
-def _arrow_errors() -> tuple[type[Exception], ...]:
-    """What pyarrow raises, where it is in use."""
-    return (sys.modules["pyarrow"].ArrowException,) if sys.modules.get("pyarrow") is not None else ()
+def _file_values() -> tuple[type[Exception], ...]:
+    """What is raised for a value that no file can hold; pyarrow's errors, where it is in use."""
+    pyarrow = sys.modules.get("pyarrow")
+    return (OverflowError,) if pyarrow is None else (OverflowError, pyarrow.ArrowException)

@@ -199,9 +199,7 @@ def _check_counts(usage: TokenUsage) -> None:
     for name in COUNTS:
         count = getattr(usage, name)
         if count is not None and not _is_whole(count, 0, MOST_TOKENS):
-            raise TokensError(
-                f"{name}={count!r}; expected a whole number of tokens from 0 to {MOST_TOKENS:,}, or None"
-            )
+            raise TokensError(f"{name}={count!r}; expected a whole number of tokens from 0 to {MOST_TOKENS:,}, or None")
 
 
 def _check_units(units: object) -> None:

@@ -82,8 +82,8 @@ def csv_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def to_spreadsheet(text: str) -> str:
-    """A text for a cell of CSV that `from_spreadsheet` reads back: an apostrophe before what would run as a formula, and
-    before an empty text, since an empty cell is unknown.
+    """A text for a cell of CSV that `from_spreadsheet` reads back: an apostrophe before what would run as a formula,
+    and before an empty text, since an empty cell is unknown.
     """
     rest = text.lstrip("'")
     return f"'{text}" if not rest or rest.startswith(_FORMULA_STARTS) else text

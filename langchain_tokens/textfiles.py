@@ -156,5 +156,9 @@ def _cell(value: Any, kind: str) -> Any:
 
 
 _HEAD = {"schema_version": FILE_VERSION}
-TEXT_FORMATS: Mapping[str, Callable[[IO[bytes]], CallWriter]] = {"jsonl": _JsonLines, "json": _JsonDocument, "csv": _Csv}
+TEXT_FORMATS: Mapping[str, Callable[[IO[bytes]], CallWriter]] = {
+    "jsonl": _JsonLines,
+    "json": _JsonDocument,
+    "csv": _Csv,
+}
 """Ending of a file's name → what writes such a file."""

@@ -1,4 +1,4 @@
-"""Is a file whole, or not there at all? It is written under another name, and gets its own when all is on the device."""
+"""Is a file whole, or not there at all? It is written under another name, and gets its own when it is on the device."""
 
 from __future__ import annotations
 

@@ -160,7 +160,11 @@ def test_calls_are_written_a_few_at_a_time(store: UsageStore, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
-        ("calls.xlsx", QueryError, r"the ending of '.*calls\.xlsx' is no kind .* expected one of parquet, jsonl, json, csv"),
+        (
+            "calls.xlsx",
+            QueryError,
+            r"the ending of '.*calls\.xlsx' is no kind .* expected one of parquet, jsonl, json, csv",
+        ),
         ("calls", QueryError, "is no kind of file"),
         ("calls.parquet.gz", QueryError, r"leave \.gz away"),
         ("there.parquet", StoreError, "is there already, and was left as it is"),

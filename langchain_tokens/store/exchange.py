@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -96,7 +96,7 @@ class Exchange:
         be a call is refused on its own, with its line and the reason.
 
         Args:
-            path: CSV, JSON, JSON Lines or Parquet, compressed with gzip or not, or an SQLite file; told by what is in it.
+            path: CSV, JSON, JSON Lines, Parquet (with gzip or not) or SQLite; told by what is in it.
             format: the form of its rows; `auto` tells by their columns.
             mapping: where columns are called otherwise: a TOML file, or a mapping with `columns` (our name → the
                 file's) and `constants` (our name → a value for all rows).
@@ -144,7 +144,10 @@ class Exchange:
         return import_results(self, results, terms, prices or self._prices)  # type: ignore[arg-type]  # the one class
 
     def reconcile(
-        self, *paths: str | Path, format: str = "auto", prices: PriceBook | None = None  # noqa: A002  # the usual word
+        self,
+        *paths: str | Path,
+        format: str = "auto",  # noqa: A002  # the usual word
+        prices: PriceBook | None = None,
     ) -> Reconciliation:
         """Compare what a provider reports for each day and model with what is stored; stores nothing.
 
@@ -161,7 +164,7 @@ class Exchange:
 
         return reconcile(self, paths, format, prices or self._prices)  # type: ignore[arg-type]  # the one class
 
-    def existing(self, calls: Iterable[Call]) -> Existing:
-        """Which of some calls are stored, by their ids and by the ids that providers gave to their answers."""
+    def existing(self, calls: Sequence[Call], run_ids: Sequence[str] = ()) -> Existing:
+        """Which of some calls are stored, by their ids and by those that providers gave to their answers; and runs."""
         with self._reading(is_long=True) as connection:
-            return read_existing(connection, list(calls))
+            return read_existing(connection, calls, run_ids)
