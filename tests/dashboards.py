@@ -31,9 +31,9 @@ def make_client(store: UsageStore, **more: Any) -> TestClient:
 
 
 @contextmanager
-def served(store: UsageStore, **more: Any) -> Iterator[str]:
-    """Serve a dashboard on a free port, as the command does, and say where."""
-    listener, is_up = bind("127.0.0.1", 0), threading.Event()
+def served(store: UsageStore, *, port: int = 0, **more: Any) -> Iterator[str]:
+    """Serve a dashboard as the command does, on a free port unless one is named, and say where."""
+    listener, is_up = bind("127.0.0.1", port), threading.Event()
     server = make_server(create_app(store, **{"read_only": False, **more}), started=is_up.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

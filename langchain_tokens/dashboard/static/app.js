@@ -13,6 +13,7 @@ const OWN = ["by", "metric", "order", "call", "kind", "every", "tree", "id"];
 const DEFAULTS = { view: "overview", range: "7d" };
 const LEAST_GAP = 250;
 const FULL_REFRESH = 60_000;
+const MOST_WAIT = 300;
 
 const parts = Object.fromEntries(
   ["pages", "ranges", "chips", "custom", "main", "live", "theme", "logout", "database", "said", "dialog", "add-filter"]
@@ -68,8 +69,15 @@ export function go(changes, { replaces = false } = {}) {
   const is_other_page = next.view !== state.view;
   if (is_other_page) for (const key of OWN) if (!(key in changes)) delete next[key];
   state = next;
-  history[replaces ? "replaceState" : "pushState"](null, "", write_address(state));
+  history[replaces ? "replaceState" : "pushState"]({ is_own: !replaces || Boolean(history.state?.is_own) }, "", write_address(state));
   render(is_other_page);
+}
+
+/** Take the call that is open out of the address: one step back, where it was one step to it. */
+function leave_call() {
+  if (!state.call) return;
+  if (history.state?.is_own) history.back();
+  else go({ call: undefined }, { replaces: true });
 }
 
 export function link(changes) {
@@ -232,7 +240,7 @@ async function render(is_other_page) {
     replace(parts.main, view.element);
   }
   await refresh();
-  show_call(parts.dialog, state.call, { go, link, follow });
+  show_call(parts.dialog, state.call, { leave_call, link, follow });
 }
 
 /** Ask for all numbers on the page again, and put them where they are. */
@@ -290,7 +298,7 @@ function soon() {
 function hear(what) {
   parts.live.dataset.state = what === "lost" ? "lost" : "live";
   setText(parts.live, what === "lost" ? "reconnecting" : "live");
-  if (what === "lost") return;
+  if (what === "lost" || !view) return;
   is_stale = true;
   if (!is_loading && !document.hidden) soon();
 }
@@ -301,8 +309,12 @@ document.addEventListener("visibilitychange", () => {
 
 keep_theme();
 draw_frame();
+// Changes are seen from here on; so what is asked next is not asked again at once.
+await Promise.race([
+  new Promise((resolve) => listen((what) => resolve(hear(what)))),
+  new Promise((resolve) => setTimeout(resolve, MOST_WAIT)),
+]);
 await render(true);
-listen(hear);
 setInterval(() => {
   if (!document.hidden && !is_loading) refresh();
 }, FULL_REFRESH);

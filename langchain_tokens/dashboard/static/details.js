@@ -6,9 +6,9 @@ import { UNKNOWN, count, duration, moment, money, name } from "./format.js";
 let came_from = null;
 
 /** Show one call in the dialog, or close it where no call is asked for. */
-export async function show_call(dialog, call_id, { go, link, follow }) {
+export async function show_call(dialog, call_id, { leave_call, link, follow }) {
   if (!call_id) {
-    if (dialog.open && dialog.dataset.kind === "call") dialog.close();
+    if (dialog.open && dialog.dataset.kind === "call") close_silently(dialog);
     return;
   }
   if (dialog.open && dialog.dataset.call === call_id) return;
@@ -22,8 +22,7 @@ export async function show_call(dialog, call_id, { go, link, follow }) {
   }
   const close = () => dialog.close();
   const leave = (changes) => (event) => {
-    dialog.dataset.kind = "left";
-    dialog.close();
+    close_silently(dialog);
     follow(event, { call: undefined, ...changes });
   };
   replace(dialog,
@@ -34,8 +33,14 @@ export async function show_call(dialog, call_id, { go, link, follow }) {
       call && call.session !== null && h("a", { class: "button", href: link({ view: "explore", call: undefined, filters: { session: [call.session] } }), onclick: leave({ view: "explore", filters: { session: [call.session] } }) }, "Whole session"),
       call && h("button", { type: "button", onclick: () => navigator.clipboard.writeText(JSON.stringify(call, null, 2)) }, "Copy as JSON"),
       h("button", { type: "button", onclick: close }, "Close")));
-  open_dialog(dialog, "call", () => go({ call: undefined }));
+  open_dialog(dialog, "call", leave_call);
   dialog.dataset.call = call_id;
+}
+
+/** Close it without a change of the address, which has changed already. */
+function close_silently(dialog) {
+  dialog.dataset.kind = "left";
+  dialog.close();
 }
 
 function open_dialog(dialog, kind, closed) {
