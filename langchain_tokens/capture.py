@@ -24,7 +24,7 @@ from langchain_tokens.opencall import OpenCall
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Refine, refined_call
-from langchain_tokens.refining import Refiner
+from langchain_tokens.refining import Asked, Refiner
 from langchain_tokens.repeats import Repeats
 from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
@@ -81,7 +81,7 @@ class Capture:
         model = model or text_or_none(parameters.get("model")) or text_or_none(parameters.get("model_name"))
         provider = text_or_none(started.metadata.get("ls_provider"))
         opened = self.runs.open_call(started, _class_name(serialized), model, provider)
-        if self._refiner.estimates and isinstance(asked, (list, tuple)):
+        if self._refiner.keeps_asked and isinstance(asked, (list, tuple)):
             opened.asked_content = (tuple(asked), parameters)  # a copy: the host may go on with its list
         for overdue in self.runs.take_overdue_calls(started.clock):
             self.keep_unended(overdue)
@@ -114,19 +114,20 @@ class Capture:
         if inner is not None and not opened.provisional:
             self._hand_over(opened, inner)
             return
+        asked = opened.asked_content
         content = self._content(opened, response, answer, error)
         opened.record = closed_call(opened, ended, answer, error, None if content is None else content.basis)
         if opened.is_superseded:
             opened.record = replace(opened.record, superseded=True)
         self._repeats.note(opened, answer.message_id, error)
-        self._keep_ended(opened, opened.record, error, content)
+        self._keep_ended(opened, opened.record, error, content, asked)
 
     def keep_unended(self, opened: OpenCall, ended: float | None = None) -> None:
         """Record a call that has not ended as cancelled; a late end corrects it. `ended` is when it was given up."""
-        error = CancelledError()
+        error, asked = CancelledError(), opened.asked_content
         content = self._content(opened, None, None, error)
         call = closed_call(opened, ended, None, None, None if content is None else content.basis)
-        self._keep_ended(opened, call, error, content)
+        self._keep_ended(opened, call, error, content, asked)
 
     def keep(
         self,
@@ -201,11 +202,18 @@ class Capture:
         held, refine_this = self.memory.call(before.run_id, before.call_id)
         if held is not None and held.usage_source == "estimated":
             before = replace(before, usage=held.usage, usage_source="estimated", usage_flags=held.usage_flags)
+        if held is not None and held.prompt_mark is not None:
+            before = replace(before, input_parts=held.input_parts, prompt_mark=held.prompt_mark)
         root, opened.record = opened.root, replace(before, **changes, revision=before.revision + 1)
         self.keep(opened.record, None, lambda: root.log or RunLog(root.fact()), root.log, refine_this)
 
     def _keep_ended(
-        self, opened: OpenCall, call: Call, error: BaseException | None, content: Content | None = None
+        self,
+        opened: OpenCall,
+        call: Call,
+        error: BaseException | None,
+        content: Content | None,
+        asked: Asked | None,
     ) -> None:
         root = opened.root
         fact = self._new_of_run(opened, call, error)
@@ -213,7 +221,7 @@ class Capture:
         for earlier in opened.repeats if call.status != "cached" else ():  # from the cache came the earlier answer
             self._supersede(earlier)
         opened.repeats = ()
-        refine_this = None if content is None or self.recorder.is_behind else self._refine_knowing(content)
+        refine_this = self._refine_knowing(content, asked if self._refiner.inspects else None)
         self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log, refine_this)
 
     @staticmethod
@@ -228,7 +236,7 @@ class Capture:
         """What the usage of a call that ends is to be estimated from; None where it need not or must not be."""
         asked, pieces, earlier = opened.asked_content, opened.pieces, opened.estimate_basis
         opened.asked_content = opened.pieces = None
-        if not needs_estimate(answer) or (asked is None and earlier is None):
+        if not needs_estimate(answer) or (asked is None and earlier is None) or not self._refiner.estimates:
             return None
         content = content_of(None if asked is None else sent_with(*asked), arrived_in(response, pieces), earlier)
         if error is not None and run_status(error) != "cancelled" and not content.basis["arrived_characters"]:
@@ -236,8 +244,11 @@ class Capture:
         opened.estimate_basis = content.basis
         return content
 
-    def _refine_knowing(self, content: Content) -> Refine:
-        refine = self._refiner.knowing(content)
+    def _refine_knowing(self, content: Content | None, asked: Asked | None) -> Refine | None:
+        """What makes more of a call than of its record alone, as long as the memory for that is bounded."""
+        if (content is None and asked is None) or self.recorder.is_behind:
+            return None
+        refine = self._refiner.knowing(content, asked)
         return lambda call: refined_call(call, refine, self.warnings)
 
     def _started(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any], asked: Any = None) -> Started:

@@ -28,13 +28,13 @@ schemas, a conversation that the provider keeps, and of several answers to one r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_tokens.estimating.content import Draft, add_calls, add_messages, add_texts, add_tools, field_of, tried
 from langchain_tokens.estimating.encoders import BY_CHARACTERS, Encoders, by_characters
-from langchain_tokens.estimating.rules import encoding_of, family_of
+from langchain_tokens.estimating.rules import Family, encoding_of, family_of
 from langchain_tokens.trouble import Warnings
 
 __all__ = ("Arrived", "Estimate", "Estimator", "Sent", "characters")
@@ -97,12 +97,18 @@ class Estimator:
             The estimate, cached tokens included, as providers count them.
 
         """
-        draft = Draft(family=family_of(model, provider), model=model)
-        tried(draft, "message", add_messages, sent.messages)
-        tried(draft, "text", add_texts, sent.prompts)
-        if sent.tools:
-            tried(draft, "tools", add_tools, sent.tools)
-        return self._finished(draft)
+        return self._finished(_drafted(sent, family_of(model, provider), model))
+
+    def estimate_pieces(self, pieces: Mapping[str, Sent], model: str | None, provider: str | None) -> dict[str, int]:
+        """Estimate the tokens of pieces of one request, without what stands once around the whole of it.
+
+        Args:
+            pieces: What was sent, by whatever names tell the pieces apart.
+            model: As for `estimate_input`; so `provider`.
+
+        """
+        family = replace(family_of(model, provider), per_request=0)
+        return {name: self._finished(_drafted(piece, family, model)).tokens for name, piece in pieces.items()}
 
     def estimate_output(self, arrived: Arrived, model: str | None, provider: str | None) -> Estimate:
         """Estimate the tokens of an answer, or of the part of it that arrived.
@@ -157,6 +163,15 @@ class Estimator:
         if factor != 1 and method != BY_CHARACTERS:
             tokens, method = tokens * factor, f"{method}*{factor:g}"
         return Estimate(tokens=round(tokens) + draft.extra, method=method, flags=tuple(sorted(draft.flags)))
+
+
+def _drafted(sent: Sent, family: Family, model: str | None) -> Draft:
+    draft = Draft(family=family, model=model)
+    tried(draft, "message", add_messages, sent.messages)
+    tried(draft, "text", add_texts, sent.prompts)
+    if sent.tools:
+        tried(draft, "tools", add_tools, sent.tools)
+    return draft
 
 
 def characters(what: Sent | Arrived) -> int:

@@ -71,6 +71,8 @@ class TokenUsageHandler(BaseCallbackHandler):
         prices: what calls cost; None prices from the bundled catalogue.
         estimate: whether usage that nobody reports is estimated with tiktoken, in the background, and marked as
             estimated; without, it stays unknown.
+        inspect_inputs: whether it is found out in the background what fills each call's input (system prompt, tools,
+            history …, estimated with tiktoken), and a digest of its question kept; never text. See docs/reports.md.
         journal: whether records are kept in a local file until they are stored (so that they survive a kill), or the
             folder for those files.
         durability: what records survive: the end of the `process`, however it ends; or, with `fsync`, a loss of power
@@ -97,6 +99,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         tags: Mapping[str, str] | None = None,
         prices: PriceBook | None = None,
         estimate: bool = True,
+        inspect_inputs: bool = False,
         journal: bool | Path = True,
         durability: Literal["process", "fsync"] = "process",
     ) -> None:
@@ -105,7 +108,7 @@ class TokenUsageHandler(BaseCallbackHandler):
 
         if prices is not None and not isinstance(prices, PriceBook):
             raise TokensError(f"prices={prices!r} is a {type(prices).__name__}; expected a PriceBook or None")
-        _check_options(estimate, journal, durability)
+        _check_options(estimate, inspect_inputs, journal, durability)
         tags = {} if tags is None else tags
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=tags)
         sink = store if isinstance(store, UsageStore) else UsageStore(parse_target(store))
@@ -116,7 +119,8 @@ class TokenUsageHandler(BaseCallbackHandler):
         book = PriceBook() if prices is None else prices
         book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks
         warnings = Warnings()
-        refiner = Refiner(book.price, make_estimator(warnings) if estimate else None)
+        counting = make_estimator(warnings) if estimate or inspect_inputs else None
+        refiner = Refiner(book.price, counting if estimate else None, counting if inspect_inputs else None)
         self._capture = Capture(defaults, refiner, recorder, warnings)
         REGISTRY.watch(self._capture)
         self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish, book)
@@ -357,9 +361,10 @@ class TokenUsageHandler(BaseCallbackHandler):
         self._capture.close_frame(run_id, error)
 
 
-def _check_options(estimate: object, journal: object, durability: object) -> None:
-    if not isinstance(estimate, bool):
-        raise TokensError(f"estimate={estimate!r} is a {type(estimate).__name__}; expected True or False")
+def _check_options(estimate: object, inspect_inputs: object, journal: object, durability: object) -> None:
+    for name, value in (("estimate", estimate), ("inspect_inputs", inspect_inputs)):
+        if not isinstance(value, bool):
+            raise TokensError(f"{name}={value!r} is a {type(value).__name__}; expected True or False")
     if not isinstance(journal, (bool, str, Path)) or journal == "":
         raise TokensError(f"journal={journal!r} is a {type(journal).__name__}; expected True, False or a folder")
     if durability not in ("process", "fsync"):
