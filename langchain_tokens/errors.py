@@ -7,12 +7,14 @@ TokensError
 ├── UsageShapeError       a response or usage object of no known shape
 ├── UnknownRunError       a run that neither the memory nor the store knows
 ├── PriceError            a price, or a list of prices, that cannot be used
+├── FormatError           a file that holds nothing that is known, or is broken
 └── MissingExtraError     a part of the package whose extra is not installed
 """
 
 from __future__ import annotations
 
 __all__ = (
+    "FormatError",
     "MissingExtraError",
     "PriceError",
     "QueryError",
@@ -50,6 +52,10 @@ class UnknownRunError(TokensError, LookupError):
 
 class PriceError(TokensError, ValueError):
     """Raised when a file of prices cannot be read, a price is not one, or newer prices cannot be fetched."""
+
+
+class FormatError(TokensError, ValueError):
+    """Raised when a file that is to be imported holds nothing of a known form, or cannot be read to its end."""
 
 
 class MissingExtraError(TokensError, ImportError):

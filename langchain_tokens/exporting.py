@@ -1,78 +1,116 @@
-"""How do calls get into a file that other tools read? Into Parquet, to the last digit, and whole or not at all."""
+"""How do calls get into a file that other tools read? To the last digit, a few at a time, and whole or not at all."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import gzip
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
-import orjson
-
-from langchain_tokens.call import Call
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.columns import COLUMNS, json_text, value_of
 from langchain_tokens.errors import MissingExtraError, QueryError, StoreError
-from langchain_tokens.syncing import sync_file, sync_folder
-from langchain_tokens.usage import TokenUsage
+from langchain_tokens.syncing import sync_folder
+from langchain_tokens.textfiles import TEXT_FORMATS, CallWriter
+from langchain_tokens.wholefile import WholeFile, require_folder
+from langchain_tokens.wholefile import translated as _file_errors
 
-__all__ = ("BATCH", "COLUMNS", "CallFile", "Parts", "require_goal")
+__all__ = (
+    "BATCH",
+    "COLUMNS",
+    "FORMATS",
+    "CallFile",
+    "Goal",
+    "Parts",
+    "make_goal",
+    "pyarrow_module",
+    "writing_into",
+    "writing_to",
+)
 
 BATCH = 5_000
-"""Calls that are held in memory at a time; a group of rows in the file."""
+"""Calls that are held in memory at a time; a group of rows in a Parquet file."""
+FORMATS = ("parquet", *TEXT_FORMATS)
+"""The kinds of file, by the ending of their names."""
 _SUFFIX = ".parquet"
-_TEXT = (
-    "call_id run_id parent_run_id session chain agent path node mode model requested_model provider user message_id "
-    "status error_type error_message attempt_error retry_kind finish_reason usage_source price_status price_source "
-    "price_version priced_provider priced_model service_tier prompt_mark"
-)
-_COUNT = (
-    "step attempt revision input_tokens output_tokens total_tokens cache_read_tokens cache_write_tokens "
-    "cache_write_5m_tokens cache_write_1h_tokens reasoning_tokens audio_input_tokens audio_output_tokens"
-)
-_MONEY = "cost_usd input_cost_usd output_cost_usd other_cost_usd saved_cost_usd computed_cost_usd"
-_JSON = (
-    "tags tool_calls other_units raw_usage saved_usage estimate_basis usage_flags unit_prices price_context "
-    "price_flags input_parts"
-)
-COLUMNS: Mapping[str, str] = {
-    **dict.fromkeys(_TEXT.split(), "text"),
-    **dict.fromkeys(("started_at", "ended_at"), "moment"),
-    **dict.fromkeys(("duration_ms", "time_to_first_token_ms", "tokens_per_second"), "number"),
-    **dict.fromkeys(_COUNT.split(), "count"),
-    **dict.fromkeys(_MONEY.split(), "money"),
-    **dict.fromkeys(("streamed", "superseded"), "truth"),
-    **dict.fromkeys(_JSON.split(), "json"),
-}
-"""Column → kind. The names are those of `Call` and `TokenUsage`, in the order of the file; unknown is null."""
-_USAGE = frozenset(item.name for item in dataclasses.fields(TokenUsage))
-_NULL_IF_EMPTY = ("tags", "tool_calls", "usage_flags", "price_flags")
-_UNKNOWN = TokenUsage()
+_GZIP = ".gz"
 
 
-def require_goal(path: str | Path) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """Where calls are to be written, and how; checked."""
+
+    path: Path
+    format: str
+    is_compressed: bool = False
+    may_replace: bool = False
+
+
+def make_goal(path: str | Path, format: str | None = None, *, may_replace: bool = False) -> Goal:  # noqa: A002  # the usual word
     """Check where calls are to be written, before anything else is done.
 
     Args:
-        path: a file that is not there yet, in a folder that is; its name ends with `.parquet`.
+        path: a file in a folder that is there. Its ending says what kind of file it is: one of `FORMATS`, the text ones
+            also with `.gz` behind, which compresses them.
+        format: one of `FORMATS`, whatever the ending is.
+        may_replace: whether a file that is there is replaced.
 
     Raises:
-        QueryError: for another ending.
-        MissingExtraError: without pyarrow.
+        QueryError: for another ending or format.
+        MissingExtraError: for Parquet without pyarrow.
         StoreError: for a file that is there already, or a folder that is not.
 
     """
-    goal = Path(path).expanduser().absolute()
-    if goal.suffix.lower() != _SUFFIX:
-        raise QueryError(f"{str(path)!r} does not end with {_SUFFIX}, the only kind of file that calls are exported to")
-    _pyarrow()
-    if not goal.parent.is_dir():
-        raise StoreError(f"{goal} is in a folder that does not exist; make {goal.parent} first")
-    _refuse_to_overwrite(goal)
-    return goal
+    name = Path(path).name.lower()
+    is_compressed = name.endswith(_GZIP)
+    said = format or Path(name.removesuffix(_GZIP)).suffix.removeprefix(".")
+    if said not in FORMATS:
+        found = f"format={format!r}" if format else f"the ending of {str(path)!r}"
+        raise QueryError(f"{found} is no kind of file that calls are exported to; expected one of {', '.join(FORMATS)}")
+    if said == "parquet" and is_compressed:
+        raise QueryError(f"{str(path)!r}: Parquet is compressed by itself; leave {_GZIP} away")
+    if said == "parquet":
+        pyarrow_module()
+    goal = require_folder(path, may_replace=may_replace)
+    return Goal(path=goal, format=said, is_compressed=is_compressed, may_replace=may_replace)
+
+
+@contextmanager
+def writing_to(goal: Goal) -> Iterator[CallWriter]:
+    """A file in the making; it gets its name when the block ends well, and nothing is left of it otherwise.
+
+    Raises:
+        StoreError: when it cannot be written.
+
+    """
+    whole = WholeFile(goal.path, may_replace=goal.may_replace)
+    with (
+        whole,
+        _translated(goal.path),
+        writing_into(whole.file, goal.format, is_compressed=goal.is_compressed) as writer,
+    ):
+        yield writer
+
+
+@contextmanager
+def writing_into(file: IO[bytes], format: str, *, is_compressed: bool = False) -> Iterator[CallWriter]:  # noqa: A002  # the usual word
+    """The same into a file that somebody else has opened, such as standard output."""
+    if is_compressed:
+        packed = gzip.GzipFile(fileobj=file, mode="wb", mtime=0)
+        with packed, writing_into(cast("IO[bytes]", packed), format) as writer:
+            yield writer
+        return
+    writer = _Parquet(file) if format == "parquet" else TEXT_FORMATS[format](file)
+    try:
+        yield writer
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.finish()
 
 
 class CallFile:
@@ -82,26 +120,21 @@ class CallFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = require_goal(path)
+        self.path = _parquet_goal(path)
         self.calls = 0
         """How many calls were written."""
 
     def __enter__(self) -> Self:
         """Begin; under another name beside it."""
-        parquet = _pyarrow().parquet
-        with _translated(self.path):
-            self._descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f"{self.path.name}.", suffix=".part")
-            self._part = Path(name)
-            self._file = os.fdopen(self._descriptor, "wb")
-        self._writer: Any = parquet.ParquetWriter(self._file, _schema(), compression="zstd")
+        self._whole = WholeFile(self.path).__enter__()
+        self._writer = _Parquet(self._whole.file)
         return self
 
     def write(self, calls: Sequence[Call]) -> None:
         """Add calls, as one group of rows."""
-        if calls:
-            with _translated(self.path):
-                table = _table(calls)
-            self.write_table(table)
+        with _translated(self.path):
+            self._writer.write(calls)
+        self.calls += len(calls)
 
     def write_table(self, table: Any) -> None:
         """Add rows of the same columns."""
@@ -115,22 +148,14 @@ class CallFile:
         """Give the file its name, unless the block failed."""
         try:
             with _translated(self.path):
-                self._finish(is_whole=kind is None)
-        finally:
-            self._part.unlink(missing_ok=True)
-
-    def _finish(self, *, is_whole: bool) -> None:
-        with self._file:
-            if not is_whole:
-                with suppress(OSError):  # the first error is the one to tell
-                    self._writer.close()
-                return
-            self._writer.close()
-            self._file.flush()
-            sync_file(self._descriptor)
-        _refuse_to_overwrite(self.path)
-        self._part.replace(self.path)
-        sync_folder(self.path.parent)
+                if kind is None:
+                    self._writer.finish()
+                else:
+                    self._writer.abandon()
+        except BaseException as failure:
+            self._whole.__exit__(type(failure), failure, None)
+            raise
+        self._whole.__exit__(kind, error, traceback)
 
 
 class Parts:
@@ -141,7 +166,7 @@ class Parts:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.goal = require_goal(path)
+        self.goal = _parquet_goal(path)
         self.folder = self.goal.with_name(f"{self.goal.name}.parts")
 
     def drop_unneeded(self, are_stored: Callable[[Sequence[str]], bool]) -> None:
@@ -152,7 +177,7 @@ class Parts:
 
         """
         for path in self._paths()[-1:]:
-            with _translated(path), _pyarrow().parquet.ParquetFile(path) as file:
+            with _translated(path), pyarrow_module().parquet.ParquetFile(path) as file:
                 batches = file.iter_batches(batch_size=BATCH, columns=["call_id"])
                 is_needed = not all(are_stored(batch.column(0).to_pylist()) for batch in batches)
             if not is_needed:
@@ -195,30 +220,59 @@ class Parts:
 
 
 def _tables(path: Path) -> Iterator[Any]:
-    with _translated(path), _pyarrow().parquet.ParquetFile(path) as file:
+    with _translated(path), pyarrow_module().parquet.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
             yield file.read_row_group(number)
 
 
+class _Parquet:
+    """Rows of the types that the columns have, in groups."""
+
+    holds_runs = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._writer: Any = pyarrow_module().parquet.ParquetWriter(file, _schema(), compression="zstd")
+
+    def write(self, calls: Sequence[Call]) -> None:
+        if calls:
+            self.write_table(_table(calls))
+
+    def write_table(self, table: Any) -> None:
+        self._writer.write_table(table)
+
+    def write_runs(self, runs: Sequence[RunFact]) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        self._writer.close()
+
+    def abandon(self) -> None:
+        with suppress(OSError):  # the first error is the one to tell
+            self._writer.close()
+
+
+def _parquet_goal(path: str | Path) -> Path:
+    if Path(path).suffix.lower() != _SUFFIX:
+        raise QueryError(f"{str(path)!r} does not end with {_SUFFIX}; here calls go into Parquet alone")
+    return make_goal(path).path
+
+
 def _table(calls: Sequence[Call]) -> Any:
-    arrays = [_values(calls, name, kind) for name, kind in COLUMNS.items()]
-    pyarrow = _pyarrow()
-    typed = [pyarrow.array(values, field.type) for values, field in zip(arrays, _schema(), strict=True)]
-    return pyarrow.Table.from_arrays(typed, schema=_schema())
+    pyarrow, schema = pyarrow_module(), _schema()
+    arrays = [
+        pyarrow.array([_value(call, name, kind) for call in calls], field.type)
+        for (name, kind), field in zip(COLUMNS.items(), schema, strict=True)
+    ]
+    return pyarrow.Table.from_arrays(arrays, schema=schema)
 
 
-def _values(calls: Sequence[Call], name: str, kind: str) -> list[Any]:
-    if name in _USAGE:
-        values = [getattr(call.usage or _UNKNOWN, name) for call in calls]
-    else:
-        values = [getattr(call, name) for call in calls]
-    if name in _NULL_IF_EMPTY:
-        values = [value or None for value in values]
-    return [None if value is None else _json(value) for value in values] if kind == "json" else values
+def _value(call: Call, name: str, kind: str) -> Any:
+    value = value_of(call, name)
+    return json_text(value) if kind == "json" and value is not None else value
 
 
 def _schema() -> Any:
-    pyarrow = _pyarrow()
+    pyarrow = pyarrow_module()
     types = {
         "text": pyarrow.string(),
         "moment": pyarrow.timestamp("us", tz="UTC"),
@@ -231,18 +285,13 @@ def _schema() -> Any:
     return pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
 
 
-def _json(value: object) -> str:
-    try:
-        return orjson.dumps(value, default=_stand_in).decode()
-    except TypeError:  # text with half a surrogate pair, numbers beyond 64 bits
-        return json.dumps(value, default=_stand_in)
+def pyarrow_module() -> Any:
+    """The library that reads and writes Parquet.
 
+    Raises:
+        MissingExtraError: where it is not installed.
 
-def _stand_in(value: Any) -> dict[str, Any]:
-    return dataclasses.asdict(value) if isinstance(value, TokenUsage) else dict(value)
-
-
-def _pyarrow() -> Any:
+    """
     try:
         import pyarrow  # type: ignore[import-untyped]
         import pyarrow.parquet  # type: ignore[import-untyped]
@@ -251,17 +300,19 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _refuse_to_overwrite(goal: Path) -> None:
-    if goal.exists():
-        raise StoreError(f"{goal} is there already, and was left as it is; name another file")
-
-
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     """The errors of files and of pyarrow in our own words."""
     try:
-        yield
-    except OSError as error:
-        raise StoreError(f"{path} could not be written or read: {error.strerror or error}") from error
-    except (_pyarrow().ArrowException, OverflowError) as error:
+        with _file_errors(path):
+            yield
+    except Exception as error:
+        if not isinstance(error, _file_values()):
+            raise
         raise StoreError(f"{path} could not be written or read: {str(error).splitlines()[0]}") from error
+
+
+def _file_values() -> tuple[type[Exception], ...]:
+    """What is raised for a value that no file can hold; pyarrow's errors, where it is in use."""
+    pyarrow = sys.modules.get("pyarrow")
+    return (OverflowError,) if pyarrow is None else (OverflowError, pyarrow.ArrowException)

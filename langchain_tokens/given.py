@@ -12,6 +12,7 @@ from langchain_core.utils.uuid import uuid7
 
 from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, reported_cost
 from langchain_tokens.errors import TokensError
+from langchain_tokens.limits import EARLIEST, LONGEST_MS, MOST_ATTEMPTS, MOST_TOKENS
 from langchain_tokens.masking import error_text
 from langchain_tokens.names import Names, Scope, checked_name
 from langchain_tokens.paths import join_path
@@ -23,17 +24,8 @@ from langchain_tokens.usage import COUNTS, TokenUsage
 
 __all__ = ("Given", "checked_run_id", "given_call")
 
-_LONGEST_MS = 100 * 365 * 24 * 3600 * 1000
-"""A hundred years: what is longer is no duration (and may be beyond the calendar)."""
-_MOST_ATTEMPTS = 2**31 - 1
-"""What the column for it holds."""
-_MOST_TOKENS = 10**10
-"""Far beyond any call, and little enough that its cost fits into 64 bits of pico-USD."""
 _MOST_UNITS = 2**63 - 1
 """Units may be nanoseconds."""
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-"""What is earlier is no time of a call but a default, such as `datetime.min`, and years below 1000 sort wrongly."""
-
 _MODEL_KEYS = ("model", "model_name", "modelVersion", "model_version")
 _HOLDERS = ("response", "message", "response_metadata")
 
@@ -62,8 +54,8 @@ class Given:
         """
         _check_times(self.started_at, self.duration_ms)
         _check_status(self.status, self.error)
-        if self.attempt is not None and not _is_whole(self.attempt, 1, _MOST_ATTEMPTS):
-            raise TokensError(f"attempt={self.attempt!r}; expected a whole number from 1 to {_MOST_ATTEMPTS:,}")
+        if self.attempt is not None and not _is_whole(self.attempt, 1, MOST_ATTEMPTS):
+            raise TokensError(f"attempt={self.attempt!r}; expected a whole number from 1 to {MOST_ATTEMPTS:,}")
         for name in ("model", "provider"):
             object.__setattr__(self, name, checked_name(name, getattr(self, name)))
 
@@ -206,10 +198,8 @@ def _checked_usage(usage: TokenUsage) -> TokenUsage:
 def _check_counts(usage: TokenUsage) -> None:
     for name in COUNTS:
         count = getattr(usage, name)
-        if count is not None and not _is_whole(count, 0, _MOST_TOKENS):
-            raise TokensError(
-                f"{name}={count!r}; expected a whole number of tokens from 0 to {_MOST_TOKENS:,}, or None"
-            )
+        if count is not None and not _is_whole(count, 0, MOST_TOKENS):
+            raise TokensError(f"{name}={count!r}; expected a whole number of tokens from 0 to {MOST_TOKENS:,}, or None")
 
 
 def _check_units(units: object) -> None:
@@ -225,7 +215,7 @@ def _check_units(units: object) -> None:
 
 
 def _check_times(started_at: object, duration_ms: object) -> None:
-    if duration_ms is not None and not (_is_number(duration_ms) and 0 <= duration_ms <= _LONGEST_MS):
+    if duration_ms is not None and not (_is_number(duration_ms) and 0 <= duration_ms <= LONGEST_MS):
         raise TokensError(f"duration_ms={duration_ms!r}; expected milliseconds from 0 on, or None")
     if started_at is None:
         return
@@ -237,7 +227,7 @@ def _check_times(started_at: object, duration_ms: object) -> None:
         raise TokensError(
             f"started_at={started_at!r} with duration_ms={duration_ms!r} is beyond the calendar"
         ) from None
-    if started_at < _EARLIEST:
+    if started_at < EARLIEST:
         raise TokensError(f"started_at={started_at!r}; expected a time from 1970 on")
 
 
@@ -271,7 +261,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _number(text: str | None) -> int | None:
     """An attempt's number out of a name; one that no column holds is none."""
-    if text is None or not text.isdecimal() or len(text) > len(str(_MOST_ATTEMPTS)):
+    if text is None or not text.isdecimal() or len(text) > len(str(MOST_ATTEMPTS)):
         return None
     number = int(text)
-    return number if 1 <= number <= _MOST_ATTEMPTS else None
+    return number if 1 <= number <= MOST_ATTEMPTS else None

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-__all__ = ("UNKNOWN", "Table", "clean", "csv_table", "html_table", "text_table")
+__all__ = (
+    "UNKNOWN",
+    "Table",
+    "clean",
+    "csv_table",
+    "from_spreadsheet",
+    "html_table",
+    "text_table",
+    "to_spreadsheet",
+)
 
 UNKNOWN = "–"  # noqa: RUF001  # the usual sign in tables; a hyphen could be a minus
 """How an unknown number is shown; never 0."""
@@ -70,6 +79,20 @@ def csv_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     A text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, "CSV Injection").
     """
     return "".join(_csv_line([_csv_cell(cell) for cell in line]) for line in (headings, *rows))
+
+
+def to_spreadsheet(text: str) -> str:
+    """A text for a cell of CSV that `from_spreadsheet` reads back: an apostrophe before what would run as a formula,
+    and before an empty text, since an empty cell is unknown.
+    """
+    rest = text.lstrip("'")
+    return f"'{text}" if not rest or rest.startswith(_FORMULA_STARTS) else text
+
+
+def from_spreadsheet(cell: str) -> str:
+    """The text that `to_spreadsheet` made a cell of."""
+    rest = cell.lstrip("'")
+    return cell[1:] if cell.startswith("'") and (not rest or rest.startswith(_FORMULA_STARTS)) else cell
 
 
 def _csv_line(cells: Sequence[object]) -> str:

@@ -160,8 +160,13 @@ def test_calls_are_written_a_few_at_a_time(store: UsageStore, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
-        ("calls.csv", QueryError, r"'.*calls\.csv' does not end with \.parquet"),
-        ("calls", QueryError, "does not end with"),
+        (
+            "calls.xlsx",
+            QueryError,
+            r"the ending of '.*calls\.xlsx' is no kind .* expected one of parquet, jsonl, json, csv",
+        ),
+        ("calls", QueryError, "is no kind of file"),
+        ("calls.parquet.gz", QueryError, r"leave \.gz away"),
         ("there.parquet", StoreError, "is there already, and was left as it is"),
         ("nowhere/calls.parquet", StoreError, "folder that does not exist; make .*nowhere first"),
     ],
@@ -204,7 +209,7 @@ def test_a_failed_export_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monk
     folder.mkdir()
     goal = folder / "calls.parquet"
     if spoil == "disk":
-        monkeypatch.setattr("langchain_tokens.exporting.sync_file", full_disk)
+        monkeypatch.setattr("langchain_tokens.wholefile.sync_file", full_disk)
 
     def fail() -> None:
         with CallFile(goal) as file:

@@ -401,7 +401,7 @@ def test_a_file_that_cannot_be_written_deletes_nothing(
 
     goal = tmp_path / "old.parquet"
     with monkeypatch.context() as patch:
-        patch.setattr("langchain_tokens.exporting.sync_file", full)
+        patch.setattr("langchain_tokens.wholefile.sync_file", full)
         with pytest.raises(StoreError, match=r"No space left.*calls are deleted, and whole in .*old\.parquet\.parts"):
             store.prune(CUT, export=goal)
     parts: dict[str, Call] = {}

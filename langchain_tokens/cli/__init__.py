@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from langchain_tokens.cli import database, diagnosis, pricing, profiling, stored
+from langchain_tokens.cli import database, diagnosis, files, pricing, profiling, stored
 from langchain_tokens.cli.output import hint, say, take_any_text
 from langchain_tokens.errors import QueryError, TokensError
 
@@ -35,6 +35,9 @@ def make_app() -> typer.Typer:
     app.add_typer(pricing.make_app(), name="prices")
     app.command("check", epilog=stored.CHECK_EXAMPLES)(stored.check)
     app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(stored.reprice)
+    app.command("export", epilog=files.EXPORT_EXAMPLES)(files.export)
+    app.command("import", epilog=files.IMPORT_EXAMPLES)(files.import_)
+    app.command("reconcile", epilog=files.RECONCILE_EXAMPLES)(files.reconcile)
     app.command("doctor", epilog=diagnosis.EXAMPLES)(diagnosis.doctor)
     app.command("profile", epilog=profiling.EXAMPLES)(profiling.profile)
     return app

@@ -19,7 +19,7 @@ from langchain_tokens.query import Query, make_query
 from langchain_tokens.run import Run
 from langchain_tokens.store.answers import read_answer, read_largest
 from langchain_tokens.store.engine import make_engine, reading, writing
-from langchain_tokens.store.exports import export_calls
+from langchain_tokens.store.exchange import Exchange
 from langchain_tokens.store.latest import latest_calls, latest_runs, read_calls
 from langchain_tokens.store.pruning import Pruned, midnight_before, prune
 from langchain_tokens.store.rebuilding import wrong_rollups
@@ -51,7 +51,7 @@ _ORDERS: Mapping[str, Column[Any]] = {
 }
 
 
-class UsageStore:
+class UsageStore(Exchange):
     """Everything that was recorded in one database.
 
     Thread-safe. The database is opened, and its schema made where there is none, at the first use. All filters are
@@ -150,11 +150,6 @@ class UsageStore:
         """
         cut = midnight_before(older_than)
         return prune(self._ready(), self.target, cut, keeps_sums=keep_rollups, export=export, dry_run=dry_run)
-
-    def export(self, path: str | Path, **filters: Any) -> int:
-        """Write calls to a Parquet file that is not there yet; unknown is null, money is exact. Says how many."""
-        query = make_query((), filters)
-        return export_calls(self._ready(), self.target, query, path)
 
     def reprice(
         self,
