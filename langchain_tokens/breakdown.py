@@ -194,7 +194,7 @@ def aggregate(calls: Iterable[Call], query: Query, folded: Iterable[tuple[tuple[
     groups: dict[tuple[Any, ...], Sums] = {}
     for call in calls:
         if matches(call, query):
-            groups.setdefault(tuple(dimension_value(call, name) for name in query.by), Sums()).add(call)
+            groups.setdefault(tuple(dimension_value(call, name, query.zone) for name in query.by), Sums()).add(call)
     for key, sums in folded:
         groups.setdefault(key, Sums()).merge(sums)
     return make_breakdown(query.by, groups.items())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-__all__ = ("UNKNOWN", "Table", "clean", "csv_table", "html_table", "text_table")
+__all__ = ("UNKNOWN", "Table", "clean", "csv_table", "html_table", "text_table", "text_width")
 
 UNKNOWN = "–"  # noqa: RUF001  # the usual sign in tables; a hyphen could be a minus
 """How an unknown number is shown; never 0."""
@@ -42,7 +42,9 @@ def text_table(table: Table) -> str:
     lines = [table.headings, *table.rows]
     cells = [[clean(cell) for cell in line] for line in lines]
     least = (*[0] * table.names, *table.widths, *[0] * len(table.headings))
-    widths = [max(least[column], *(_width(line[column]) for line in cells)) for column in range(len(table.headings))]
+    widths = [
+        max(least[column], *(text_width(line[column]) for line in cells)) for column in range(len(table.headings))
+    ]
     text = [
         "  ".join(
             _pad(cell, width, column < table.names)
@@ -97,11 +99,11 @@ def _is_shown(char: str) -> bool:
 
 
 def _pad(text: str, width: int, left: bool) -> str:
-    space = " " * (width - _width(text))
+    space = " " * (width - text_width(text))
     return text + space if left else space + text
 
 
-def _width(text: str) -> int:
+def text_width(text: str) -> int:
     """Columns in a terminal: wide East Asian characters take two, combining marks none."""
     if text.isascii():
         return len(text)

@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from langchain_tokens.cli import database, diagnosis, pricing, stored
+from langchain_tokens.cli.options import with_groups
 from langchain_tokens.cli.output import hint, say, take_any_text
-from langchain_tokens.errors import QueryError, TokensError
+from langchain_tokens.errors import QueryError, SettingsError, TokensError
 
 __all__ = ("main", "make_app")
 
@@ -33,9 +34,9 @@ def make_app() -> typer.Typer:
     app.callback(help="Where do your tokens and your money go?")(_common)
     app.add_typer(database.make_app(), name="db")
     app.add_typer(pricing.make_app(), name="prices")
-    app.command("check", epilog=stored.CHECK_EXAMPLES)(stored.check)
-    app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(stored.reprice)
-    app.command("doctor", epilog=diagnosis.EXAMPLES)(diagnosis.doctor)
+    app.command("check", epilog=stored.CHECK_EXAMPLES)(with_groups(stored.check))
+    app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(with_groups(stored.reprice))
+    app.command("doctor", epilog=diagnosis.EXAMPLES)(with_groups(diagnosis.doctor))
     return app
 
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(_DEBUG, "0") not in ("", "0"):
             raise
         hint(f"{_NAME}: {_told(error)}")
-        sys.exit(_WRONG_USAGE if isinstance(error, QueryError) else _FAILED)
+        sys.exit(_WRONG_USAGE if isinstance(error, (QueryError, SettingsError)) else _FAILED)
 
 
 def _show_version(is_asked: bool) -> None:
