@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from langchain_tokens.errors import QueryError
 
-__all__ = ("STEPS", "first_moment", "parse_zone", "step_label", "zone_name")
+__all__ = ("STEPS", "first_moment", "labels_between", "parse_zone", "step_label", "zone_name")
 
 STEPS = ("hour", "day", "week", "month")
 """Parts of time that calls can be grouped by, the finest first."""
@@ -61,3 +61,30 @@ def step_label(moment: datetime, step: str, zone: tzinfo | None = None) -> str:
     return local.strftime("%Y-%m-%dT%H:00") + (
         "Z" if zone is None or zone is UTC else local.replace(microsecond=0).isoformat()[19:]
     )
+
+
+def labels_between(first: str, last: str, step: str, zone: tzinfo | None = None) -> list[str]:
+    """All hours, days, weeks or months from one to another, also those in which nothing happened."""
+    moment, labels = _moment_of(first, step, zone), [first]
+    while labels[-1] != last:
+        moment += _STRIDES[step]
+        label = step_label(moment, step, zone)
+        if label != labels[-1]:
+            labels.append(label)
+    return labels
+
+
+_STRIDES = {
+    "hour": timedelta(minutes=15),
+    "day": timedelta(hours=12),
+    "week": timedelta(days=3),
+    "month": timedelta(14),
+}
+
+
+def _moment_of(label: str, step: str, zone: tzinfo | None) -> datetime:
+    """A moment in an hour, day, week or month."""
+    if step == "hour":
+        return datetime.fromisoformat(label)
+    day = date.fromisoformat({"week": f"{label}-1", "month": f"{label}-01"}.get(step, label))
+    return datetime.combine(day, time(12), zone or UTC).astimezone(UTC)

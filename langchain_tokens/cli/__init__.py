@@ -1,6 +1,6 @@
 """What can be done in a terminal? The command `langchain-tokens`; each of its commands loads what it needs itself.
 
-Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed or found wrong, 2 wrong usage, 130 interrupted.
+Data goes to stdout, all else to stderr. Exit codes: see `EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,13 @@ from typing import Annotated
 import typer
 
 from langchain_tokens.cli import database, diagnosis, pricing, stored
+from langchain_tokens.cli.commands import Commands
+from langchain_tokens.cli.listing import CALLS_EXAMPLES, RUNS_EXAMPLES, SESSIONS_EXAMPLES, calls, runs, sessions
 from langchain_tokens.cli.options import with_groups
 from langchain_tokens.cli.output import hint, say, take_any_text
+from langchain_tokens.cli.ranking import TOP_EXAMPLES, top
+from langchain_tokens.cli.report import REPORT_EXAMPLES, report
+from langchain_tokens.cli.tailing import TAIL_EXAMPLES, tail
 from langchain_tokens.errors import QueryError, SettingsError, TokensError
 
 __all__ = ("main", "make_app")
@@ -22,16 +27,25 @@ __all__ = ("main", "make_app")
 _NAME = "langchain-tokens"
 _DEBUG = "LANGCHAIN_TOKENS_DEBUG"
 _FAILED, _WRONG_USAGE = 1, 2
+EXIT_CODES = """\b
+Exit codes: 0 done; 1 failed, or a check found something; 2 wrong usage; 3 nothing
+matched, with --fail-empty; 4 a budget is exceeded; 130 interrupted."""
 
 
 def make_app() -> typer.Typer:
     """Put the commands together."""
     app = typer.Typer(
-        no_args_is_help=True,
+        cls=Commands,
         rich_markup_mode=None,  # plain text loads in half the time, and is the same in a pipe
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(help="Where do your tokens and your money go?")(_common)
+    app.callback(help="Where do your tokens and your money go? Without a command: report.", epilog=EXIT_CODES)(_common)
+    app.command("report", epilog=REPORT_EXAMPLES)(with_groups(report))
+    app.command("top", epilog=TOP_EXAMPLES)(with_groups(top))
+    app.command("runs", epilog=RUNS_EXAMPLES)(with_groups(runs))
+    app.command("sessions", epilog=SESSIONS_EXAMPLES)(with_groups(sessions))
+    app.command("calls", epilog=CALLS_EXAMPLES)(with_groups(calls))
+    app.command("tail", epilog=TAIL_EXAMPLES)(with_groups(tail))
     app.add_typer(database.make_app(), name="db")
     app.add_typer(pricing.make_app(), name="prices")
     app.command("check", epilog=stored.CHECK_EXAMPLES)(with_groups(stored.check))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+import typer
+
+from langchain_tokens.cli.options import Shown
+from langchain_tokens.cli.output import NOTHING_MATCHED, hint
 from langchain_tokens.errors import StoreError
 from langchain_tokens.store.target import StoreTarget, parse_target
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("MAKING", "has_content", "opened", "why_nothing")
+__all__ = ("MAKING", "has_content", "nothing_found", "opened", "why_nothing")
 
 
 @contextmanager
@@ -44,6 +48,17 @@ MAKING = (
 def has_content(target: StoreTarget) -> bool:
     """Whether there is something to open: opening a file that does not exist, or is empty, would write one."""
     return target.path is None or (target.path.exists() and target.path.stat().st_size > 0)
+
+
+def nothing_found(store: UsageStore, shown: Shown) -> NoReturn:
+    """Say why nothing was found, and end the command.
+
+    Raises:
+        typer.Exit: always.
+
+    """
+    hint(why_nothing(store))
+    raise typer.Exit(NOTHING_MATCHED if shown.fail_empty else 0)
 
 
 def why_nothing(store: UsageStore) -> str:

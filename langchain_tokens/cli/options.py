@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from datetime import tzinfo
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -23,7 +24,8 @@ from langchain_tokens.cli.completing import (
 )
 from langchain_tokens.cli.settings import setting
 from langchain_tokens.errors import QueryError
-from langchain_tokens.query import EQUALITY_FILTERS, Query, make_query
+from langchain_tokens.query import EQUALITY_FILTERS, make_query
+from langchain_tokens.zones import parse_zone, zone_name
 
 __all__ = (
     "Agent",
@@ -31,6 +33,7 @@ __all__ = (
     "Chain",
     "Database",
     "Json",
+    "Limit",
     "Model",
     "Prices",
     "Provider",
@@ -61,49 +64,62 @@ Database = Annotated[
     str | None,
     typer.Option(
         "--db",
+        metavar="PATH|URL",
         help="A path or URL; else $LANGCHAIN_TOKENS_URL, db in pyproject.toml, or langchain_tokens.db here.",
         callback=_database,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", "-j", help="Print one JSON document.")]
-Since = Annotated[str | None, typer.Option("--since", help="From when on: 7d, 24h, today, mtd, 2026-11-01.")]
-Until = Annotated[str | None, typer.Option("--until", help="Until when, itself excluded: 2026-11-01.")]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="WHEN", help="From when on: 7d, 24h, today, mtd, 2026-11-01.")
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Until when, itself excluded: 2026-11-01.")]
 TimeZone = Annotated[
     str | None,
     typer.Option(
         "--tz",
         "-z",
+        metavar="ZONE",
         help="Time zone, such as Asia/Kolkata; else $LANGCHAIN_TOKENS_TZ, tz in pyproject.toml, or UTC.",
         callback=_zone,
     ),
 ]
 Session = Annotated[
     list[str] | None,
-    typer.Option("--session", help="Only calls of this session; again: or of that.", autocompletion=complete_sessions),
+    typer.Option(
+        "--session",
+        metavar="NAME",
+        help="Only calls of this session; again: or of that.",
+        autocompletion=complete_sessions,
+    ),
 ]
-RunId = Annotated[list[str] | None, typer.Option("--run", help="Only calls of this run.")]
+RunId = Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Only calls of this run.")]
 Mode = Annotated[
-    list[str] | None, typer.Option("--mode", help="Only calls of this mode.", autocompletion=complete_modes)
+    list[str] | None,
+    typer.Option("--mode", metavar="NAME", help="Only calls of this mode.", autocompletion=complete_modes),
 ]
 Agent = Annotated[
-    list[str] | None, typer.Option("--agent", help="Only calls of this agent.", autocompletion=complete_agents)
+    list[str] | None,
+    typer.Option("--agent", metavar="NAME", help="Only calls of this agent.", autocompletion=complete_agents),
 ]
 Chain = Annotated[
-    list[str] | None, typer.Option("--chain", help="Only calls of this chain.", autocompletion=complete_chains)
+    list[str] | None,
+    typer.Option("--chain", metavar="NAME", help="Only calls of this chain.", autocompletion=complete_chains),
 ]
 Model = Annotated[
     list[str] | None,
-    typer.Option("--model", help="Only calls that this model served.", autocompletion=complete_models),
+    typer.Option("--model", metavar="NAME", help="Only calls that this model served.", autocompletion=complete_models),
 ]
 Provider = Annotated[
     list[str] | None,
-    typer.Option("--provider", help="Only calls of this provider.", autocompletion=complete_providers),
+    typer.Option("--provider", metavar="NAME", help="Only calls of this provider.", autocompletion=complete_providers),
 ]
-User = Annotated[list[str] | None, typer.Option("--user", help="Only calls of this user.")]
+User = Annotated[list[str] | None, typer.Option("--user", metavar="NAME", help="Only calls of this user.")]
 Status = Annotated[
-    list[str] | None, typer.Option("--status", help="Only calls that were ok, error, cancelled, cached.")
+    list[str] | None,
+    typer.Option("--status", metavar="STATUS", help="Only calls that were ok, error, cancelled, cached."),
 ]
-Tag = Annotated[list[str] | None, typer.Option("--tag", help="Only calls with this tag, KEY=VALUE.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Only calls with this tag.")]
 Prices = Annotated[
     Path | None,
     typer.Option(
@@ -112,6 +128,7 @@ Prices = Annotated[
 ]
 Wide = Annotated[bool, typer.Option("--wide", help="As wide as it is, whatever the terminal's width.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours; so do $NO_COLOR and TERM=dumb.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=0, help="The most rows; 0 for all.")]
 FailEmpty = Annotated[bool, typer.Option("--fail-empty", help="Exit code 3 when no call matches.")]
 
 
@@ -134,24 +151,52 @@ class Asked:
     status: Status = None
     tag: Tag = None
 
-    def query(self) -> Query:
-        """What is asked, checked, relative moments counted from now.
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone in which moments are said and shown.
 
         Raises:
-            QueryError: for a filter that cannot be one.
+            QueryError: for one that there is not.
 
         """
-        return make_query((), self.filters())
+        return parse_zone(self.tz or "UTC")
+
+    def names(self) -> dict[str, Any]:
+        """The filters that are no range."""
+        named = {name: getattr(self, name) for name in EQUALITY_FILTERS}
+        return {name: value for name, value in {**named, "tags": _tags(self.tag or ())}.items() if value}
 
     def filters(self) -> dict[str, Any]:
-        """The filters that were given, as the store's methods take them, checked.
+        """The filters that were given, as the store's methods take them, checked; moments are counted from now.
 
         Raises:
             QueryError: for a filter that cannot be one.
 
         """
-        named = {name: getattr(self, name) for name in EQUALITY_FILTERS}
-        return filters(since=self.since, until=self.until, tz=self.tz, tags=_tags(self.tag or ()) or None, **named)
+        given = filters(since=self.since, until=self.until, tz=self.tz, **self.names())
+        query = make_query((), given)
+        moments = {"since": query.since, "until": query.until}
+        return given | {name: moment for name, moment in moments.items() if moment is not None}
+
+    def title(self) -> str:
+        """What is asked, for people: range, time zone, filters."""
+        given = self.filters()
+        parts = [
+            f"{name} {given[name].astimezone(self.zone):%Y-%m-%d %H:%M}" for name in ("since", "until") if name in given
+        ]
+        named = {**self.names(), **{f"tag:{key}": values for key, values in self.names().get("tags", {}).items()}}
+        parts += [f"{name}={','.join(values)}" for name, values in named.items() if name != "tags"]
+        return " · ".join([*(parts or ["all time"]), zone_name(self.zone)])
+
+    def document(self) -> dict[str, Any]:
+        """What is asked, for JSON."""
+        given = self.filters()
+        return {
+            "since": given.get("since"),
+            "until": given.get("until"),
+            "tz": zone_name(self.zone),
+            "filters": self.names(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from langchain_tokens.cli.terminal import Segment, Terminal
 from langchain_tokens.render import clean, text_width
 
-__all__ = ("STAYS", "Column", "sheet")
+__all__ = ("STAYS", "Column", "sheet", "wrapped")
 
 STAYS = 0
 """Of a column that never goes."""
@@ -29,6 +30,10 @@ class Column:
     """To the left, and may be cut; otherwise a number, to the right and never cut."""
     is_left: bool = False
     """To the left, and never cut, such as a bar."""
+    least: int = _LEAST
+    """To how many characters a text shrinks before columns go."""
+    floor: int = 0
+    """The least width, for tables that come line by line."""
     goes: int = STAYS
     """When it goes where there is little room: the highest first."""
     style: str = ""
@@ -58,8 +63,16 @@ def sheet(columns: Sequence[Column], terminal: Terminal, *, totals: int = 0) -> 
     laid = [_joined(line) for line in lines]
     names = [column.heading for column in cleaned if column not in kept]
     if names:
-        laid.append([(f"Hidden at this width: {', '.join(names)}. --wide or --json shows them.", "dim")])
+        laid += wrapped(f"Hidden at this width: {', '.join(names)}. --wide or --json shows them.", terminal, "dim")
     return laid
+
+
+def wrapped(text: str, terminal: Terminal, style: str = "") -> list[list[Segment]]:
+    """A sentence on as many lines as it needs."""
+    if terminal.width is None:
+        return [[(text, style)]]
+    lines = textwrap.wrap(text, terminal.width, break_long_words=False, break_on_hyphens=False)
+    return [[(line, style)] for line in lines]
 
 
 def _row_cell(column: Column, row: int, width: int, is_total: bool) -> Segment:
@@ -77,26 +90,30 @@ def _joined(line: Sequence[Segment]) -> list[Segment]:
 
 def _fitted(columns: list[Column], width: int | None) -> tuple[list[Column], list[int]]:
     """The columns that stay, and how wide each is."""
-    natural = {id(column): max(text_width(text) for text in (column.heading, *column.cells)) for column in columns}
+    natural = {
+        id(column): max(column.floor, *(text_width(text) for text in (column.heading, *column.cells)))
+        for column in columns
+    }
     kept = list(columns)
-    while width is not None and _needed(kept, natural, _LEAST) > width:
+    while width is not None and _needed(kept, natural) > width:
         going = max((column.goes for column in kept), default=STAYS)
         if going == STAYS:
             break
         kept.remove(next(column for column in reversed(kept) if column.goes == going))
-    least = _LEAST if width is None or _needed(kept, natural, _LEAST) <= width else _LEAST_OF_ALL
+    fits = width is None or _needed(kept, natural) <= width
+    least = [column.least if fits else _LEAST_OF_ALL for column in kept]
     widths = [natural[id(column)] for column in kept]
     while width is not None and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
-        widest = max((each for column, each in zip(kept, widths, strict=True) if column.is_text), default=0)
-        if widest <= least:
+        shrinking = [i for i, column in enumerate(kept) if column.is_text and widths[i] > least[i]]
+        if not shrinking:
             break
-        index = next(i for i, column in enumerate(kept) if column.is_text and widths[i] == widest)
-        widths[index] -= 1
+        widths[max(shrinking, key=lambda i: widths[i])] -= 1
     return kept, widths
 
 
-def _needed(columns: Sequence[Column], natural: dict[int, int], least: int) -> int:
-    widths = [min(natural[id(column)], least) if column.is_text else natural[id(column)] for column in columns]
+def _needed(columns: Sequence[Column], natural: Mapping[int, int]) -> int:
+    """The least width of columns."""
+    widths = [natural[id(each)] if not each.is_text else min(natural[id(each)], each.least) for each in columns]
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
