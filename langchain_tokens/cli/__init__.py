@@ -5,6 +5,7 @@ Data goes to stdout, all else to stderr. Exit codes: see `EXIT_CODES`.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -12,14 +13,8 @@ from typing import Annotated
 
 import typer
 
-from langchain_tokens.cli import database, diagnosis, pricing, stored
-from langchain_tokens.cli.commands import Commands
-from langchain_tokens.cli.listing import CALLS_EXAMPLES, RUNS_EXAMPLES, SESSIONS_EXAMPLES, calls, runs, sessions
-from langchain_tokens.cli.options import with_groups
+from langchain_tokens.cli.commands import Commands, add_commands, named_command
 from langchain_tokens.cli.output import hint, say, take_any_text
-from langchain_tokens.cli.ranking import TOP_EXAMPLES, top
-from langchain_tokens.cli.report import REPORT_EXAMPLES, report
-from langchain_tokens.cli.tailing import TAIL_EXAMPLES, tail
 from langchain_tokens.errors import QueryError, SettingsError, TokensError
 
 __all__ = ("main", "make_app")
@@ -27,30 +22,21 @@ __all__ = ("main", "make_app")
 _NAME = "langchain-tokens"
 _DEBUG = "LANGCHAIN_TOKENS_DEBUG"
 _FAILED, _WRONG_USAGE = 1, 2
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 EXIT_CODES = """\b
 Exit codes: 0 done; 1 failed, or a check found something; 2 wrong usage; 3 nothing
 matched, with --fail-empty; 4 a budget is exceeded; 130 interrupted."""
 
 
-def make_app() -> typer.Typer:
-    """Put the commands together."""
+def make_app(only: str | None = None) -> typer.Typer:
+    """Put the commands together; `only` is the one that is needed, None is all."""
     app = typer.Typer(
         cls=Commands,
         rich_markup_mode=None,  # plain text loads in half the time, and is the same in a pipe
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(help="Where do your tokens and your money go? Without a command: report.", epilog=EXIT_CODES)(_common)
-    app.command("report", epilog=REPORT_EXAMPLES)(with_groups(report))
-    app.command("top", epilog=TOP_EXAMPLES)(with_groups(top))
-    app.command("runs", epilog=RUNS_EXAMPLES)(with_groups(runs))
-    app.command("sessions", epilog=SESSIONS_EXAMPLES)(with_groups(sessions))
-    app.command("calls", epilog=CALLS_EXAMPLES)(with_groups(calls))
-    app.command("tail", epilog=TAIL_EXAMPLES)(with_groups(tail))
-    app.add_typer(database.make_app(), name="db")
-    app.add_typer(pricing.make_app(), name="prices")
-    app.command("check", epilog=stored.CHECK_EXAMPLES)(with_groups(stored.check))
-    app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(with_groups(stored.reprice))
-    app.command("doctor", epilog=diagnosis.EXAMPLES)(with_groups(diagnosis.doctor))
+    add_commands(app, only)
     return app
 
 
@@ -65,9 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     """
     take_any_text()
-    command = typer.main.get_command(make_app())
+    if (
+        arguments is None
+    ):  # a process of our own: the modules it loads make hardly any rubbish, looking for it takes long
+        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    said = sys.argv[1:] if arguments is None else list(arguments)
+    command = typer.main.get_command(make_app(named_command(said)))
     try:
-        command.main(None if arguments is None else list(arguments), prog_name=_NAME)
+        command.main(said, prog_name=_NAME)
     except Exception as error:  # told to whoever sits at the terminal, as an error and not as a traceback
         if os.environ.get(_DEBUG, "0") not in ("", "0"):
             raise

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import tzinfo
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -243,10 +244,17 @@ def _options(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
     if not is_dataclass(parameter.annotation):
         yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         return
-    hints = get_type_hints(parameter.annotation, include_extras=True)
-    for field in fields(parameter.annotation):
-        kind = inspect.Parameter.KEYWORD_ONLY
-        yield inspect.Parameter(field.name, kind, default=field.default, annotation=hints[field.name])
+    group: Any = parameter.annotation
+    yield from _members(group)
+
+
+@cache
+def _members(group: Any) -> Sequence[inspect.Parameter]:
+    """The options of a group."""
+    hints, kind = get_type_hints(group, include_extras=True), inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(each.name, kind, default=each.default, annotation=hints[each.name]) for each in fields(group)
+    ]
 
 
 def _tags(said: Sequence[str]) -> Mapping[str, list[str]]:

@@ -11,7 +11,7 @@ from langchain_tokens.breakdown import Breakdown, make_breakdown
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
 from langchain_tokens.store.answers import RANKS, read_answer, read_largest
-from langchain_tokens.store.retention import answered
+from langchain_tokens.store.reach import answered
 from langchain_tokens.store.zoned import is_zoned, read_zoned
 
 __all__ = ("check_order", "read_breakdown")

@@ -1,4 +1,7 @@
-"""What is stored? `UsageStore`: the read side that every report uses, and the one way in."""
+"""What is stored? `UsageStore`: the read side that every report uses, and the one way in.
+
+What changes a database is loaded when it is first used: who only reads starts in a third less time.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,12 @@ from langchain_tokens.query import Query, make_query
 from langchain_tokens.run import Run
 from langchain_tokens.store.breakdowns import check_order, read_breakdown
 from langchain_tokens.store.engine import reading, writing
-from langchain_tokens.store.exports import export_calls
-from langchain_tokens.store.following import Follower, following
 from langchain_tokens.store.latest import latest_calls, latest_runs, read_calls
 from langchain_tokens.store.opener import Opener
-from langchain_tokens.store.pruning import Pruned, midnight_before, prune
-from langchain_tokens.store.rebuilding import wrong_rollups
-from langchain_tokens.store.retention import delete, rebuild
-from langchain_tokens.store.revisions import change_costs, read_batch, read_revisions, wrong_totals
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.sessions import Span, latest_sessions, runs_like
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.target import StoreTarget
-from langchain_tokens.store.writes import write_batch
 from langchain_tokens.zones import STEPS
 
 if TYPE_CHECKING:
@@ -37,6 +33,8 @@ if TYPE_CHECKING:
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.repricing import Repricing
     from langchain_tokens.savings import Savings
+    from langchain_tokens.store.following import Follower
+    from langchain_tokens.store.pruning import Pruned
 
 __all__ = ("UsageStore",)
 
@@ -148,6 +146,8 @@ class UsageStore:
         with store.following(agent="coder") as follower:
             print(follower.latest, follower.new())
         """
+        from langchain_tokens.store.following import following
+
         query = make_query((), filters)
         _check_page(limit, 0)
         with following(self._ready(), self.target, query, limit) as follower:
@@ -159,6 +159,8 @@ class UsageStore:
         Of sums that a prune kept, a range takes those of its whole hours away, a session or a user their names. Says
         how many calls were deleted; without a filter it is a `QueryError`.
         """
+        from langchain_tokens.store.retention import delete
+
         query = make_query((), filters)
         if query == Query():
             raise QueryError("delete() needs at least one filter, such as session='s1' or until='2026-01-01'")
@@ -180,11 +182,15 @@ class UsageStore:
             dry_run: only say what would be deleted.
 
         """
+        from langchain_tokens.store.pruning import midnight_before, prune
+
         cut = midnight_before(older_than)
         return prune(self._ready(), self.target, cut, keeps_sums=keep_rollups, export=export, dry_run=dry_run)
 
     def export(self, path: str | Path, **filters: Any) -> int:
         """Write calls to a Parquet file that is not there yet; unknown is null, money is exact. Says how many."""
+        from langchain_tokens.store.exports import export_calls
+
         query = make_query((), filters)
         return export_calls(self._ready(), self.target, query, path)
 
@@ -242,6 +248,8 @@ class UsageStore:
 
     def batches(self, query: Query, size: int) -> Iterator[list[Call]]:
         """All calls that a query's filters match, batch by batch in the order of their ids."""
+        from langchain_tokens.store.revisions import read_batch
+
         last = ""
         while True:
             with self._reading() as connection:
@@ -262,26 +270,36 @@ class UsageStore:
             How many were replaced; a call that changed in the meantime is left alone.
 
         """
+        from langchain_tokens.store.revisions import change_costs
+
         with writing(self._engine(), self.target) as connection:
             return change_costs(connection, changes, reason)
 
     def revisions(self, call_id: str) -> Sequence[Mapping[str, Any]]:
         """What a call had cost before, oldest first; amounts in US dollars."""
+        from langchain_tokens.store.revisions import read_revisions
+
         with self._reading() as connection:
             return read_revisions(connection, call_id)
 
     def wrong_totals(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where a run's row says another total than its calls: run, column, what is stored, what it should be."""
+        from langchain_tokens.store.revisions import wrong_totals
+
         with self._reading(is_long=True) as connection:
             return list(wrong_totals(connection))
 
     def wrong_rollups(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where sums that are kept are not those of the rows: which, column, what is stored, what it should be."""
+        from langchain_tokens.store.rebuilding import wrong_rollups
+
         with self._reading(is_long=True) as connection:
             return list(wrong_rollups(connection))
 
     def rebuild_rollups(self) -> int:
         """Derive all sums that are kept beside the rows again, and say how many numbers were not those of the rows."""
+        from langchain_tokens.store.retention import rebuild
+
         with writing(self._ready(), self.target, is_long=True) as connection:
             return rebuild(connection)
 
@@ -293,6 +311,8 @@ class UsageStore:
             runs: facts about root runs; each completes what is stored of its run.
 
         """
+        from langchain_tokens.store.writes import write_batch
+
         with writing(self._engine(), self.target) as connection:
             write_batch(connection, calls, runs)
 
@@ -302,7 +322,12 @@ class UsageStore:
         return self._opener if self.target.is_memory else self.target.url
 
     def reading_after(self, before_read: Callable[[], object], prices: PriceBook | None = None) -> UsageStore:
-        """The same store, whose reads first let a writer finish, with the prices that the writer goes by."""
+        """The same store, whose reads first let a writer finish, with the prices that the writer goes by.
+
+        What writing needs is loaded now, so that the writer's thread has nothing to load beside the host's.
+        """
+        import langchain_tokens.store.writes  # noqa: F401
+
         twin = UsageStore(self.target, before_read=before_read)
         twin._prices = prices
         twin._opener = self._opener

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.answers import read_answer
-from langchain_tokens.store.retention import answered
+from langchain_tokens.store.reach import answered
 from langchain_tokens.store.state import rows_since
 from langchain_tokens.sums import Sums
 from langchain_tokens.zones import step_label
