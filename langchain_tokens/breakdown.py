@@ -210,7 +210,7 @@ def add_up(
     groups: dict[tuple[Any, ...], Sums] = {}
     for call in calls:
         if matches(call, query):
-            groups.setdefault(tuple(dimension_value(call, name) for name in query.by), Sums()).add(call)
+            groups.setdefault(tuple(dimension_value(call, name, query.zone) for name in query.by), Sums()).add(call)
     for key, sums in folded:
         groups.setdefault(key, Sums()).merge(sums)
     return groups
@@ -221,17 +221,29 @@ def make_breakdown(
     groups: Iterable[tuple[tuple[Any, ...], Sums]],
     *,
     in_time_order: bool = False,
+    order: str = "total_tokens",
+    limit: int | None = None,
     total: Sums | None = None,
 ) -> Breakdown:
-    """Make the answer from summed groups: rows with their share, sorted, and the total; theirs unless it is given."""
+    """Make the answer from summed groups: rows with their share, sorted, and the total; theirs unless it is given.
+
+    Args:
+        by: the dimensions.
+        groups: the sums, by the values of the dimensions.
+        in_time_order: sort by the key, not by size.
+        order: the number that is the size.
+        limit: the most rows; the total counts the others, too.
+        total: the sums over all there is, where `groups` are only some of it.
+
+    """
     items = list(groups)
     if total is None:
         total = Sums()
         for _, sums in items:
             total.merge(sums)
     rows = [make_row(dict(zip(by, key, strict=True)), sums, total) for key, sums in items]
-    rows.sort(key=_text_key if in_time_order else _largest_first)
-    return Breakdown(by, rows if by else [make_row({}, total, total)], make_row({}, total, total))
+    rows.sort(key=_text_key if in_time_order else lambda row: _largest_first(row, order))
+    return Breakdown(by, rows[:limit] if by else [make_row({}, total, total)], make_row({}, total, total))
 
 
 def make_row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
@@ -258,9 +270,9 @@ def _record(row: BreakdownRow) -> dict[str, Any]:
     return {**row.key, **{name: getattr(row, name) for name in _NUMBERS}}
 
 
-def _largest_first(row: BreakdownRow) -> tuple[bool, int, int, tuple[str, ...]]:
-    known = row.total_tokens is not None
-    return (not known, -(row.total_tokens or 0), -row.calls, _text_key(row))
+def _largest_first(row: BreakdownRow, order: str) -> tuple[Any, ...]:
+    size = getattr(row, order)
+    return (size is None, -(size or 0), -row.calls, _text_key(row))
 
 
 def _text_key(row: BreakdownRow) -> tuple[str, ...]:

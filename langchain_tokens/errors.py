@@ -6,6 +6,7 @@ TokensError
 │   └── SchemaError       a database whose schema is not the one this version needs
 ├── UsageShapeError       a response or usage object of no known shape
 ├── UnknownRunError       a run that neither the memory nor the store knows
+├── SettingsError         a setting in pyproject.toml that cannot be one
 ├── PriceError            a price, or a list of prices, that cannot be used
 ├── FormatError           a file that holds nothing that is known, or is broken
 └── MissingExtraError     a part of the package whose extra is not installed
@@ -19,6 +20,7 @@ __all__ = (
     "PriceError",
     "QueryError",
     "SchemaError",
+    "SettingsError",
     "StoreError",
     "TokensError",
     "UnknownRunError",
@@ -48,6 +50,10 @@ class UsageShapeError(TokensError, ValueError):
 
 class UnknownRunError(TokensError, LookupError):
     """Raised when a run is asked for that neither this handler nor its store has seen."""
+
+
+class SettingsError(TokensError, ValueError):
+    """Raised when `[tool.langchain_tokens]` in pyproject.toml has a setting that there is not, or of a wrong type."""
 
 
 class PriceError(TokensError, ValueError):

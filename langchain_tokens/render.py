@@ -18,6 +18,7 @@ __all__ = (
     "from_spreadsheet",
     "html_table",
     "text_table",
+    "text_width",
     "to_spreadsheet",
 )
 
@@ -51,7 +52,9 @@ def text_table(table: Table) -> str:
     lines = [table.headings, *table.rows]
     cells = [[clean(cell) for cell in line] for line in lines]
     least = (*[0] * table.names, *table.widths, *[0] * len(table.headings))
-    widths = [max(least[column], *(_width(line[column]) for line in cells)) for column in range(len(table.headings))]
+    widths = [
+        max(least[column], *(text_width(line[column]) for line in cells)) for column in range(len(table.headings))
+    ]
     text = [
         "  ".join(
             _pad(cell, width, column < table.names)
@@ -120,11 +123,11 @@ def _is_shown(char: str) -> bool:
 
 
 def _pad(text: str, width: int, left: bool) -> str:
-    space = " " * (width - _width(text))
+    space = " " * (width - text_width(text))
     return text + space if left else space + text
 
 
-def _width(text: str) -> int:
+def text_width(text: str) -> int:
     """Columns in a terminal: wide East Asian characters take two, combining marks none."""
     if text.isascii():
         return len(text)
