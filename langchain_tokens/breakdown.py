@@ -17,7 +17,7 @@ from langchain_tokens.sums import Sums, dimension_value, matches
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ("Breakdown", "BreakdownRow", "UnknownRowError", "aggregate", "make_breakdown")
+__all__ = ("Breakdown", "BreakdownRow", "UnknownRowError", "aggregate", "gap_notes", "make_breakdown", "make_row")
 
 
 class UnknownRowError(TokensError, KeyError):
@@ -185,7 +185,7 @@ class Breakdown(Sequence[BreakdownRow]):
             rows = [("total", *_show_numbers(self.total)[:-1], "")]
         headings = (*(self.by or ("",)), "calls", "failed", "input", "output", "total", "cost USD", "share")
         return Table(
-            headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=_notes(self.total), widths=_WIDTHS
+            headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=gap_notes(self.total), widths=_WIDTHS
         )
 
 
@@ -213,12 +213,13 @@ def make_breakdown(
         total = Sums()
         for _, sums in items:
             total.merge(sums)
-    rows = [_row(dict(zip(by, key, strict=True)), sums, total) for key, sums in items]
+    rows = [make_row(dict(zip(by, key, strict=True)), sums, total) for key, sums in items]
     rows.sort(key=_text_key if in_time_order else _largest_first)
-    return Breakdown(by, rows if by else [_row({}, total, total)], _row({}, total, total))
+    return Breakdown(by, rows if by else [make_row({}, total, total)], make_row({}, total, total))
 
 
-def _row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
+def make_row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
+    """Make one row of summed calls; `total` is what its share is a part of."""
     known = {item.name: getattr(sums, item.name) for item in fields(sums)}
     succeeded, timed_output, timed, duration = (
         known.pop(name) for name in ("succeeded_calls", "timed_output_tokens", "timed_us", "duration_us")
@@ -270,7 +271,8 @@ def _show_numbers(row: BreakdownRow) -> tuple[str, ...]:
     )
 
 
-def _notes(total: BreakdownRow) -> tuple[str, ...]:
+def gap_notes(total: BreakdownRow) -> tuple[str, ...]:
+    """What stands below a table of sums: how many calls they do not cover, or cover by estimates."""
     said = (
         (total.calls_without_usage, "without complete usage: tokens missing in these sums"),
         (total.unpriced_calls, "without a price: cost not in these sums"),

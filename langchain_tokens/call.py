@@ -57,7 +57,7 @@ class Call:
     """The named step the call was made in; None where nothing gave it a name."""
     agent: str | None = None
     path: str | None = None
-    """The names from the root down, such as `nl2sql/sql_agent/sql_fix`."""
+    """The names from the root down, such as `nl2sql/sql_agent/sql_fix`; see `paths.split_path`."""
     node: str | None = None
     step: int | None = None
     attempt: int = 1

@@ -14,6 +14,7 @@ from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, repor
 from langchain_tokens.errors import TokensError
 from langchain_tokens.masking import error_text
 from langchain_tokens.names import Names, Scope, checked_name
+from langchain_tokens.paths import join_path
 from langchain_tokens.plain import as_mapping, detached
 from langchain_tokens.reading.counting import Reading
 from langchain_tokens.shapes import read
@@ -90,7 +91,7 @@ def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: War
         session=named.get("session"),
         chain=named.get("chain"),
         agent=named.get("agent"),
-        path="/".join(name for name in (fact.name, named.get("chain")) if name) or None,
+        path=join_path([name for name in (fact.name, named.get("chain")) if name]),
         attempt=1 if attempt is None else attempt,
         mode=named.get("mode"),
         model=said or given.model,

@@ -9,6 +9,7 @@ from langchain_tokens.call import Call, RetryKind
 from langchain_tokens.frames import Frame, Started
 from langchain_tokens.masking import error_text
 from langchain_tokens.names import NO_NAMES, Names, introduced, metadata_names, metadata_tags, session_of, text_or_none
+from langchain_tokens.paths import join_path
 from langchain_tokens.redo import Work, count_call, retry_tag
 from langchain_tokens.roots import Root
 
@@ -195,7 +196,7 @@ class OpenCall:
         )
         if self.chain is not None and path[-1:] != (self.chain,):
             path = (*path, self.chain)
-        self.path = "/".join(path) or None
+        self.path = join_path(path)
 
     def _name_circumstances(self, started: Started, named: Mapping[str, str], defaults: Names) -> None:
         configurable = started.configurable or {}

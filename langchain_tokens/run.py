@@ -11,6 +11,7 @@ from langchain_tokens.breakdown import Breakdown, BreakdownRow, aggregate
 from langchain_tokens.call import Call, RunFact, RunStatus, plain
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, clean
+from langchain_tokens.tree import RunNode, call_tree
 
 __all__ = ("FixedRun", "Run", "RunSource")
 
@@ -117,6 +118,12 @@ class Run:
 
         """
         return aggregate(self.calls, make_query(by))
+
+    def tree(self) -> RunNode:
+        """Its calls at the names along their paths, from the root down; each place has sums of its own calls (`own`)
+        and with all below (`subtree`). The own sums of all places add up to `total`. `print(run.tree())` shows it.
+        """
+        return call_tree(self.calls, self.name)
 
     def summary(self) -> str:
         """A text for people: title, id, duration, calls, tokens, then each chain with its success rate."""
