@@ -22,6 +22,7 @@ from langchain_tokens.doctor import Diagnosis, diagnose
 from langchain_tokens.errors import TokensError, UnknownRunError
 from langchain_tokens.given import Given, checked_run_id, given_call
 from langchain_tokens.names import CURRENT_SCOPE, Names
+from langchain_tokens.notebook import overview_html
 from langchain_tokens.query import make_query
 from langchain_tokens.recorder import RecorderStats
 from langchain_tokens.refining import Refiner, make_estimator
@@ -133,6 +134,9 @@ class TokenUsageHandler(BaseCallbackHandler):
 
     def __repr__(self) -> str:
         return f"<TokenUsageHandler on {self._store!r}>"
+
+    def _repr_html_(self) -> str:
+        return overview_html(repr(self), self.breakdown)
 
     # What was seen
 

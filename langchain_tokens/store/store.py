@@ -16,6 +16,7 @@ from sqlalchemy import Column, ColumnElement, Engine, select
 from langchain_tokens.breakdown import Breakdown
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.errors import QueryError
+from langchain_tokens.notebook import overview_html
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.run import Run
 from langchain_tokens.store.breakdowns import check_order, read_breakdown, read_groups
@@ -69,6 +70,9 @@ class UsageStore(Exchange):
 
     def __repr__(self) -> str:
         return f"<UsageStore {self.target}>"
+
+    def _repr_html_(self) -> str:
+        return overview_html(repr(self), self.breakdown, self.timeline)
 
     def breakdown(self, *by: str, limit: int | None = None, order: str = "total_tokens", **filters: Any) -> Breakdown:
         """Sums by dimension, largest first: `store.breakdown("chain", "model", since="7d")`.
