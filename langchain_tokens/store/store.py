@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -271,9 +272,8 @@ class UsageStore:
 
     def reading_after(self, before_read: Callable[[], object], prices: PriceBook | None = None) -> UsageStore:
         """The same store, whose reads first let a writer finish, with the prices that the writer goes by."""
-        twin = UsageStore(self.target, before_read=before_read)
-        twin._prices = prices
-        twin._opener = self._opener
+        twin = copy(self)
+        twin._before_read, twin._prices = before_read, prices
         return twin
 
     def close(self) -> None:
