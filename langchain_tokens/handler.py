@@ -16,10 +16,13 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_tokens.breakdown import Breakdown
+from langchain_tokens.budgets import Budget, checked_budgets
 from langchain_tokens.call import Call
 from langchain_tokens.capture import Capture
+from langchain_tokens.content import has_content
 from langchain_tokens.doctor import Diagnosis, diagnose
-from langchain_tokens.errors import TokensError, UnknownRunError
+from langchain_tokens.errors import BudgetExceeded, TokensError, UnknownRunError
+from langchain_tokens.gates import Gates
 from langchain_tokens.given import Given, checked_run_id, given_call
 from langchain_tokens.names import CURRENT_SCOPE, Names
 from langchain_tokens.query import make_query
@@ -42,12 +45,14 @@ _EMPTY: Mapping[str, Any] = {}
 
 
 def _shielded(hook: Hook) -> Hook:
-    """Keep every slip inside a hook from the host; the first of each kind is logged."""
+    """Keep every slip inside a hook from the host, but for a budget's stop; the first of each kind is logged."""
 
     @functools.wraps(hook)
     def guarded(self: TokenUsageHandler, *args: Any, **kwargs: Any) -> None:
         try:
             hook(self, *args, **kwargs)
+        except BudgetExceeded:
+            raise
         except Exception as error:  # noqa: BLE001  # the host's run must go on whatever happens in here
             self._capture.warnings.once(f"{hook.__name__} {type(error).__name__}", f"{hook.__name__} failed", error)
 
@@ -69,6 +74,8 @@ class TokenUsageHandler(BaseCallbackHandler):
         user: on whose behalf.
         tags: free keys and values for every call.
         prices: what calls cost; None prices from the bundled catalogue.
+        budgets: limits, told at their marks; one with `action="stop"` refuses calls with `BudgetExceeded`, and hooks of
+            asynchronous runs then leave the event loop. None: those in the file `$LANGCHAIN_TOKENS_BUDGETS`, if set.
         estimate: whether usage that nobody reports is estimated with tiktoken, in the background, and marked as
             estimated; without, it stays unknown.
         journal: whether records are kept in a local file until they are stored (so that they survive a kill), or the
@@ -80,11 +87,21 @@ class TokenUsageHandler(BaseCallbackHandler):
     Raises:
         StoreError: when the URL is wrong or the file is not a database. A database that is away is no error: calls wait
             in the journal.
+        BudgetError: for a budget, or a file of them, that cannot be.
         TokensError: for an argument of another type; names are text (or a UUID), tags map text to text.
 
     """
 
-    run_inline = True
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override]  # LangChain only asks for it
+        """Whether hooks of asynchronous runs stay on the event loop: not where one may wait for the database."""
+        return not self.raise_error
+
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]  # as above
+        """Whether LangChain lets out what a hook raises: only where a budget may stop a call."""
+        scope = CURRENT_SCOPE.get()
+        return self._stops or (scope is not None and scope.stops)
 
     def __init__(
         self,
@@ -96,6 +113,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         user: str | None = None,
         tags: Mapping[str, str] | None = None,
         prices: PriceBook | None = None,
+        budgets: Sequence[Budget] | None = None,
         estimate: bool = True,
         journal: bool | Path = True,
         durability: Literal["process", "fsync"] = "process",
@@ -106,6 +124,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         if prices is not None and not isinstance(prices, PriceBook):
             raise TokensError(f"prices={prices!r} is a {type(prices).__name__}; expected a PriceBook or None")
         _check_options(estimate, journal, durability)
+        limits = Budget.load() if budgets is None else checked_budgets(budgets)
         tags = {} if tags is None else tags
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=tags)
         sink = store if isinstance(store, UsageStore) else UsageStore(parse_target(store))
@@ -116,8 +135,13 @@ class TokenUsageHandler(BaseCallbackHandler):
         book = PriceBook() if prices is None else prices
         book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks
         warnings = Warnings()
-        refiner = Refiner(book.price, make_estimator(warnings) if estimate else None)
-        self._capture = Capture(defaults, refiner, recorder, warnings)
+        estimator = make_estimator(warnings) if estimate else None
+        refiner = Refiner(book.price, estimator)
+        gates = Gates(key=key, recorder=recorder, prices=book, estimator=estimator, warnings=warnings)
+        self._capture = Capture(
+            defaults, refiner, recorder, warnings, open_gate=gates.open, gate=gates.open(limits) if limits else None
+        )
+        self._stops = any(budget.stops for budget in limits)
         REGISTRY.watch(self._capture)
         self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish, book)
 
@@ -245,6 +269,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         call, fact = given_call(given, capture.defaults, scope, capture.warnings)
         log = scope.log if scope is not None and given.run_id is None else None
         belongs = given.run_id is None and scope is not None and (scope.log is not None or scope.run_id is not None)
+        capture.note_scope(call.call_id, scope)
         capture.keep(call, None if belongs else fact, lambda: log or RunLog(fact), log)
         return capture.refine(call)
 
@@ -270,6 +295,11 @@ class TokenUsageHandler(BaseCallbackHandler):
         """
         self._capture.end()
 
+    @property
+    def stopped_calls(self) -> int:
+        """How many calls budgets have stopped here; `budget_states` says how many in all processes."""
+        return self._capture.stopped_calls
+
     def stats(self) -> RecorderStats:
         """Counters of the way to the store: recorded, stored, pending, dropped, refused, last error, and more."""
         return self._capture.recorder.stats()
@@ -291,7 +321,7 @@ class TokenUsageHandler(BaseCallbackHandler):
     @_shielded
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
-        self._capture.note_piece(run_id, _says(token) or _has_content(chunk), token, chunk)
+        self._capture.note_piece(run_id, has_content(token, chunk), token, chunk)
 
     @_shielded
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -366,24 +396,3 @@ def _check_options(estimate: object, journal: object, durability: object) -> Non
         raise TokensError(f"durability={durability!r}; expected 'process' or 'fsync'")
     if durability == "fsync" and journal is False:
         raise TokensError("durability='fsync' is the journal's, and journal=False keeps none")
-
-
-def _has_content(chunk: Any) -> bool:
-    message = getattr(chunk, "message", None)
-    if message is None:
-        return False
-    return _says(message.content) or bool(getattr(message, "tool_call_chunks", None) or message.additional_kwargs)
-
-
-_ANNOUNCES = frozenset({"type", "id", "index", "status", "phase", "annotations", "container_id"})
-
-
-def _says(content: Any) -> bool:
-    """Tell whether content holds anything: a block, such as hidden reasoning, is announced before its first token."""
-    if isinstance(content, str):
-        return content != ""
-    if isinstance(content, (list, tuple)):
-        return any(_says(block) for block in content)
-    if isinstance(content, Mapping):
-        return any(value for key, value in content.items() if key not in _ANNOUNCES)
-    return bool(content)
