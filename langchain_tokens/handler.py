@@ -26,7 +26,7 @@ from langchain_tokens.gates import Gates
 from langchain_tokens.given import Given, checked_run_id, given_call
 from langchain_tokens.names import CURRENT_SCOPE, Names
 from langchain_tokens.query import make_query
-from langchain_tokens.recorder import RecorderStats
+from langchain_tokens.recorder import RecorderStats, Watcher
 from langchain_tokens.refining import Refiner, make_estimator
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.run import Run
@@ -142,6 +142,7 @@ class TokenUsageHandler(BaseCallbackHandler):
             defaults, refiner, recorder, warnings, open_gate=gates.open, gate=gates.open(limits) if limits else None
         )
         self._stops = any(budget.stops for budget in limits)
+        self._watchers: list[Watcher] = []
         REGISTRY.watch(self._capture)
         self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish, book)
 
@@ -294,6 +295,13 @@ class TokenUsageHandler(BaseCallbackHandler):
         The handler may be used again. What cannot be delivered stays in the journal for the next opener.
         """
         self._capture.end()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell something of all calls that this process stores where this handler does, once they are stored, in the
+        background; for as long as the handler lives.
+        """
+        self._watchers.append(watcher)
+        self._capture.recorder.watch(watcher)
 
     @property
     def stopped_calls(self) -> int:
