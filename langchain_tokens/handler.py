@@ -6,11 +6,10 @@ append. `run_inline` keeps the hooks of asynchronous runs on the event loop's th
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -21,17 +20,18 @@ from langchain_tokens.call import Call
 from langchain_tokens.capture import Capture
 from langchain_tokens.content import has_content
 from langchain_tokens.doctor import Diagnosis, diagnose
-from langchain_tokens.errors import BudgetExceeded, TokensError, UnknownRunError
+from langchain_tokens.errors import TokensError, UnknownRunError
 from langchain_tokens.gates import Gates
 from langchain_tokens.given import Given, checked_run_id, given_call
 from langchain_tokens.names import CURRENT_SCOPE, Names
 from langchain_tokens.notebook import overview_html
 from langchain_tokens.query import make_query
-from langchain_tokens.recorder import RecorderStats
+from langchain_tokens.recorder import RecorderStats, Watcher
 from langchain_tokens.refining import Refiner, make_estimator
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
+from langchain_tokens.shield import check_options, shielded
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.trouble import Warnings
 
@@ -41,23 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ("TokenUsageHandler",)
 
-Hook = TypeVar("Hook", bound=Callable[..., None])
 _EMPTY: Mapping[str, Any] = {}
-
-
-def _shielded(hook: Hook) -> Hook:
-    """Keep every slip inside a hook from the host, but for a budget's stop; the first of each kind is logged."""
-
-    @functools.wraps(hook)
-    def guarded(self: TokenUsageHandler, *args: Any, **kwargs: Any) -> None:
-        try:
-            hook(self, *args, **kwargs)
-        except BudgetExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001  # the host's run must go on whatever happens in here
-            self._capture.warnings.once(f"{hook.__name__} {type(error).__name__}", f"{hook.__name__} failed", error)
-
-    return cast("Hook", guarded)
 
 
 class TokenUsageHandler(BaseCallbackHandler):
@@ -127,7 +111,7 @@ class TokenUsageHandler(BaseCallbackHandler):
 
         if prices is not None and not isinstance(prices, PriceBook):
             raise TokensError(f"prices={prices!r} is a {type(prices).__name__}; expected a PriceBook or None")
-        _check_options(estimate, inspect_inputs, journal, durability)
+        check_options(estimate, inspect_inputs, journal, durability)
         limits = Budget.load() if budgets is None else checked_budgets(budgets)
         tags = {} if tags is None else tags
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=tags)
@@ -147,6 +131,7 @@ class TokenUsageHandler(BaseCallbackHandler):
             defaults, refiner, recorder, warnings, open_gate=gates.open, gate=gates.open(limits) if limits else None
         )
         self._stops = any(budget.stops for budget in limits)
+        self._watchers: list[Watcher] = []
         REGISTRY.watch(self._capture)
         self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish, book)
 
@@ -303,6 +288,13 @@ class TokenUsageHandler(BaseCallbackHandler):
         """
         self._capture.end()
 
+    def watch(self, watcher: Watcher) -> None:
+        """Tell something of all calls that this process stores where this handler does, once they are stored, in the
+        background; for as long as the handler lives.
+        """
+        self._watchers.append(watcher)
+        self._capture.recorder.watch(watcher)
+
     @property
     def stopped_calls(self) -> int:
         """How many calls budgets have stopped here; `budget_states` says how many in all processes."""
@@ -314,94 +306,82 @@ class TokenUsageHandler(BaseCallbackHandler):
 
     # Hooks: calls to models
 
-    @_shielded
+    @shielded
     def on_chat_model_start(
         self, serialized: dict[str, Any] | None, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """A call to a chat model starts."""
         self._capture.open_call(serialized, run_id, kwargs, messages[0] if messages else None)
 
-    @_shielded
+    @shielded
     def on_llm_start(self, serialized: dict[str, Any] | None, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A call to a text model starts."""
         self._capture.open_call(serialized, run_id, kwargs, prompts)
 
-    @_shielded
+    @shielded
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
         self._capture.note_piece(run_id, has_content(token, chunk), token, chunk)
 
-    @_shielded
+    @shielded
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """An event of a v3 stream arrived."""
         self._capture.note_piece(run_id, isinstance(event, Mapping) and event.get("event") == "content-block-delta")
 
-    @_shielded
+    @shielded
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A call was answered."""
         self._capture.close_call(run_id, response, None)
 
-    @_shielded
+    @shielded
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A call failed, or was given up; what had arrived is kept."""
         self._capture.close_call(run_id, kwargs.get("response"), error)
 
     # Hooks: what calls are made in
 
-    @_shielded
+    @shielded
     def on_chain_start(self, serialized: dict[str, Any] | None, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A chain, graph, node or function starts."""
         self._capture.open_frame(run_id, kwargs.get("name"), kwargs)
 
-    @_shielded
+    @shielded
     def on_tool_start(self, serialized: dict[str, Any] | None, input_str: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool starts; its name stands in `serialized`."""
         name = kwargs.get("name") or (serialized or _EMPTY).get("name")
         self._capture.open_frame(run_id, name, kwargs)
 
-    @_shielded
+    @shielded
     def on_retriever_start(self, serialized: dict[str, Any] | None, query: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever starts."""
         self._capture.open_frame(run_id, kwargs.get("name"), kwargs)
 
-    @_shielded
+    @shielded
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A chain, graph, node or function ends."""
         self._capture.close_frame(run_id, None)
 
-    @_shielded
+    @shielded
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A chain fails, is given up, is interrupted or hands over."""
         self._capture.close_frame(run_id, error)
 
-    @_shielded
+    @shielded
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool ends."""
         self._capture.close_frame(run_id, None)
 
-    @_shielded
+    @shielded
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool fails."""
         self._capture.close_frame(run_id, error)
 
-    @_shielded
+    @shielded
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever ends."""
         self._capture.close_frame(run_id, None)
 
-    @_shielded
+    @shielded
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever fails."""
         self._capture.close_frame(run_id, error)
-
-
-def _check_options(estimate: object, inspect_inputs: object, journal: object, durability: object) -> None:
-    for name, value in (("estimate", estimate), ("inspect_inputs", inspect_inputs)):
-        if not isinstance(value, bool):
-            raise TokensError(f"{name}={value!r} is a {type(value).__name__}; expected True or False")
-    if not isinstance(journal, (bool, str, Path)) or journal == "":
-        raise TokensError(f"journal={journal!r} is a {type(journal).__name__}; expected True, False or a folder")
-    if durability not in ("process", "fsync"):
-        raise TokensError(f"durability={durability!r}; expected 'process' or 'fsync'")
-    if durability == "fsync" and journal is False:
-        raise TokensError("durability='fsync' is the journal's, and journal=False keeps none")

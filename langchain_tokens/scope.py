@@ -31,7 +31,7 @@ from langchain_tokens.runlog import RunLog
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("attach", "label", "track")
+__all__ = ("attach", "capturing", "label", "track")
 
 _MOST_ATTEMPTS = 2**31 - 1
 """What the store's column for it holds."""
@@ -122,6 +122,14 @@ def track(
         _ended(log),
     ):
         yield Run(log)
+
+
+@contextmanager
+def capturing(handler: TokenUsageHandler) -> Iterator[None]:
+    """Let one handler catch what the `track()` blocks inside catch, in place of one made for each of them."""
+    _register_once()
+    with _entered(_CAPTURING, handler):
+        yield
 
 
 def attach(

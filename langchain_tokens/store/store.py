@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -327,9 +328,8 @@ class UsageStore(Exchange):
         """
         import langchain_tokens.store.writes  # noqa: F401
 
-        twin = UsageStore(self.target, before_read=before_read)
-        twin._prices = prices
-        twin._opener = self._opener
+        twin = copy(self)
+        twin._before_read, twin._prices = before_read, prices
         return twin
 
     def close(self) -> None:
