@@ -1,4 +1,4 @@
-"""What gets out of a hook, and what gets into a handler? Nothing but a budget's stop, and nothing but what was checked."""
+"""What gets out of a hook, and what into a handler? Nothing but a budget's stop, and nothing but what was checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
 def shielded(hook: Hook) -> Hook:
-    """Keep every slip inside a handler's hook from the host, but for a budget's stop; the first of each kind is logged."""
+    """Keep every slip inside a hook from the host, but for a budget's stop; the first of each kind is logged."""
 
     @functools.wraps(hook)
     def guarded(self: Any, *args: Any, **kwargs: Any) -> None:
