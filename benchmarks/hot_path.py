@@ -178,6 +178,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         collector() as url,
         TokenUsageHandler(Path(folder) / "bench.db") as ours,
+        TokenUsageHandler(Path(folder) / "inspected.db", inspect_inputs=True) as inspecting,
     ):
         handlers: dict[str, list[Any]] = {
             "none": [],
@@ -185,6 +186,7 @@ def main() -> None:
             "empty inline": [EmptyInlineHandler()],
             "UsageMetadata": [UsageMetadataCallbackHandler()],
             "langchain_tokens": [ours],
+            "… inspect_inputs": [inspecting],
             **({} if chosen.no_peers else installed(url)),
         }
         for name, (runs, run) in ways().items():
@@ -194,6 +196,7 @@ def main() -> None:
                 for handler, callbacks in handlers.items():
                     results[handler].append(measure(runs, run, callbacks))
                 ours.flush()
+                inspecting.flush()
             _print(name, results)
 
 

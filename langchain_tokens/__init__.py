@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_tokens.breakdown import Breakdown
+    from langchain_tokens.budgets import Budget
     from langchain_tokens.call import Call
-    from langchain_tokens.errors import TokensError
+    from langchain_tokens.errors import BudgetExceeded, TokensError
     from langchain_tokens.handler import TokenUsageHandler
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.registry import open_store
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Breakdown",
+    "Budget",
+    "BudgetExceeded",
     "Call",
     "PriceBook",
     "Run",
@@ -43,6 +46,8 @@ __all__ = (
 
 _HOMES = {
     "Breakdown": "breakdown",
+    "Budget": "budgets",
+    "BudgetExceeded": "errors",
     "Call": "call",
     "PriceBook": "prices",
     "Run": "run",

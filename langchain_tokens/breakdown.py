@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from langchain_tokens.call import Call, plain
+from langchain_tokens.charts import Column, column_chart, slot_of
 from langchain_tokens.errors import MissingExtraError, TokensError
 from langchain_tokens.query import Query, missing_label, missing_labels
-from langchain_tokens.render import UNKNOWN, Table, csv_table, html_table, text_table
+from langchain_tokens.render import UNKNOWN, Bar, Table, csv_table, html_table, text_table
 from langchain_tokens.sums import Sums, dimension_value, matches
 
 if TYPE_CHECKING:
@@ -157,7 +158,13 @@ class Breakdown(Sequence[BreakdownRow]):
         return f"<Breakdown by {', '.join(self.by) or 'nothing'}: {len(self)} rows, {self.total.calls} calls>"
 
     def _repr_html_(self) -> str:
-        return html_table(self._table())
+        """A table with a bar for each share, and above it the course of tokens and cost where it is by time."""
+        bars = [Bar(part=row.share) for row in self._rows[:_MOST_ROWS]] if self.by else []
+        table = html_table(self._table(_MOST_ROWS), bars=bars, has_total=bool(self.by))
+        return f'<div class="lt-usage">{_charts(self)}{table}</div>'
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self._repr_html_()}
 
     def to_records(self) -> list[dict[str, Any]]:
         """One flat dict a row: its key's dimensions, then its numbers (`cost_usd` a Decimal)."""
@@ -186,16 +193,17 @@ class Breakdown(Sequence[BreakdownRow]):
             raise MissingExtraError("to_pandas() needs pandas: pip install 'langchain_tokens[export]'") from error
         return pandas.DataFrame(self.to_records(), columns=[*self.by, *_NUMBERS])
 
-    def _table(self) -> Table:
-        rows = [(*(str(text) for text in _shown(row)), *_show_numbers(row)) for row in self._rows]
+    def _table(self, limit: int | None = None) -> Table:
+        rows = [(*(str(text) for text in _shown(row)), *_show_numbers(row)) for row in self._rows[:limit]]
         if self.by:
             rows.append(("total", *[""] * (len(self.by) - 1), *_show_numbers(self.total)[:-1], ""))
         else:
             rows = [("total", *_show_numbers(self.total)[:-1], "")]
         headings = (*(self.by or ("",)), "calls", "failed", "input", "output", "total", "cost USD", "share")
-        return Table(
-            headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=gap_notes(self.total), widths=_WIDTHS
-        )
+        hidden = 0 if limit is None else len(self._rows[limit:])
+        more = (f"{hidden:,} more rows; to_records(), to_csv() and to_pandas() have all of them",) if hidden else ()
+        notes = (*more, *gap_notes(self.total))
+        return Table(headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=notes, widths=_WIDTHS)
 
 
 def aggregate(calls: Iterable[Call], query: Query, folded: Iterable[tuple[tuple[Any, ...], Sums]] = ()) -> Breakdown:
@@ -210,7 +218,7 @@ def add_up(
     groups: dict[tuple[Any, ...], Sums] = {}
     for call in calls:
         if matches(call, query):
-            groups.setdefault(tuple(dimension_value(call, name) for name in query.by), Sums()).add(call)
+            groups.setdefault(tuple(dimension_value(call, name, query.zone) for name in query.by), Sums()).add(call)
     for key, sums in folded:
         groups.setdefault(key, Sums()).merge(sums)
     return groups
@@ -221,17 +229,29 @@ def make_breakdown(
     groups: Iterable[tuple[tuple[Any, ...], Sums]],
     *,
     in_time_order: bool = False,
+    order: str = "total_tokens",
+    limit: int | None = None,
     total: Sums | None = None,
 ) -> Breakdown:
-    """Make the answer from summed groups: rows with their share, sorted, and the total; theirs unless it is given."""
+    """Make the answer from summed groups: rows with their share, sorted, and the total; theirs unless it is given.
+
+    Args:
+        by: the dimensions.
+        groups: the sums, by the values of the dimensions.
+        in_time_order: sort by the key, not by size.
+        order: the number that is the size.
+        limit: the most rows; the total counts the others, too.
+        total: the sums over all there is, where `groups` are only some of it.
+
+    """
     items = list(groups)
     if total is None:
         total = Sums()
         for _, sums in items:
             total.merge(sums)
     rows = [make_row(dict(zip(by, key, strict=True)), sums, total) for key, sums in items]
-    rows.sort(key=_text_key if in_time_order else _largest_first)
-    return Breakdown(by, rows if by else [make_row({}, total, total)], make_row({}, total, total))
+    rows.sort(key=_text_key if in_time_order else lambda row: _largest_first(row, order))
+    return Breakdown(by, rows[:limit] if by else [make_row({}, total, total)], make_row({}, total, total))
 
 
 def make_row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
@@ -251,6 +271,9 @@ def make_row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
 
 
 _WIDTHS = (5, 6, 6, 6, 6, 9, 6)
+_MOST_ROWS = 200
+"""Of a table in a notebook."""
+_PERIODS = ("hour", "day", "month")
 _NUMBERS = tuple(item.name for item in fields(BreakdownRow) if item.name != "key")
 
 
@@ -258,9 +281,9 @@ def _record(row: BreakdownRow) -> dict[str, Any]:
     return {**row.key, **{name: getattr(row, name) for name in _NUMBERS}}
 
 
-def _largest_first(row: BreakdownRow) -> tuple[bool, int, int, tuple[str, ...]]:
-    known = row.total_tokens is not None
-    return (not known, -(row.total_tokens or 0), -row.calls, _text_key(row))
+def _largest_first(row: BreakdownRow, order: str) -> tuple[Any, ...]:
+    size = getattr(row, order)
+    return (size is None, -(size or 0), -row.calls, _text_key(row))
 
 
 def _text_key(row: BreakdownRow) -> tuple[str, ...]:
@@ -276,13 +299,45 @@ def _shown(row: BreakdownRow) -> tuple[str | int, ...]:
     return tuple(missing_label(name) if value is None else value for name, value in row.key.items())
 
 
+def _charts(breakdown: Breakdown) -> str:
+    """The course of tokens and cost, where a breakdown is by time first and has more than one moment of it."""
+    periods: dict[str, list[BreakdownRow]] = {}
+    if breakdown.by and breakdown.by[0] in _PERIODS:
+        for row in breakdown:
+            periods.setdefault(str(row.key[breakdown.by[0]]), []).append(row)
+    if len(periods) < 2:  # noqa: PLR2004  # a single column says nothing
+        return ""
+    tokens = _columns(periods, "total_tokens")
+    costs = _columns(periods, "cost_usd")
+    chart = column_chart(f"tokens by {breakdown.by[0]}", tokens, _show_tokens)
+    if all(column.value is None for column in costs):
+        return chart
+    return chart + column_chart(f"cost USD by {breakdown.by[0]}", costs, _show_cost)
+
+
+def _columns(periods: Mapping[str, Sequence[BreakdownRow]], name: str) -> list[Column]:
+    columns = []
+    for period in sorted(periods):
+        known = [value for row in periods[period] if (value := getattr(row, name)) is not None]
+        columns.append(Column(slot=slot_of(period), label=period, value=sum(known) if known else None))
+    return columns
+
+
+def _show_tokens(count: int | Decimal | None) -> str:
+    return UNKNOWN if count is None else f"{count:,}"
+
+
+def _show_cost(cost: int | Decimal | None) -> str:
+    return UNKNOWN if cost is None else f"{cost:,.6f}"
+
+
 def _show_numbers(row: BreakdownRow) -> tuple[str, ...]:
     tokens = (row.input_tokens, row.output_tokens, row.total_tokens)
     return (
         f"{row.calls:,}",
         f"{row.failed_calls:,}",
-        *(UNKNOWN if count is None else f"{count:,}" for count in tokens),
-        UNKNOWN if row.cost_usd is None else f"{row.cost_usd:,.6f}",
+        *(_show_tokens(count) for count in tokens),
+        _show_cost(row.cost_usd),
         UNKNOWN if row.share is None else f"{row.share:.0%}",
     )
 

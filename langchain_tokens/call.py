@@ -117,6 +117,12 @@ class Call:
     """Whether its work was thrown away and done again, by a retry or a replay."""
     revision: int = 0
     """Rises when a late event corrects what was recorded; the store keeps the highest."""
+    input_parts: Mapping[str, int] | None = None
+    """What fills the input, in tokens by part (`system`, `tools`, `history`, `tool_results`, `human`, `other`): an
+    estimate that adds up to `usage.input_tokens`. None unless the handler inspects inputs.
+    """
+    prompt_mark: str | None = None
+    """A digest of the whole question, equal for equal questions; likewise."""
 
     @property
     def wasted_cost_usd(self) -> Decimal | None:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_tokens.answers import UNREAD, Answer, read_result
 from langchain_tokens.call import Call, RunFact
-from langchain_tokens.closing import closed_call, ended_alone, needs_estimate
+from langchain_tokens.closing import call_at_start, closed_call, ended_alone, needs_estimate
 from langchain_tokens.content import Content, Pieces, arrived_in, content_of, sent_with
+from langchain_tokens.errors import BudgetExceeded
 from langchain_tokens.frames import Started
 from langchain_tokens.memory import RunMemory
-from langchain_tokens.names import CURRENT_SCOPE, Names, text_or_none
+from langchain_tokens.names import CURRENT_SCOPE, Names, Scope, text_or_none
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Refine, refined_call
-from langchain_tokens.refining import Refiner
+from langchain_tokens.refining import Asked, Refiner
+from langchain_tokens.registry import REGISTRY
 from langchain_tokens.repeats import Repeats
 from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
 from langchain_tokens.runs import OpenRuns
 from langchain_tokens.trouble import Warnings
+
+if TYPE_CHECKING:
+    from langchain_tokens.gate import Gate
 
 __all__ = ("Capture",)
 
@@ -42,11 +48,24 @@ _KEPT_TEXTS = 4_096
 class Capture:
     """All that one handler knows. Thread-safe."""
 
-    def __init__(self, defaults: Names, refiner: Refiner, recorder: Recorder, warnings: Warnings) -> None:
+    def __init__(
+        self,
+        defaults: Names,
+        refiner: Refiner,
+        recorder: Recorder,
+        warnings: Warnings,
+        *,
+        open_gate: Callable[[], Gate],
+        gate: Gate | None = None,
+    ) -> None:
+        self._open_gate = open_gate
+        self.gate = gate
+        """Asked before calls; None until there is a budget."""
         self.defaults = defaults
         self._refiner = refiner
         self.recorder = recorder
         self.warnings = warnings
+        self._opening = threading.Lock()
         self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults)
         self._repeats = Repeats()
@@ -81,10 +100,28 @@ class Capture:
         model = model or text_or_none(parameters.get("model")) or text_or_none(parameters.get("model_name"))
         provider = text_or_none(started.metadata.get("ls_provider"))
         opened = self.runs.open_call(started, _class_name(serialized), model, provider)
-        if self._refiner.estimates and isinstance(asked, (list, tuple)):
+        if self._refiner.keeps_asked and isinstance(asked, (list, tuple)):
             opened.asked_content = (tuple(asked), parameters)  # a copy: the host may go on with its list
+        if self.gate is not None or (started.scope is not None and started.scope.budgets):
+            self._admit(opened, started, asked, parameters)
         for overdue in self.runs.take_overdue_calls(started.clock):
             self.keep_unended(overdue)
+
+    def note_scope(self, call_id: str, scope: Scope | None) -> None:
+        """Remember the budgets of the block that a call was made in."""
+        if scope is not None and scope.budgets:
+            self._opened_gate().note(call_id, scope.budgets)
+
+    @property
+    def stopped_calls(self) -> int:
+        """How many calls budgets have stopped."""
+        return 0 if self.gate is None else self.gate.stopped_calls
+
+    def refuse_call(self, run_id: UUID) -> None:
+        """A budget stopped a call before it was made, here or in another handler."""
+        for opened in self.runs.refuse_call(self._text_of(run_id), time.perf_counter()):
+            if self.gate is not None:
+                self.gate.release(opened.call_id)
 
     def note_piece(self, run_id: UUID, has_content: bool, token: Any = None, chunk: Any = None) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
@@ -114,19 +151,20 @@ class Capture:
         if inner is not None and not opened.provisional:
             self._hand_over(opened, inner)
             return
+        asked = opened.asked_content
         content = self._content(opened, response, answer, error)
         opened.record = closed_call(opened, ended, answer, error, None if content is None else content.basis)
         if opened.is_superseded:
             opened.record = replace(opened.record, superseded=True)
         self._repeats.note(opened, answer.message_id, error)
-        self._keep_ended(opened, opened.record, error, content)
+        self._keep_ended(opened, opened.record, error, content, asked)
 
     def keep_unended(self, opened: OpenCall, ended: float | None = None) -> None:
         """Record a call that has not ended as cancelled; a late end corrects it. `ended` is when it was given up."""
-        error = CancelledError()
+        error, asked = CancelledError(), opened.asked_content
         content = self._content(opened, None, None, error)
         call = closed_call(opened, ended, None, None, None if content is None else content.basis)
-        self._keep_ended(opened, call, error, content)
+        self._keep_ended(opened, call, error, content, asked)
 
     def keep(
         self,
@@ -169,6 +207,9 @@ class Capture:
         self.runs.forget_after_fork()
         self._repeats.forget_after_fork()
         self.memory.forget_after_fork()
+        self._opening = threading.Lock()
+        if self.gate is not None:
+            self.gate.forget_after_fork()
 
     def end(self) -> None:
         """Close what is open, deliver what can be delivered, and release the store."""
@@ -184,8 +225,34 @@ class Capture:
         """Wait some seconds at most for all that was recorded to be in the store, so that a reader sees it."""
         return self.recorder.flush(_READ_WAIT_SECONDS)
 
+    def _admit(self, opened: OpenCall, started: Started, asked: Any, parameters: Mapping[str, Any]) -> None:
+        """Ask budgets whether a call may be made; once, however often its start is reported."""
+        if opened.is_admitted:
+            return
+        opened.is_admitted = True
+        opened.batch = parameters if opened.batch_size > 1 else None
+        if self.runs.is_refused(opened):
+            self.refuse_call(UUID(opened.run_id))
+            return
+        gate, scoped = self._opened_gate(), () if started.scope is None else started.scope.budgets
+        try:
+            gate.admit(call_at_start(opened), scoped, asked, parameters)
+        except BudgetExceeded:
+            REGISTRY.refuse_call(UUID(opened.run_id))
+            raise
+        if not self.runs.is_open(opened):  # stopped meanwhile by another handler, or with another call of its batch
+            gate.release(opened.call_id)
+
+    def _opened_gate(self) -> Gate:
+        """The gate, made for the first budget of a block where the handler has none of its own."""
+        with self._opening:
+            self.gate = self.gate or self._open_gate()
+            return self.gate
+
     def _hand_over(self, outer: OpenCall, inner: OpenCall) -> None:
         """Drop a call that only handed on what another was asked, and correct the number that the other got."""
+        if self.gate is not None:
+            self.gate.release(outer.call_id)
         self.runs.give_number(outer, inner)
         if inner.record is not None and inner.record.attempt == inner.attempt + 1:
             self._correct(inner, inner.record, attempt=inner.attempt)
@@ -201,11 +268,18 @@ class Capture:
         held, refine_this = self.memory.call(before.run_id, before.call_id)
         if held is not None and held.usage_source == "estimated":
             before = replace(before, usage=held.usage, usage_source="estimated", usage_flags=held.usage_flags)
+        if held is not None and held.prompt_mark is not None:
+            before = replace(before, input_parts=held.input_parts, prompt_mark=held.prompt_mark)
         root, opened.record = opened.root, replace(before, **changes, revision=before.revision + 1)
         self.keep(opened.record, None, lambda: root.log or RunLog(root.fact()), root.log, refine_this)
 
     def _keep_ended(
-        self, opened: OpenCall, call: Call, error: BaseException | None, content: Content | None = None
+        self,
+        opened: OpenCall,
+        call: Call,
+        error: BaseException | None,
+        content: Content | None,
+        asked: Asked | None,
     ) -> None:
         root = opened.root
         fact = self._new_of_run(opened, call, error)
@@ -213,7 +287,7 @@ class Capture:
         for earlier in opened.repeats if call.status != "cached" else ():  # from the cache came the earlier answer
             self._supersede(earlier)
         opened.repeats = ()
-        refine_this = None if content is None or self.recorder.is_behind else self._refine_knowing(content)
+        refine_this = self._refine_knowing(content, asked if self._refiner.inspects else None)
         self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log, refine_this)
 
     @staticmethod
@@ -228,7 +302,7 @@ class Capture:
         """What the usage of a call that ends is to be estimated from; None where it need not or must not be."""
         asked, pieces, earlier = opened.asked_content, opened.pieces, opened.estimate_basis
         opened.asked_content = opened.pieces = None
-        if not needs_estimate(answer) or (asked is None and earlier is None):
+        if not needs_estimate(answer) or (asked is None and earlier is None) or not self._refiner.estimates:
             return None
         content = content_of(None if asked is None else sent_with(*asked), arrived_in(response, pieces), earlier)
         if error is not None and run_status(error) != "cancelled" and not content.basis["arrived_characters"]:
@@ -236,8 +310,11 @@ class Capture:
         opened.estimate_basis = content.basis
         return content
 
-    def _refine_knowing(self, content: Content) -> Refine:
-        refine = self._refiner.knowing(content)
+    def _refine_knowing(self, content: Content | None, asked: Asked | None) -> Refine | None:
+        """What makes more of a call than of its record alone, as long as the memory for that is bounded."""
+        if (content is None and asked is None) or self.recorder.is_behind:
+            return None
+        refine = self._refiner.knowing(content, asked)
         return lambda call: refined_call(call, refine, self.warnings)
 
     def _started(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any], asked: Any = None) -> Started:

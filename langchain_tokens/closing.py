@@ -14,9 +14,28 @@ from langchain_tokens.masking import error_text
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.roots import run_status
 
-__all__ = ("closed_call", "ended_alone", "needs_estimate")
+__all__ = ("call_at_start", "closed_call", "ended_alone", "needs_estimate")
 
 _make_call = maker(Call)
+
+
+def call_at_start(opened: OpenCall) -> Call:
+    """What is known of a call when it starts; nothing that is recorded."""
+    return Call(
+        call_id=opened.call_id,
+        run_id=opened.root.run_id,
+        session=opened.session,
+        chain=opened.chain,
+        agent=opened.agent,
+        path=opened.path,
+        mode=opened.mode,
+        model=opened.requested_model,
+        requested_model=opened.requested_model,
+        provider=opened.provider,
+        user=opened.user,
+        tags=opened.tags,
+        started_at=opened.started_at,
+    )
 
 
 def closed_call(

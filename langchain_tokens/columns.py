@@ -29,7 +29,7 @@ FILE_VERSION: Final = 1
 _TEXT = (
     "call_id run_id parent_run_id session chain agent path node mode model requested_model provider user message_id "
     "status error_type error_message attempt_error retry_kind finish_reason usage_source price_status price_source "
-    "price_version priced_provider priced_model service_tier"
+    "price_version priced_provider priced_model service_tier prompt_mark"
 )
 _COUNT = (
     "step attempt revision input_tokens output_tokens total_tokens cache_read_tokens cache_write_tokens "
@@ -37,7 +37,8 @@ _COUNT = (
 )
 _MONEY = "cost_usd input_cost_usd output_cost_usd other_cost_usd saved_cost_usd computed_cost_usd"
 _JSON = (
-    "tags tool_calls other_units raw_usage saved_usage estimate_basis usage_flags unit_prices price_context price_flags"
+    "tags tool_calls other_units raw_usage saved_usage estimate_basis usage_flags unit_prices price_context "
+    "price_flags input_parts"
 )
 COLUMNS: Final[Mapping[str, str]] = {
     **dict.fromkeys(_TEXT.split(), "text"),

@@ -8,9 +8,10 @@ from typing import Any
 
 from langchain_tokens.estimate import Arrived, Sent, characters
 
-__all__ = ("Content", "Pieces", "arrived_in", "content_of", "sent_with")
+__all__ = ("Content", "Pieces", "arrived_in", "content_of", "has_content", "sent_with")
 
 _TEXT = ("text",)
+_ANNOUNCES = frozenset({"type", "id", "index", "status", "phase", "annotations", "container_id"})
 _REASONING = ("thinking", "reasoning", "reasoning_content")
 
 
@@ -115,3 +116,24 @@ def _said(block: Any, keys: Sequence[str]) -> str | None:
 
 def _calls(calls: Any) -> Sequence[Mapping[str, Any]]:
     return [call for call in calls or () if isinstance(call, Mapping)] if isinstance(calls, (list, tuple)) else ()
+
+
+def has_content(token: Any, chunk: Any) -> bool:
+    """Tell whether a piece of a streamed answer holds anything."""
+    if _says(token):
+        return True
+    message = getattr(chunk, "message", None)
+    if message is None:
+        return False
+    return _says(message.content) or bool(getattr(message, "tool_call_chunks", None) or message.additional_kwargs)
+
+
+def _says(content: Any) -> bool:
+    """Tell whether content holds anything: a block, such as hidden reasoning, is announced before its first token."""
+    if isinstance(content, str):
+        return content != ""
+    if isinstance(content, (list, tuple)):
+        return any(_says(block) for block in content)
+    if isinstance(content, Mapping):
+        return any(value for key, value in content.items() if key not in _ANNOUNCES)
+    return bool(content)

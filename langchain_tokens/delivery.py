@@ -25,7 +25,7 @@ from langchain_tokens.segments import Segment, read_lines
 from langchain_tokens.tally import Tally
 from langchain_tokens.trouble import Warnings
 
-__all__ = ("Delivery", "Pending", "Settle")
+__all__ = ("Delivery", "Pending", "Settle", "Watch")
 
 _PACE_SECONDS = 0.0005
 """Between two calls, while the writer is not behind: it could still take a thousand calls a second."""
@@ -33,6 +33,7 @@ _RECOVER_SECONDS = 60.0
 """How often a writer looks for journals of processes that died meanwhile."""
 _RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 Settle = Callable[[Call], None]
+Watch = Callable[[Sequence[Call]], None]
 
 
 @dataclass(slots=True)
@@ -49,7 +50,11 @@ class Pending:
 class Delivery:
     """What the writer thread does with a batch. One thread at a time gets to the store."""
 
-    def __init__(self, sink: Sink, journal: Journal | None, tally: Tally, warnings: Warnings) -> None:
+    def __init__(
+        self, sink: Sink, journal: Journal | None, tally: Tally, warnings: Warnings, watch: Watch | None = None
+    ) -> None:
+        self._watch = watch
+        """Told the calls that were stored."""
         self.refine: Refine | None = None
         """For what only a line of a journal is left of."""
         self.busy = threading.Lock()
@@ -195,4 +200,15 @@ class Delivery:
             else:
                 if self._journal is not None:
                     keep_aside(self._journal.folder, list(map(encode, refused)), self._warnings)
+                self._tell(facts)
                 return refused
+
+    def _tell(self, facts: Sequence[Call | RunFact]) -> None:
+        """Let whoever watches look at calls that were stored."""
+        if self._watch is None:
+            return
+        with self.busy:
+            try:
+                self._watch([fact for fact in facts if isinstance(fact, Call)])
+            except Exception as error:  # noqa: BLE001  # what is made of stored calls must not keep others from the store
+                self._warnings.once("watch", "budgets could not be looked at after calls were stored", error)

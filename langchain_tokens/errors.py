@@ -6,21 +6,31 @@ TokensError
 │   └── SchemaError       a database whose schema is not the one this version needs
 ├── UsageShapeError       a response or usage object of no known shape
 ├── UnknownRunError       a run that neither the memory nor the store knows
+├── SettingsError         a setting in pyproject.toml that cannot be one
 ├── PriceError            a price, or a list of prices, that cannot be used
 ├── DashboardError        a dashboard that cannot be served as asked
 ├── FormatError           a file that holds nothing that is known, or is broken
+├── BudgetError           a budget, or a file of budgets, that cannot be used
+├── BudgetExceeded        a call that a budget stopped before it was made
 └── MissingExtraError     a part of the package whose extra is not installed
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
 __all__ = (
+    "BudgetError",
+    "BudgetExceeded",
     "DashboardError",
     "FormatError",
     "MissingExtraError",
     "PriceError",
     "QueryError",
     "SchemaError",
+    "SettingsError",
     "StoreError",
     "TokensError",
     "UnknownRunError",
@@ -52,6 +62,10 @@ class UnknownRunError(TokensError, LookupError):
     """Raised when a run is asked for that neither this handler nor its store has seen."""
 
 
+class SettingsError(TokensError, ValueError):
+    """Raised when `[tool.langchain_tokens]` in pyproject.toml has a setting that there is not, or of a wrong type."""
+
+
 class PriceError(TokensError, ValueError):
     """Raised when a file of prices cannot be read, a price is not one, or newer prices cannot be fetched."""
 
@@ -62,6 +76,44 @@ class DashboardError(TokensError, ValueError):
 
 class FormatError(TokensError, ValueError):
     """Raised when a file that is to be imported holds nothing of a known form, or cannot be read to its end."""
+
+
+class BudgetError(TokensError, ValueError):
+    """Raised when a budget says what cannot be, or a file of budgets cannot be read."""
+
+
+class BudgetExceeded(TokensError, RuntimeError):  # noqa: N818  # a name of the contract
+    """Raised when a budget stops a call: before it is made, so that it costs nothing.
+
+    A `RuntimeError`, which LangGraph's default retry policy does not try again. Amounts are US dollars (Decimal),
+    tokens or calls (int), as `unit` says; `asked` is None where the call has no price.
+    """
+
+    budget: str = ""
+    """The budget's name."""
+    unit: str = "usd"
+    """What the amounts are: `usd`, `tokens` or `calls`."""
+    reason: str = "limit"
+    """`limit`; `unpriced`, where the budget blocks calls without a price; `unreachable`, where the database did not
+    answer and the budget stops then."""
+    limit: Decimal | int = 0
+    spent: Decimal | int = 0
+    reserved: Decimal | int = 0
+    """What calls that go on now may still need, at most."""
+    asked: Decimal | int | None = None
+    """What this call might have needed, at most."""
+    scope: Mapping[str, str | None] = {}  # a default that nobody changes
+    """For whom it is counted, such as `{"session": "s1"}`; empty for all calls."""
+    call_id: str | None = None
+    run_id: str | None = None
+    session: str | None = None
+    chain: str | None = None
+    agent: str | None = None
+    path: str | None = None
+
+    def __init__(self, message: str = "", facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.__dict__.update(facts or {})
 
 
 class MissingExtraError(TokensError, ImportError):

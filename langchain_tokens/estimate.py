@@ -28,16 +28,28 @@ schemas, a conversation that the provider keeps, and of several answers to one r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_tokens.estimating.content import Draft, add_calls, add_messages, add_texts, add_tools, field_of, tried
 from langchain_tokens.estimating.encoders import BY_CHARACTERS, Encoders, by_characters
-from langchain_tokens.estimating.rules import encoding_of, family_of
+from langchain_tokens.estimating.rules import Family, encoding_of, family_of
 from langchain_tokens.trouble import Warnings
 
 __all__ = ("Arrived", "Estimate", "Estimator", "Sent", "characters")
+
+_MARGIN = 1.5
+"""Of a bound over a count with the family's factor: the widest that recorded requests were off by, and a quarter."""
+_AROUND_REQUEST, _AROUND_EACH, _AROUND_TOOLS = 100, 10, 400
+"""Tokens that a bound adds, for a request, for each message of it, and once for tools: hidden messages among them."""
+_HIDDEN: Mapping[str, int] = {"cohere": 1_500}
+"""Family → tokens of a preamble that its servers put before requests."""
+_MOST_ENCODED = 500_000
+"""Bytes; whoever waits for the bound would wait long for more."""
+_PICTURE = 5_000
+"""Tokens of a picture of unknown size, or of a provider whose rule is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +109,18 @@ class Estimator:
             The estimate, cached tokens included, as providers count them.
 
         """
-        draft = Draft(family=family_of(model, provider), model=model)
-        tried(draft, "message", add_messages, sent.messages)
-        tried(draft, "text", add_texts, sent.prompts)
-        if sent.tools:
-            tried(draft, "tools", add_tools, sent.tools)
-        return self._finished(draft)
+        return self._finished(_drafted(sent, family_of(model, provider), model))
+
+    def estimate_pieces(self, pieces: Mapping[str, Sent], model: str | None, provider: str | None) -> dict[str, int]:
+        """Estimate the tokens of pieces of one request, without what stands once around the whole of it.
+
+        Args:
+            pieces: What was sent, by whatever names tell the pieces apart.
+            model: As for `estimate_input`; so `provider`.
+
+        """
+        family = replace(family_of(model, provider), per_request=0)
+        return {name: self._finished(_drafted(piece, family, model)).tokens for name, piece in pieces.items()}
 
     def estimate_output(self, arrived: Arrived, model: str | None, provider: str | None) -> Estimate:
         """Estimate the tokens of an answer, or of the part of it that arrived.
@@ -125,6 +143,46 @@ class Estimator:
         if family.reasoning == "hidden" or (family.reasoning == "summarised" and arrived.reasoning):
             draft.flags.add("reasoning_unseen")
         return self._finished(draft)
+
+    def bound_input(self, sent: Sent, model: str | None, provider: str | None) -> int:
+        """What a request has at most, as far as that can be told: no estimate, but what nobody is to exceed.
+
+        A token is no less than a byte of text, whatever the tokenizer. Where an encoder is loaded, its count with a
+        margin for other tokenizers is the bound, if that is less; nothing is loaded for it. What is flagged as not
+        counted (audio, files) is taken by the bytes of its content.
+
+        Args:
+            sent: What is sent.
+            model: The model's name as requested.
+            provider: LangChain's name of the provider.
+
+        """
+        draft = Draft(family=family_of(model, provider), model=model)
+        tried(draft, "message", add_messages, sent.messages)
+        tried(draft, "text", add_texts, sent.prompts)
+        if sent.tools:
+            tried(draft, "tools", add_tools, sent.tools)
+        around = draft.extra + _AROUND_REQUEST + _AROUND_EACH * (len(sent.messages) + len(sent.prompts))
+        around += _AROUND_TOOLS if sent.tools else 0
+        around += _HIDDEN.get(draft.family.name, 0)
+        if "image_assumed" in draft.flags:
+            around += _PICTURE * draft.blocks
+        if draft.flags - {"image_assumed"}:
+            return around + _bytes(sent.messages) + _bytes(sent.prompts) + _bytes(sent.tools)
+        most = sum(len(text.encode("utf-8", "surrogatepass")) for text in draft.texts)
+        if most > _MOST_ENCODED:
+            return around + most
+        try:
+            counted = self._encoders.count_loaded(draft.texts, encoding_of(draft.family, model))
+        except Exception:  # noqa: BLE001  # a foreign text may break an encoder, and its bytes are still known
+            counted = None
+        if counted is None or counted.sampled:
+            return around + most
+        return around + min(most, math.ceil(counted.tokens * draft.family.factor * _MARGIN))
+
+    def load(self, model: str | None, provider: str | None) -> None:
+        """Load the encoder that `bound_input` would have use of; takes a quarter of a second."""
+        self._encoders.load(encoding_of(family_of(model, provider), model))
 
     @staticmethod
     def estimate_from_characters(
@@ -159,6 +217,15 @@ class Estimator:
         return Estimate(tokens=round(tokens) + draft.extra, method=method, flags=tuple(sorted(draft.flags)))
 
 
+def _drafted(sent: Sent, family: Family, model: str | None) -> Draft:
+    draft = Draft(family=family, model=model)
+    tried(draft, "message", add_messages, sent.messages)
+    tried(draft, "text", add_texts, sent.prompts)
+    if sent.tools:
+        tried(draft, "tools", add_tools, sent.tools)
+    return draft
+
+
 def characters(what: Sent | Arrived) -> int:
     """Count the characters of a request or an answer, cheaply and roughly, for a line of the journal.
 
@@ -170,6 +237,14 @@ def characters(what: Sent | Arrived) -> int:
             return _length(what.text) + _length(what.reasoning) + sum(map(_length_of_call, what.tool_calls))
         return _length(what.prompts) + sum(map(_length_of_message, what.messages))
     except Exception:  # noqa: BLE001  # no sequence of anything; a call must not fail for its journal line
+        return 0
+
+
+def _bytes(content: Any) -> int:
+    """The bytes of all that something holds, written out."""
+    try:
+        return len(repr(content).encode("utf-8", "surrogatepass"))
+    except Exception:  # noqa: BLE001  # a foreign class may fail even here
         return 0
 
 

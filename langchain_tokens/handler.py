@@ -6,28 +6,32 @@ append. `run_inline` keeps the hooks of asynchronous runs on the event loop's th
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_tokens.breakdown import Breakdown
+from langchain_tokens.budgets import Budget, checked_budgets
 from langchain_tokens.call import Call
 from langchain_tokens.capture import Capture
+from langchain_tokens.content import has_content
 from langchain_tokens.doctor import Diagnosis, diagnose
 from langchain_tokens.errors import TokensError, UnknownRunError
+from langchain_tokens.gates import Gates
 from langchain_tokens.given import Given, checked_run_id, given_call
 from langchain_tokens.names import CURRENT_SCOPE, Names
+from langchain_tokens.notebook import overview_html
 from langchain_tokens.query import make_query
-from langchain_tokens.recorder import RecorderStats
+from langchain_tokens.recorder import RecorderStats, Watcher
 from langchain_tokens.refining import Refiner, make_estimator
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
+from langchain_tokens.shield import check_options, shielded
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.trouble import Warnings
 
@@ -37,21 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ("TokenUsageHandler",)
 
-Hook = TypeVar("Hook", bound=Callable[..., None])
 _EMPTY: Mapping[str, Any] = {}
-
-
-def _shielded(hook: Hook) -> Hook:
-    """Keep every slip inside a hook from the host; the first of each kind is logged."""
-
-    @functools.wraps(hook)
-    def guarded(self: TokenUsageHandler, *args: Any, **kwargs: Any) -> None:
-        try:
-            hook(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001  # the host's run must go on whatever happens in here
-            self._capture.warnings.once(f"{hook.__name__} {type(error).__name__}", f"{hook.__name__} failed", error)
-
-    return cast("Hook", guarded)
 
 
 class TokenUsageHandler(BaseCallbackHandler):
@@ -69,8 +59,12 @@ class TokenUsageHandler(BaseCallbackHandler):
         user: on whose behalf.
         tags: free keys and values for every call.
         prices: what calls cost; None prices from the bundled catalogue.
+        budgets: limits, told at their marks; one with `action="stop"` refuses calls with `BudgetExceeded`, and hooks of
+            asynchronous runs then leave the event loop. None: those in the file `$LANGCHAIN_TOKENS_BUDGETS`, if set.
         estimate: whether usage that nobody reports is estimated with tiktoken, in the background, and marked as
             estimated; without, it stays unknown.
+        inspect_inputs: whether it is found out in the background what fills each call's input (system prompt, tools,
+            history …, estimated with tiktoken), and a digest of its question kept; never text. See docs/reports.md.
         journal: whether records are kept in a local file until they are stored (so that they survive a kill), or the
             folder for those files.
         durability: what records survive: the end of the `process`, however it ends; or, with `fsync`, a loss of power
@@ -80,11 +74,21 @@ class TokenUsageHandler(BaseCallbackHandler):
     Raises:
         StoreError: when the URL is wrong or the file is not a database. A database that is away is no error: calls wait
             in the journal.
+        BudgetError: for a budget, or a file of them, that cannot be.
         TokensError: for an argument of another type; names are text (or a UUID), tags map text to text.
 
     """
 
-    run_inline = True
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override]  # LangChain only asks for it
+        """Whether hooks of asynchronous runs stay on the event loop: not where one may wait for the database."""
+        return not self.raise_error
+
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]  # as above
+        """Whether LangChain lets out what a hook raises: only where a budget may stop a call."""
+        scope = CURRENT_SCOPE.get()
+        return self._stops or (scope is not None and scope.stops)
 
     def __init__(
         self,
@@ -96,7 +100,9 @@ class TokenUsageHandler(BaseCallbackHandler):
         user: str | None = None,
         tags: Mapping[str, str] | None = None,
         prices: PriceBook | None = None,
+        budgets: Sequence[Budget] | None = None,
         estimate: bool = True,
+        inspect_inputs: bool = False,
         journal: bool | Path = True,
         durability: Literal["process", "fsync"] = "process",
     ) -> None:
@@ -105,7 +111,8 @@ class TokenUsageHandler(BaseCallbackHandler):
 
         if prices is not None and not isinstance(prices, PriceBook):
             raise TokensError(f"prices={prices!r} is a {type(prices).__name__}; expected a PriceBook or None")
-        _check_options(estimate, journal, durability)
+        check_options(estimate, inspect_inputs, journal, durability)
+        limits = Budget.load() if budgets is None else checked_budgets(budgets)
         tags = {} if tags is None else tags
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=tags)
         sink = store if isinstance(store, UsageStore) else UsageStore(parse_target(store))
@@ -116,8 +123,15 @@ class TokenUsageHandler(BaseCallbackHandler):
         book = PriceBook() if prices is None else prices
         book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks
         warnings = Warnings()
-        refiner = Refiner(book.price, make_estimator(warnings) if estimate else None)
-        self._capture = Capture(defaults, refiner, recorder, warnings)
+        counting = make_estimator(warnings) if estimate or inspect_inputs else None
+        estimator = counting if estimate else None
+        refiner = Refiner(book.price, estimator, counting if inspect_inputs else None)
+        gates = Gates(key=key, recorder=recorder, prices=book, estimator=estimator, warnings=warnings)
+        self._capture = Capture(
+            defaults, refiner, recorder, warnings, open_gate=gates.open, gate=gates.open(limits) if limits else None
+        )
+        self._stops = any(budget.stops for budget in limits)
+        self._watchers: list[Watcher] = []
         REGISTRY.watch(self._capture)
         self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish, book)
 
@@ -129,6 +143,9 @@ class TokenUsageHandler(BaseCallbackHandler):
 
     def __repr__(self) -> str:
         return f"<TokenUsageHandler on {self._store!r}>"
+
+    def _repr_html_(self) -> str:
+        return overview_html(repr(self), self.breakdown)
 
     # What was seen
 
@@ -245,6 +262,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         call, fact = given_call(given, capture.defaults, scope, capture.warnings)
         log = scope.log if scope is not None and given.run_id is None else None
         belongs = given.run_id is None and scope is not None and (scope.log is not None or scope.run_id is not None)
+        capture.note_scope(call.call_id, scope)
         capture.keep(call, None if belongs else fact, lambda: log or RunLog(fact), log)
         return capture.refine(call)
 
@@ -270,120 +288,100 @@ class TokenUsageHandler(BaseCallbackHandler):
         """
         self._capture.end()
 
+    def watch(self, watcher: Watcher) -> None:
+        """Tell something of all calls that this process stores where this handler does, once they are stored, in the
+        background; for as long as the handler lives.
+        """
+        self._watchers.append(watcher)
+        self._capture.recorder.watch(watcher)
+
+    @property
+    def stopped_calls(self) -> int:
+        """How many calls budgets have stopped here; `budget_states` says how many in all processes."""
+        return self._capture.stopped_calls
+
     def stats(self) -> RecorderStats:
         """Counters of the way to the store: recorded, stored, pending, dropped, refused, last error, and more."""
         return self._capture.recorder.stats()
 
     # Hooks: calls to models
 
-    @_shielded
+    @shielded
     def on_chat_model_start(
         self, serialized: dict[str, Any] | None, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """A call to a chat model starts."""
         self._capture.open_call(serialized, run_id, kwargs, messages[0] if messages else None)
 
-    @_shielded
+    @shielded
     def on_llm_start(self, serialized: dict[str, Any] | None, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A call to a text model starts."""
         self._capture.open_call(serialized, run_id, kwargs, prompts)
 
-    @_shielded
+    @shielded
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         """A piece of a streamed answer arrived; the first one with content stops the clock of the first token."""
-        self._capture.note_piece(run_id, _says(token) or _has_content(chunk), token, chunk)
+        self._capture.note_piece(run_id, has_content(token, chunk), token, chunk)
 
-    @_shielded
+    @shielded
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """An event of a v3 stream arrived."""
         self._capture.note_piece(run_id, isinstance(event, Mapping) and event.get("event") == "content-block-delta")
 
-    @_shielded
+    @shielded
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A call was answered."""
         self._capture.close_call(run_id, response, None)
 
-    @_shielded
+    @shielded
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A call failed, or was given up; what had arrived is kept."""
         self._capture.close_call(run_id, kwargs.get("response"), error)
 
     # Hooks: what calls are made in
 
-    @_shielded
+    @shielded
     def on_chain_start(self, serialized: dict[str, Any] | None, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A chain, graph, node or function starts."""
         self._capture.open_frame(run_id, kwargs.get("name"), kwargs)
 
-    @_shielded
+    @shielded
     def on_tool_start(self, serialized: dict[str, Any] | None, input_str: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool starts; its name stands in `serialized`."""
         name = kwargs.get("name") or (serialized or _EMPTY).get("name")
         self._capture.open_frame(run_id, name, kwargs)
 
-    @_shielded
+    @shielded
     def on_retriever_start(self, serialized: dict[str, Any] | None, query: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever starts."""
         self._capture.open_frame(run_id, kwargs.get("name"), kwargs)
 
-    @_shielded
+    @shielded
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A chain, graph, node or function ends."""
         self._capture.close_frame(run_id, None)
 
-    @_shielded
+    @shielded
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A chain fails, is given up, is interrupted or hands over."""
         self._capture.close_frame(run_id, error)
 
-    @_shielded
+    @shielded
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool ends."""
         self._capture.close_frame(run_id, None)
 
-    @_shielded
+    @shielded
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool fails."""
         self._capture.close_frame(run_id, error)
 
-    @_shielded
+    @shielded
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever ends."""
         self._capture.close_frame(run_id, None)
 
-    @_shielded
+    @shielded
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever fails."""
         self._capture.close_frame(run_id, error)
-
-
-def _check_options(estimate: object, journal: object, durability: object) -> None:
-    if not isinstance(estimate, bool):
-        raise TokensError(f"estimate={estimate!r} is a {type(estimate).__name__}; expected True or False")
-    if not isinstance(journal, (bool, str, Path)) or journal == "":
-        raise TokensError(f"journal={journal!r} is a {type(journal).__name__}; expected True, False or a folder")
-    if durability not in ("process", "fsync"):
-        raise TokensError(f"durability={durability!r}; expected 'process' or 'fsync'")
-    if durability == "fsync" and journal is False:
-        raise TokensError("durability='fsync' is the journal's, and journal=False keeps none")
-
-
-def _has_content(chunk: Any) -> bool:
-    message = getattr(chunk, "message", None)
-    if message is None:
-        return False
-    return _says(message.content) or bool(getattr(message, "tool_call_chunks", None) or message.additional_kwargs)
-
-
-_ANNOUNCES = frozenset({"type", "id", "index", "status", "phase", "annotations", "container_id"})
-
-
-def _says(content: Any) -> bool:
-    """Tell whether content holds anything: a block, such as hidden reasoning, is announced before its first token."""
-    if isinstance(content, str):
-        return content != ""
-    if isinstance(content, (list, tuple)):
-        return any(_says(block) for block in content)
-    if isinstance(content, Mapping):
-        return any(value for key, value in content.items() if key not in _ANNOUNCES)
-    return bool(content)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from langchain_tokens.budgets import Budget
 from langchain_tokens.errors import TokensError
 from langchain_tokens.runlog import RunLog
 
@@ -92,6 +93,10 @@ class Scope:
     """The run that `track()` opened; None inside a LangChain run, which is the run then."""
     run_id: str | None = None
     """The LangChain run that the block stands in."""
+    budgets: tuple[Budget, ...] = ()
+    """Those of this block and of all around it."""
+    stops: bool = False
+    """Whether one of them refuses calls."""
 
 
 CURRENT_SCOPE: ContextVar[Scope | None] = ContextVar("langchain_tokens_scope", default=None)

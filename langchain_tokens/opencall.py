@@ -31,6 +31,7 @@ class OpenCall:
         "asked_content",
         "attempt",
         "attempt_error",
+        "batch",
         "batch_size",
         "call_id",
         "chain",
@@ -40,6 +41,7 @@ class OpenCall:
         "estimate_basis",
         "first_token",
         "frame",
+        "is_admitted",
         "is_superseded",
         "mode",
         "model_class",
@@ -99,6 +101,10 @@ class OpenCall:
         """What was recorded at its end, while that may still be corrected."""
         self.repeats: tuple[OpenCall, ...] = ()
         """The calls of an earlier execution whose place this one takes."""
+        self.is_admitted = False
+        """Budgets were asked for it."""
+        self.batch: object = None
+        """What all calls of its batch have in common, where there are several."""
         self.is_superseded = False
         """Another call took its place: its work was done again."""
 
@@ -158,6 +164,17 @@ class OpenCall:
             self.frame.open_calls.discard(self.run_id)
             self.frame.work.note_call(self.asked, self.requested_model, failed=failed)
         self.frame = self.tried_by = None  # who holds a call that ended must not hold the runs around it
+
+    def refuse(self) -> None:
+        """Undo what its start did: a budget stopped it before it was made."""
+        if self.counters.get(self.counted_as):
+            self.counters[self.counted_as] -= 1
+        if self.tried_by is not None:
+            self.tried_by.is_given_up = True  # another model may take its place
+        if self.frame is not None:
+            self.frame.open_calls.discard(self.run_id)
+        self.frame = self.tried_by = None
+        self._begin_empty()
 
     def give_number_to(self, inner: OpenCall) -> None:
         """Give up the number of a call that only handed on what `inner` was asked: it was no attempt of its own."""

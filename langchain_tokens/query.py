@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from uuid import UUID
 
 from langchain_tokens.errors import QueryError
+from langchain_tokens.zones import STEPS, first_moment, parse_zone
 
 __all__ = (
     "DIMENSIONS",
@@ -24,7 +25,7 @@ __all__ = (
 
 _NONE_LABEL = "(none)"
 _UNATTRIBUTED_LABEL = "(unattributed)"
-TIME_DIMENSIONS = ("hour", "day", "month")
+TIME_DIMENSIONS = STEPS
 DIMENSIONS = ("session", "run", "mode", "agent", "chain", "path", "model", "provider", "user", "status", "attempt")
 EQUALITY_FILTERS = ("session", "run", "mode", "agent", "chain", "model", "provider", "user", "status")
 _TAG = "tag:"
@@ -44,6 +45,8 @@ class Query:
     equals: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     """Allowed values for a dimension; None asks for calls that have no value there."""
     tags: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    zone: tzinfo | None = None
+    """Where hours, days, weeks and months are counted; None is UTC, and where nothing is grouped by them."""
 
 
 def make_query(
@@ -54,7 +57,8 @@ def make_query(
     Args:
         by: dimensions to group by, in order; `tag:KEY` groups by a tag.
         filters: `since`, `until` and equality filters; a filter of None filters nothing, `"(none)"` (for a chain
-            `"(unattributed)"`, too) asks for calls without that name, a list allows several values.
+            `"(unattributed)"`, too) asks for calls without that name, a list allows several values. `tz` is the time
+            zone in which `since` and `until` are read, and hours, days, weeks and months are counted; UTC by default.
         now: the moment that relative ranges count back from; the clock's by default.
 
     Raises:
@@ -66,12 +70,13 @@ def make_query(
     if len(set(by)) != len(by):
         raise QueryError(f"a dimension stands twice in {', '.join(by)}; name each once")
     given = {key: value for key, value in (filters or {}).items() if value is not None}
-    unknown = sorted(set(given) - {"since", "until", "tags", *EQUALITY_FILTERS})
+    unknown = sorted(set(given) - {"since", "until", "tz", "tags", *EQUALITY_FILTERS})
     if unknown:
-        raise QueryError(f"unknown filter {unknown[0]!r}; allowed: since, until, tags, {', '.join(EQUALITY_FILTERS)}")
-    moment = now or datetime.now(UTC)
-    since = parse_moment(given["since"], moment, "since") if "since" in given else None
-    until = parse_moment(given["until"], moment, "until") if "until" in given else None
+        allowed = ", ".join(("since", "until", "tags", *EQUALITY_FILTERS, "tz"))
+        raise QueryError(f"unknown filter {unknown[0]!r}; allowed: {allowed}")
+    moment, zone = now or datetime.now(UTC), parse_zone(given.get("tz", "UTC"))
+    since = parse_moment(given["since"], moment, "since", zone) if "since" in given else None
+    until = parse_moment(given["until"], moment, "until", zone) if "until" in given else None
     if since is not None and until is not None and since >= until:
         raise QueryError(f"an empty range: since {since.isoformat()} is not before until {until.isoformat()}")
     return Query(
@@ -80,6 +85,7 @@ def make_query(
         until=until,
         equals={key: _values(key, key, given[key]) for key in EQUALITY_FILTERS if key in given},
         tags=_tag_filter(given.get("tags")),
+        zone=zone if zone is not UTC and set(by) & set(TIME_DIMENSIONS) else None,
     )
 
 
@@ -93,47 +99,49 @@ def missing_labels(dimension: str) -> tuple[str, ...]:
     return (missing_label(dimension), _NONE_LABEL)
 
 
-def parse_moment(value: Any, now: datetime, name: str = "since") -> datetime:
+def parse_moment(value: Any, now: datetime, name: str = "since", zone: tzinfo = UTC) -> datetime:
     """Read a moment: aware datetime, date, timedelta (back from now) or text, as UTC.
 
-    Texts are spans back from now (`90m`, `24h`, `7d`, `2w`), `today`, `yesterday`, or ISO 8601 dates and times; a date
-    means its first moment in UTC, and a text without an offset is UTC.
+    Texts are spans back from now (`90m`, `24h`, `7d`, `2w`), `today`, `yesterday`, `mtd` (when this month began), or
+    ISO 8601 dates and times; a date means its first moment in the zone, and a text without an offset is of the zone.
 
     Raises:
         QueryError: for anything else, a naive datetime among them.
 
     """
     try:
-        return _moment(value, now, name)
+        return _moment(value, now, name, zone)
     except OverflowError:
         raise QueryError(f"{name}={value!r} is beyond the calendar; {_EXPECTED_MOMENT}") from None
 
 
-def _moment(value: Any, now: datetime, name: str) -> datetime:
+def _moment(value: Any, now: datetime, name: str, zone: tzinfo) -> datetime:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise QueryError(f"{name}={value!r} has no time zone; pass an aware datetime, such as datetime.now(UTC)")
         return value.astimezone(UTC)
     if isinstance(value, date):
-        return datetime.combine(value, time(), UTC)
+        return datetime.combine(value, time(), zone).astimezone(UTC)
     if isinstance(value, timedelta):
         return now - value
     if isinstance(value, str):
-        return _moment_from_text(value, now, name)
+        return _moment_from_text(value, now, name, zone)
     raise QueryError(f"{name}={value!r} is a {type(value).__name__}; {_EXPECTED_MOMENT}")
 
 
 _EXPECTED_MOMENT = (
     "expected an aware datetime, a date, a timedelta, or a text such as '7d', '24h', '90m', '2w', 'today', "
-    "'yesterday', '2026-11-01' or '2026-11-01T12:00Z'"
+    "'yesterday', 'mtd', '2026-11-01' or '2026-11-01T12:00Z'"
 )
 
 
-def _moment_from_text(text: str, now: datetime, name: str) -> datetime:
+def _moment_from_text(text: str, now: datetime, name: str, zone: tzinfo) -> datetime:
     cleaned = text.strip().lower()
-    midnight = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+    if cleaned == "mtd":
+        return first_moment(now, zone, day=1)
     if cleaned in {"today", "yesterday"}:
-        return midnight - timedelta(days=cleaned == "yesterday")
+        midnight = first_moment(now, zone)
+        return midnight if cleaned == "today" else first_moment(midnight - timedelta(minutes=1), zone)
     span = _SPAN.fullmatch(cleaned)
     try:
         if span is not None:
@@ -141,7 +149,7 @@ def _moment_from_text(text: str, now: datetime, name: str) -> datetime:
         moment = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
         raise QueryError(f"{name}={text!r} is not a moment; {_EXPECTED_MOMENT}") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return (moment.replace(tzinfo=zone) if moment.tzinfo is None else moment).astimezone(UTC)
 
 
 def _check_dimension(name: object) -> None:

@@ -10,7 +10,10 @@ import math
 import os
 import threading
 import time
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.delivery import Pending, Settle
@@ -21,10 +24,17 @@ from langchain_tokens.tally import RecorderStats, Tally
 from langchain_tokens.trouble import Warnings
 from langchain_tokens.writer import Writer
 
-__all__ = ("Recorder", "RecorderStats")
+__all__ = ("Recorder", "RecorderStats", "Watcher")
 
 _CLOSE_SECONDS = 5.0
 _GIVE_UP_SECONDS = 0.2
+
+
+class Watcher(Protocol):
+    """What looks at calls once they are stored."""
+
+    def after_store(self, calls: Sequence[Call], /) -> None:
+        """Look at them; whatever it raises is logged."""
 
 
 class Recorder:
@@ -50,6 +60,7 @@ class Recorder:
         self._journal = Journal(journal_folder, is_synced=is_synced) if journal_folder is not None else None
         self._warnings = warnings or Warnings()
         self._tally = Tally()
+        self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self._begin()
 
     def record(
@@ -85,6 +96,11 @@ class Recorder:
         elif segment is None:
             self._tally.settle(count, is_spill=is_spill, dropped=count)
             self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell something of all calls that were stored, in the writer thread, for as long as it lives."""
+        with self._watching:
+            self._watchers.add(watcher)
 
     @property
     def is_behind(self) -> bool:
@@ -152,7 +168,14 @@ class Recorder:
 
     def _begin(self) -> None:
         self._process = os.getpid()
-        self._writer = Writer(self.sink, self._journal, self._tally, self._warnings)
+        self._watching = threading.Lock()
+        self._writer = Writer(self.sink, self._journal, self._tally, self._warnings, self._after_store)
+
+    def _after_store(self, calls: Sequence[Call]) -> None:
+        with self._watching:
+            watchers = tuple(self._watchers)
+        for watcher in watchers:
+            watcher.after_store(calls)
 
     def _secure(self) -> None:
         lost = self._writer.secure()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from langchain_tokens.call import Call
-from langchain_tokens.content import Content
+from langchain_tokens.content import Content, sent_with
 from langchain_tokens.estimate import Estimate, Estimator
 from langchain_tokens.estimating.encoders import load_modules
+from langchain_tokens.inputs import input_parts, prompt_mark
 from langchain_tokens.recovery import Refine
 from langchain_tokens.trouble import Warnings
 from langchain_tokens.usage import TokenUsage
 
-__all__ = ("Refiner", "make_estimator")
+__all__ = ("Asked", "Refiner", "make_estimator")
+
+Asked = tuple[tuple[Any, ...], Mapping[str, Any]]
+"""A call's messages or prompts, and its parameters."""
 
 
 class Refiner:
@@ -22,29 +27,40 @@ class Refiner:
     Args:
         price: prices a call.
         estimator: estimates; None leaves unknown what nobody said.
+        inspector: estimates what fills the inputs; None leaves that unknown.
 
     """
 
-    def __init__(self, price: Refine, estimator: Estimator | None) -> None:
+    def __init__(self, price: Refine, estimator: Estimator | None, inspector: Estimator | None = None) -> None:
         self._price = price
         self._estimator = estimator
+        self._inspector = inspector
+        self.keeps_asked = estimator is not None or inspector is not None
+        """Whether anything is made of what a call asks."""
 
     @property
     def estimates(self) -> bool:
         """Whether counts that nobody said are estimated."""
         return self._estimator is not None
 
+    @property
+    def inspects(self) -> bool:
+        """Whether it is found out what fills the inputs."""
+        return self._inspector is not None
+
     def __call__(self, call: Call) -> Call:
         """Refine a call of which no more is left than its record, such as one read back from a journal."""
-        return self._refined(call, None)
+        return self._refined(call, None, None)
 
-    def knowing(self, content: Content) -> Callable[[Call], Call]:
-        """The same for one call whose content is still at hand."""
-        return lambda call: self._refined(call, content)
+    def knowing(self, content: Content | None, asked: Asked | None = None) -> Callable[[Call], Call]:
+        """The same for one call whose content is still at hand, or what it asked and with which parameters."""
+        return lambda call: self._refined(call, content, asked)
 
-    def _refined(self, call: Call, content: Content | None) -> Call:
+    def _refined(self, call: Call, content: Content | None, asked: Asked | None) -> Call:
         if self._estimator is not None and call.estimate_basis is not None and call.usage_source != "estimated":
             call = _estimated(call, self._estimator, call.estimate_basis, content)
+        if self._inspector is not None and asked is not None:
+            call = _inspected(call, self._inspector, *asked)
         return self._price(call)
 
 
@@ -54,6 +70,16 @@ def make_estimator(warnings: Warnings) -> Estimator:
     """
     load_modules()
     return Estimator(warnings)
+
+
+def _inspected(call: Call, estimator: Estimator, asked: tuple[Any, ...], parameters: Mapping[str, Any]) -> Call:
+    """Fill in what fills the input, and the mark of the question."""
+    model, total = call.model or call.requested_model, None if call.usage is None else call.usage.input_tokens
+    parts = None
+    if total is not None:
+        parts = input_parts(estimator, sent_with(asked, parameters), model, call.provider, total)
+    mark = prompt_mark(asked, parameters, call.requested_model, call.provider)
+    return replace(call, input_parts=parts, prompt_mark=mark)
 
 
 def _estimated(call: Call, estimator: Estimator, basis: Mapping[str, int], content: Content | None) -> Call:

@@ -8,7 +8,9 @@ import threading
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
+from langchain_tokens.alerts import Alerts
 from langchain_tokens.errors import StoreError
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Sink, recover
@@ -17,6 +19,7 @@ from langchain_tokens.store.target import StoreTarget, parse_target
 from langchain_tokens.trouble import LOGGER, Warnings
 
 if TYPE_CHECKING:
+    from langchain_tokens.ledger import Ledger
     from langchain_tokens.store.store import UsageStore
 
 __all__ = ("REGISTRY", "Registry", "open_store")
@@ -31,6 +34,9 @@ class Watched(Protocol):
     def forget_after_fork(self) -> None:
         """Drop what belongs to the parent process."""
 
+    def refuse_call(self, run_id: UUID, /) -> None:
+        """Drop a call that a budget stopped before it was made."""
+
 
 class Registry:
     """The recorders of this process, by store and journal folder."""
@@ -38,6 +44,8 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recorders: dict[tuple[Any, Path | None], Recorder] = {}
+        self._ledgers: dict[Any, Ledger] = {}
+        self.alerts = Alerts()
         self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._is_hooked = False
 
@@ -56,15 +64,33 @@ class Registry:
                 self._recorders[place].sync_always()
             return self._recorders[place]
 
+    def ledger(self, key: object, store: UsageStore) -> Ledger:
+        """Who asks a store for budgets; made at the first request."""
+        from langchain_tokens.ledger import Ledger
+
+        with self._lock:
+            self._hook()
+            if key not in self._ledgers:
+                self._ledgers[key] = Ledger(store)
+            return self._ledgers[key]
+
+    def refuse_call(self, run_id: UUID) -> None:
+        """Let every handler of this process know that a call is not made, though it may have seen it start."""
+        for part in tuple(self._watched):
+            part.refuse_call(run_id)
+
     def drain(self) -> None:
         """Deliver what waits, at the end of the interpreter, calls that never ended among it."""
         for part in tuple(self._watched):
             part.close_open_calls()
+        for ledger in list(self._ledgers.values()):
+            ledger.close()
         for recorder in list(self._recorders.values()):
             try:
                 recorder.close()
             except Exception as error:  # noqa: BLE001  # at exit there is nobody left to handle it, and the journal has it all
                 LOGGER.warning("a store could not be closed at exit (%s: %s)", type(error).__name__, error)
+        self.alerts.wait(_TELL_SECONDS)
 
     def _hook(self) -> None:
         if self._is_hooked:
@@ -88,6 +114,9 @@ class Registry:
         self._lock = threading.Lock()
         for recorder in self._recorders.values():
             recorder.forget_after_fork()
+        for ledger in self._ledgers.values():
+            ledger.forget_after_fork()
+        self.alerts.forget_after_fork()
         for part in tuple(self._watched):
             part.forget_after_fork()
 
@@ -137,3 +166,4 @@ def _own_writer(target: StoreTarget) -> Any:
 
 
 _READ_WAIT_SECONDS = 5.0
+_TELL_SECONDS = 3.0

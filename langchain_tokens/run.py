@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from langchain_tokens.breakdown import Breakdown, BreakdownRow, aggregate
 from langchain_tokens.call import Call, RunFact, RunStatus, plain
+from langchain_tokens.notebook import facts_html, total_facts
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, clean
 from langchain_tokens.tree import RunNode, call_tree
@@ -54,6 +55,19 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.name or _UNNAMED} {self.run_id} {self.status}: {len(self.calls)} calls>"
+
+    def _repr_html_(self) -> str:
+        """Its facts in a line, and its tree with a bar for each place."""
+        root, duration = self.tree(), _seconds(self.duration_ms)
+        facts = [("run", self.run_id), ("status", self.status), ("duration", duration), *total_facts(root.subtree)]
+        if self.session is not None:
+            facts.insert(1, ("session", self.session))
+        if self.error_message:
+            facts.append(("error", self.error_message))
+        return facts_html(self.name or _UNNAMED, facts) + root._repr_html_()
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": self.summary(), "text/html": self._repr_html_()}
 
     @property
     def run_id(self) -> str:
@@ -128,12 +142,11 @@ class Run:
     def summary(self) -> str:
         """A text for people: title, id, duration, calls, tokens, then each chain with its success rate."""
         total = self.total
-        duration = UNKNOWN if self.duration_ms is None else f"{self.duration_ms / 1000:.2f} s"
         succeeded = sum(call.status in ("ok", "cached") for call in self.calls)
         lines = [
             f"Token usage of {clean(self.name or _UNNAMED)}",
             f"Run: {self.run_id}",
-            f"Duration: {duration}",
+            f"Duration: {_seconds(self.duration_ms)}",
             f"Calls: {total.calls:,} ({succeeded:,} successful, {total.failed_calls:,} failed)",
             f"Tokens: {_tokens(total)}",
             f"Cost: {UNKNOWN if total.cost_usd is None else f'{total.cost_usd:,.6f} USD'}",
@@ -198,6 +211,10 @@ class Run:
         succeeded = sum(call.status in ("ok", "cached") for call in mine)
         name = clean(_shown(chain))
         return f"  {name}: {_number_of(row.calls)}, {_tokens(row)}, success rate {succeeded}/{row.calls}"
+
+
+def _seconds(milliseconds: float | None) -> str:
+    return UNKNOWN if milliseconds is None else f"{milliseconds / 1000:.2f} s"
 
 
 def _tokens(row: BreakdownRow) -> str:

@@ -8,7 +8,7 @@ bounded. The rules and their numbers are those of the project's study of LangCha
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -30,6 +30,8 @@ _KEPT_TRACKED = 256
 _SWEEP_SECONDS = 60.0
 _OVER_SECONDS = 600.0
 _AGED_SECONDS = 24 * 3_600.0
+_KEPT_REFUSED_BATCHES = 16
+_REFUSED_SECONDS = 5.0
 
 Value = TypeVar("Value")
 
@@ -46,6 +48,9 @@ class OpenRuns:
         self._late: OrderedDict[str, OpenCall] = OrderedDict()
         self._ended_calls: OrderedDict[str, None] = OrderedDict()
         self._tracked: OrderedDict[str, Root] = OrderedDict()
+        self._refused: OrderedDict[str, float] = OrderedDict()
+        """Calls that other handlers' budgets stopped before they were seen to start here → when, monotonic."""
+        self._refused_batches: deque[object] = deque(maxlen=_KEPT_REFUSED_BATCHES)
         self._unfinished = Unfinished()
         self._next_sweep = 0.0
         self._asked_for: tuple[UUID | None, OpenCall | None] = (None, None)
@@ -111,6 +116,40 @@ class OpenRuns:
                     self._asked_for = (None, None)
                 _keep(self._ended_calls, run_id, None, _KEPT_ENDED)
             return call
+
+    def refuse_call(self, run_id: str, clock: float) -> list[OpenCall]:
+        """Note that a budget stopped a call before it was made, and with it all of its batch.
+
+        Returns:
+            What was open of them.
+
+        """
+        with self._lock:
+            call = self._calls.get(run_id)
+            if call is None:  # another handler's budget, which was faster than the start here
+                _keep(self._refused, run_id, clock, _KEPT_ENDED)
+                return []
+            refused = [call]
+            if call.batch is not None:
+                self._refused_batches.append(call.batch)
+                refused = [one for one in self._calls.values() if one.batch is call.batch]
+            for one in refused:
+                del self._calls[one.run_id]
+                one.refuse()
+            return refused
+
+    def is_refused(self, call: OpenCall) -> bool:
+        """Tell whether a budget stopped a call that starts here, or one of its batch, a moment ago."""
+        if not self._refused and not self._refused_batches:
+            return False
+        with self._lock:
+            since = self._refused.pop(call.run_id, None)
+            is_mate = call.batch is not None and any(batch is call.batch for batch in self._refused_batches)
+            return is_mate or (since is not None and call.clock - since < _REFUSED_SECONDS)
+
+    def is_open(self, call: OpenCall) -> bool:
+        """Tell whether a call has neither ended nor been stopped."""
+        return self._calls.get(call.run_id) is call
 
     def close_frame(
         self, run_id: str, clock: float, error: BaseException | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import replace
@@ -18,6 +18,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from langchain_core.utils.uuid import uuid7
 
+from langchain_tokens.budgets import Budget, checked_budgets
 from langchain_tokens.call import RunFact
 from langchain_tokens.errors import TokensError
 from langchain_tokens.handler import TokenUsageHandler
@@ -30,7 +31,7 @@ from langchain_tokens.runlog import RunLog
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("attach", "label", "track")
+__all__ = ("attach", "capturing", "label", "track")
 
 _MOST_ATTEMPTS = 2**31 - 1
 """What the store's column for it holds."""
@@ -51,6 +52,7 @@ def track(
     tags: Mapping[str, str] | None = None,
     attempt: int | None = None,
     error: str | BaseException | None = None,
+    budgets: Sequence[Budget] = (),
 ) -> Iterator[Run]:
     """Name everything that happens inside the block, and catch the calls in it that no handler would catch.
 
@@ -68,17 +70,21 @@ def track(
         run: the run's name, or its id as a UUID.
         attempt: the how-many-eth try the calls inside are, from 1 on.
         error: the error that made this attempt necessary.
+        budgets: limits for the calls inside, with those of blocks around. What counts is all that the store has of a
+            budget's account, not only what is spent inside.
 
     Yields:
         The live run: each read shows what is known then.
 
     Raises:
         StoreError: when the store's URL is wrong or its file is not a database.
+        BudgetError: for anything but budgets in `budgets`.
         TokensError: for a name, number or tag that cannot be.
 
     """
     outer = CURRENT_SCOPE.get()
     _check_block(store, run, attempt, error)
+    limits = _joined_budgets(outer, checked_budgets(budgets))
     said = None if error is None else error_text(error)
     names = _joined(
         outer.names if outer is not None else Names(),
@@ -95,7 +101,7 @@ def track(
     )
     enclosing = None if run is not None else _enclosing_run()
     if enclosing is not None:
-        with _entered(CURRENT_SCOPE, Scope(names=names, log=None, run_id=enclosing.run_id)):
+        with _entered(CURRENT_SCOPE, Scope(names=names, log=None, run_id=enclosing.run_id, **limits)):
             yield enclosing
         return
     continues = run is None and outer is not None and outer.log is not None
@@ -104,18 +110,26 @@ def track(
     _register_once()
     if log is not None:
         with (
-            _entered(CURRENT_SCOPE, Scope(names=names, log=log)),
+            _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
             _entered(_CAPTURING, capturing or TokenUsageHandler(store)),
         ):
             yield Run(log)
         return
     log = RunLog(_fact(run, names))
     with (
-        _entered(CURRENT_SCOPE, Scope(names=names, log=log)),
+        _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
         _entered(_CAPTURING, capturing or TokenUsageHandler(store)),
         _ended(log),
     ):
         yield Run(log)
+
+
+@contextmanager
+def capturing(handler: TokenUsageHandler) -> Iterator[None]:
+    """Let one handler catch what the `track()` blocks inside catch, in place of one made for each of them."""
+    _register_once()
+    with _entered(_CAPTURING, handler):
+        yield
 
 
 def attach(
@@ -284,6 +298,14 @@ def _id_and_name(run: str | UUID | None) -> tuple[str, str | None]:
         return str(UUID(run or "")), None
     except ValueError:
         return str(uuid7()), run or None
+
+
+def _joined_budgets(outer: Scope | None, inner: tuple[Budget, ...]) -> dict[str, Any]:
+    """The budgets of a block, as its scope has them."""
+    both = (*(() if outer is None else outer.budgets), *inner)
+    if inner:
+        from langchain_tokens import gate  # noqa: F401  # loaded now, since a hook must not import
+    return {"budgets": both, "stops": any(budget.stops for budget in both)} if both else {}
 
 
 def _joined(outer: Names, inner: Names) -> Names:

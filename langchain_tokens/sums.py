@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import UTC
+from datetime import tzinfo
 from decimal import Decimal
 from typing import Any
 
 from langchain_tokens.call import Call
-from langchain_tokens.query import Query
+from langchain_tokens.query import TIME_DIMENSIONS, Query
+from langchain_tokens.zones import step_label
 
 __all__ = ("Sums", "dimension_value", "matches", "whole_microseconds")
 
@@ -21,7 +22,6 @@ TOKEN_SUMS = (
     "reasoning_tokens",
 )
 MONEY_SUMS = ("cost_usd", "saved_cost_usd", "wasted_cost_usd")
-_TIME_FORMATS = {"hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _ATTRIBUTES = {"run": "run_id"}
 
 
@@ -87,10 +87,10 @@ def matches(call: Call, query: Query) -> bool:
     return all(call.tags.get(key) in allowed for key, allowed in query.tags.items())
 
 
-def dimension_value(call: Call, name: str) -> str | int | None:
-    """The value that a call has in a dimension; None where it has none."""
-    if name in _TIME_FORMATS:
-        return call.started_at.astimezone(UTC).strftime(_TIME_FORMATS[name])
+def dimension_value(call: Call, name: str, zone: tzinfo | None = None) -> str | int | None:
+    """The value that a call has in a dimension; None where it has none. Hours, days … are those of the zone, or UTC."""
+    if name in TIME_DIMENSIONS:
+        return step_label(call.started_at, name, zone)
     if name.startswith("tag:"):
         return call.tags.get(name[4:])
     value: str | int | None = getattr(call, _ATTRIBUTES.get(name, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from langchain_tokens.breakdown import BreakdownRow, gap_notes, make_row
 from langchain_tokens.call import Call, plain
 from langchain_tokens.paths import join_path, split_path
 from langchain_tokens.query import missing_label
-from langchain_tokens.render import UNKNOWN, Table, html_table, text_table
+from langchain_tokens.render import UNKNOWN, Bar, Table, html_table, text_table
 from langchain_tokens.sums import Sums
 
 __all__ = ("Place", "RunNode", "call_tree", "sum_tree")
@@ -63,7 +63,14 @@ class RunNode:
         return text_table(self._table("  "))
 
     def _repr_html_(self) -> str:
-        return html_table(self._table("\u2003"))
+        """The same as a table, with a bar for each place's share, its own part stronger; what went wrong is named."""
+        depths, nodes = zip(*self.walk(), strict=True)
+        table, marks = self._table(""), [_marks(node.own) for node in nodes]
+        if any(marks):
+            rows = tuple((*row, mark) for row, mark in zip(table.rows, marks, strict=True))
+            table = replace(table, headings=(*table.headings, ""), rows=rows)
+        bars = [Bar(part=node.subtree.share, strong=node.own.share or 0) for node in nodes]
+        return html_table(table, bars=bars, depths=depths)
 
     def to_dict(self) -> dict[str, Any]:
         """Names, sums (`own`, `subtree`) and the calls' ids, nested under `children`; plain JSON-able values."""
@@ -172,6 +179,16 @@ def _node(draft: _Draft, root: str | None, subtrees: dict[Place, Sums], total: S
 def _shown(row: BreakdownRow) -> tuple[str, str, str]:
     tokens = UNKNOWN if row.total_tokens is None else f"{row.total_tokens:,}"
     return f"{row.calls:,}", tokens, UNKNOWN if row.cost_usd is None else f"{row.cost_usd:,.6f}"
+
+
+def _marks(row: BreakdownRow) -> str:
+    said = (
+        (row.failed_calls, "failed"),
+        (row.estimated_calls, "estimated"),
+        (row.calls_without_usage, "without usage"),
+        (row.unpriced_calls, "unpriced"),
+    )
+    return ", ".join(f"{count:,} {what}" for count, what in said if count)
 
 
 def _numbers(row: BreakdownRow) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
-from langchain_tokens.delivery import Delivery, Pending
+from langchain_tokens.delivery import Delivery, Pending, Watch
 from langchain_tokens.journal import Journal
 from langchain_tokens.recovery import BATCH, Refine, Sink
 from langchain_tokens.segments import Segment
@@ -30,11 +30,13 @@ _PAUSE_SECONDS = 1.0
 class Writer:
     """The thread, begun when there is something to do, and what waits for it. Thread-safe."""
 
-    def __init__(self, sink: Sink, journal: Journal | None, tally: Tally, warnings: Warnings) -> None:
+    def __init__(
+        self, sink: Sink, journal: Journal | None, tally: Tally, warnings: Warnings, watch: Watch | None = None
+    ) -> None:
         self._journal = journal
         self._tally = tally
         self._warnings = warnings
-        self._delivery = Delivery(sink, journal, tally, warnings)
+        self._delivery = Delivery(sink, journal, tally, warnings, watch)
         self._queue: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._left: deque[Pending] = deque()
         """What an earlier thread could not deliver."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 _LOOPBACK = ("127.", "::1", "localhost")
 _refused: list[str] = []
@@ -24,8 +25,12 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def pytest_configure() -> None:
-    """Put the guard in for the whole run; Python has no way to take it out again."""
+    """Put the guard in for the whole run, since Python has no way to take it out again; and no example has to be fast,
+    on machines that run several tests at once.
+    """
     sys.addaudithook(_guard)
+    settings.register_profile("no clock", deadline=None)
+    settings.load_profile("no clock")
 
 
 @pytest.fixture(autouse=True)

@@ -368,8 +368,8 @@ def test_html_escapes_names() -> None:
     html = by("chain", calls=[make_call(chain="<script>alert(1)</script>")])._repr_html_()
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert html.startswith('<table class="lt-breakdown">')
-    assert '<p class="lt-note">1 of 1 calls without a price' in html
+    assert html.startswith('<div class="lt-usage"><table class="lt-breakdown"')
+    assert ">1 of 1 calls without a price" in html
 
 
 def test_records_are_flat() -> None:

@@ -21,6 +21,8 @@ ROOT = Path(langchain_tokens.__file__).parents[1]
 NAMES = set(langchain_tokens.__all__)
 CONTRACT = {
     "Breakdown",
+    "Budget",
+    "BudgetExceeded",
     "Call",
     "PriceBook",
     "Run",

@@ -35,6 +35,8 @@ pytest_plugins = ("tests.databases",)
 
 MIGRATIONS = Path(str(langchain_tokens.store.migrations.__file__)).parent
 OURS = {
+    "budget_reservation",
+    "budget_told",
     "cost_revision",
     "llm_call",
     "llm_run",

@@ -105,6 +105,8 @@ FULL: dict[str, Any] = {
     "finish_reason": "stop",
     "message_id": "msg",
     "revision": 1,
+    "input_parts": {"system": 2**40, "other": 1},
+    "prompt_mark": "0" * 32,
 }
 
 

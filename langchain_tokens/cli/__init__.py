@@ -1,10 +1,11 @@
 """What can be done in a terminal? The command `langchain-tokens`; each of its commands loads what it needs itself.
 
-Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed or found wrong, 2 wrong usage, 130 interrupted.
+Data goes to stdout, all else to stderr. Exit codes: see `EXIT_CODES`.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -12,35 +13,30 @@ from typing import Annotated
 
 import typer
 
-from langchain_tokens.cli import dashboard, database, diagnosis, files, pricing, profiling, stored
+from langchain_tokens.cli.commands import Commands, add_commands, named_command
 from langchain_tokens.cli.output import hint, say, take_any_text
-from langchain_tokens.errors import QueryError, TokensError
+from langchain_tokens.errors import QueryError, SettingsError, TokensError
 
 __all__ = ("main", "make_app")
 
 _NAME = "langchain-tokens"
 _DEBUG = "LANGCHAIN_TOKENS_DEBUG"
 _FAILED, _WRONG_USAGE = 1, 2
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+EXIT_CODES = """\b
+Exit codes: 0 done; 1 failed, or a check found something; 2 wrong usage; 3 nothing
+matched, with --fail-empty; 4 a budget is exceeded; 130 interrupted."""
 
 
-def make_app() -> typer.Typer:
-    """Put the commands together."""
+def make_app(only: str | None = None) -> typer.Typer:
+    """Put the commands together; `only` is the one that is needed, None is all."""
     app = typer.Typer(
-        no_args_is_help=True,
+        cls=Commands,
         rich_markup_mode=None,  # plain text loads in half the time, and is the same in a pipe
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(help="Where do your tokens and your money go?")(_common)
-    app.add_typer(database.make_app(), name="db")
-    app.add_typer(pricing.make_app(), name="prices")
-    app.command("check", epilog=stored.CHECK_EXAMPLES)(stored.check)
-    app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(stored.reprice)
-    app.command("export", epilog=files.EXPORT_EXAMPLES)(files.export)
-    app.command("import", epilog=files.IMPORT_EXAMPLES)(files.import_)
-    app.command("reconcile", epilog=files.RECONCILE_EXAMPLES)(files.reconcile)
-    app.command("doctor", epilog=diagnosis.EXAMPLES)(diagnosis.doctor)
-    app.command("dashboard", epilog=dashboard.DASHBOARD_EXAMPLES)(dashboard.dashboard)
-    app.command("profile", epilog=profiling.EXAMPLES)(profiling.profile)
+    app.callback(help="Where do your tokens and your money go? Without a command: report.", epilog=EXIT_CODES)(_common)
+    add_commands(app, only)
     return app
 
 
@@ -55,14 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     """
     take_any_text()
-    command = typer.main.get_command(make_app())
+    if (
+        arguments is None
+    ):  # a process of our own: the modules it loads make hardly any rubbish, looking for it takes long
+        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    said = sys.argv[1:] if arguments is None else list(arguments)
+    command = typer.main.get_command(make_app(named_command(said)))
     try:
-        command.main(None if arguments is None else list(arguments), prog_name=_NAME)
+        command.main(said, prog_name=_NAME)
     except Exception as error:  # told to whoever sits at the terminal, as an error and not as a traceback
         if os.environ.get(_DEBUG, "0") not in ("", "0"):
             raise
         hint(f"{_NAME}: {_told(error)}")
-        sys.exit(_WRONG_USAGE if isinstance(error, QueryError) else _FAILED)
+        sys.exit(_WRONG_USAGE if isinstance(error, (QueryError, SettingsError)) else _FAILED)
 
 
 def _show_version(is_asked: bool) -> None:

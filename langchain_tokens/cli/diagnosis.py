@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_tokens.cli.options import (
-    Agent,
-    Chain,
-    Database,
-    Json,
-    Model,
-    Provider,
-    Session,
-    Since,
-    Until,
-    filters,
-)
-from langchain_tokens.cli.output import hint, say, say_document
+from langchain_tokens.cli.options import Asked, FailEmpty, Json
+from langchain_tokens.cli.output import NOTHING_MATCHED, hint, say, say_document
 
 if TYPE_CHECKING:
     from langchain_tokens.call import Call
@@ -41,27 +30,21 @@ _SHOWN = 20
 
 
 def doctor(
-    database: Database = None,
-    since: Since = None,
-    until: Until = None,
+    *,
     last: Annotated[int | None, typer.Option(min=1, help="The newest N calls only.")] = None,
-    session: Session = None,
-    agent: Agent = None,
-    chain: Chain = None,
-    model: Model = None,
-    provider: Provider = None,
-    json: Json = False,  # an option
+    asked: Asked,
+    json: Json = False,
+    fail_empty: FailEmpty = False,
 ) -> None:
     """Say what stored calls lack. Usage, prices, names, each with the line that supplies it; by default of 7 days."""
     from langchain_tokens.cli.opening import opened, why_nothing
     from langchain_tokens.doctor import diagnose
 
+    since, until = asked.since, asked.until
     if since is None and until is None and last is None:
         since = _USUAL_RANGE
-    chosen = filters(
-        since=since, until=until, session=session, agent=agent, chain=chain, model=model, provider=provider
-    )
-    with opened(database) as store:
+    chosen = {**asked.filters(), **({} if since is None else {"since": since})}
+    with opened(asked.database) as store:
         found = diagnose(chain_of.from_iterable(_batches(store, last, chosen)))
         nothing = None if found.calls else why_nothing(store)
     looked_at = _range(since, until, last)
@@ -74,6 +57,7 @@ def doctor(
         _show(found)
     if nothing:
         hint(f"nothing to look at, {looked_at}: {nothing}")
+        raise typer.Exit(NOTHING_MATCHED if fail_empty else 0)
 
 
 def _batches(store: UsageStore, last: int | None, chosen: dict[str, Any]) -> Iterator[Sequence[Call]]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+import typer
+
+from langchain_tokens.cli.options import Shown
+from langchain_tokens.cli.output import NOTHING_MATCHED, hint
 from langchain_tokens.errors import StoreError
 from langchain_tokens.store.target import StoreTarget, parse_target
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("MAKING", "has_content", "opened", "why_nothing")
+__all__ = ("MAKING", "has_content", "nothing_found", "opened", "why_nothing")
 
 
 @contextmanager
@@ -23,12 +27,11 @@ def opened(database: str | None) -> Iterator[UsageStore]:
         StoreError: where there is none, or it cannot be opened.
 
     """
-    from langchain_tokens.registry import open_store
-
     target = parse_target(database)
-    if not (_has_waiting(target) or _is_there(target)):
+    is_waiting = _has_waiting(target)
+    if not (is_waiting or _is_there(target)):
         raise StoreError(f"there is no database of langchain_tokens at {target}; {MAKING}")
-    store = open_store(database)
+    store = _delivered(database) if is_waiting else _opened(target)
     try:
         yield store
     finally:
@@ -46,6 +49,17 @@ def has_content(target: StoreTarget) -> bool:
     return target.path is None or (target.path.exists() and target.path.stat().st_size > 0)
 
 
+def nothing_found(store: UsageStore, shown: Shown) -> NoReturn:
+    """Say why nothing was found, and end the command.
+
+    Raises:
+        typer.Exit: always.
+
+    """
+    hint(why_nothing(store))
+    raise typer.Exit(NOTHING_MATCHED if shown.fail_empty else 0)
+
+
 def why_nothing(store: UsageStore) -> str:
     """Why a question about calls found none."""
     newest = store.calls(limit=1)
@@ -54,9 +68,29 @@ def why_nothing(store: UsageStore) -> str:
     return f"no call matches; the newest in {store.target} is of {newest[0].started_at:%Y-%m-%d %H:%M} UTC"
 
 
+def _delivered(database: str | None) -> UsageStore:
+    """The store, with the records that wait delivered: for that prices and tokenizers have to be loaded."""
+    from langchain_tokens.registry import open_store
+
+    return open_store(database)
+
+
+def _opened(target: StoreTarget) -> UsageStore:
+    """The store alone."""
+    from langchain_tokens.store.store import UsageStore
+
+    store = UsageStore(target)
+    try:
+        store._engine()  # opens it now, so that a wrong store is an error here and not later
+    except StoreError:
+        store.close()
+        raise
+    return store
+
+
 def _is_there(target: StoreTarget) -> bool:
     """Whether a database has tables of ours."""
-    from langchain_tokens.store.upgrade import found_revision
+    from langchain_tokens.store.looking import found_revision
 
     return not target.is_memory and has_content(target) and found_revision(target) is not None
 

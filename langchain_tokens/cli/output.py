@@ -6,31 +6,55 @@ import io
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from langchain_tokens.call import plain
+from langchain_tokens.cli.terminal import Segment, Terminal, painted
 from langchain_tokens.render import clean
 
-__all__ = ("SCHEMA_VERSION", "hint", "say", "say_document", "take_any_text")
+__all__ = (
+    "NOTHING_MATCHED",
+    "SCHEMA_VERSION",
+    "hint",
+    "say",
+    "say_document",
+    "say_line_document",
+    "say_lines",
+    "take_any_text",
+)
 
+NOTHING_MATCHED = 3
+"""The exit code where nothing matched, for who asked for one (`--fail-empty`)."""
 SCHEMA_VERSION = 1
 """Of the JSON documents; rises when a key changes its meaning or goes."""
 
 
 def say(text: str) -> None:
     """Print data."""
-    _write(sys.stdout, text)
+    _write(sys.stdout, _cleaned(text))
+
+
+def say_lines(lines: Sequence[list[Segment]], terminal: Terminal) -> None:
+    """Print data in styles; its texts are cleaned before they are painted."""
+    safe = [[(clean(text), style) for text, style in line] for line in lines]
+    _write(sys.stdout, "\n".join(painted(line, terminal) for line in safe))
 
 
 def say_document(**fields: Any) -> None:
     """Print one JSON document: money as text, times as ISO 8601, unknown as null."""
     document = {"schema_version": SCHEMA_VERSION, **plain(fields)}
-    _write(sys.stdout, json.dumps(document, indent=2, allow_nan=False))
+    _write(sys.stdout, _cleaned(json.dumps(document, indent=2, allow_nan=False)))
+
+
+def say_line_document(fields: Any) -> None:
+    """Print one JSON object on a line of its own."""
+    _write(sys.stdout, json.dumps(plain(fields), allow_nan=False))
 
 
 def hint(text: str) -> None:
     """Print what is not data: an error, or what to do next."""
-    _write(sys.stderr, text)
+    _write(sys.stderr, _cleaned(text))
 
 
 def take_any_text() -> None:
@@ -40,10 +64,13 @@ def take_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _cleaned(text: str) -> str:
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
 def _write(stream: TextIO, text: str) -> None:
-    lines = [clean(line) for line in text.split("\n")]
     try:
-        stream.write("\n".join([*lines, ""]))
+        stream.write(f"{text}\n")
         stream.flush()
     except BrokenPipeError:  # whoever reads has enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still buffered goes there at exit

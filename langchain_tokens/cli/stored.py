@@ -8,20 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_tokens.cli.options import (
-    Agent,
-    Chain,
-    Database,
-    Json,
-    Model,
-    Prices,
-    Provider,
-    Session,
-    Since,
-    Until,
-    filters,
-)
-from langchain_tokens.cli.output import hint, say, say_document
+from langchain_tokens.cli.options import Asked, FailEmpty, Json, Prices
+from langchain_tokens.cli.output import NOTHING_MATCHED, hint, say, say_document
 
 if TYPE_CHECKING:
     from langchain_tokens.repricing import Repriced, Repricing
@@ -41,20 +29,12 @@ Examples:
   langchain-tokens reprice --write --overwrite --reason "new contract\""""
 
 
-def check(
-    database: Database = None,
-    since: Since = None,
-    until: Until = None,
-    session: Session = None,
-    model: Model = None,
-    provider: Provider = None,
-    json: Json = False,  # an option
-) -> None:
+def check(*, asked: Asked, json: Json = False) -> None:
     """Check what is stored. Counts are derived again from the raw usage, sums from their parts; shows what differs."""
     from langchain_tokens.cli.opening import opened, why_nothing
 
-    chosen: dict[str, Any] = dict(filters(since=since, until=until, session=session, model=model, provider=provider))
-    with opened(database) as store:
+    chosen = asked.filters()
+    with opened(asked.database) as store:
         found = store.check(**chosen)
         nothing = None if found.calls else why_nothing(store)
     if json:
@@ -71,40 +51,33 @@ def check(
 
 
 def reprice(
-    database: Database = None,
-    since: Since = None,
-    until: Until = None,
-    session: Session = None,
-    agent: Agent = None,
-    chain: Chain = None,
-    model: Model = None,
-    provider: Provider = None,
+    *,
     as_model: Annotated[str | None, typer.Option(help="What if this model had served them? Never written.")] = None,
     as_provider: Annotated[str | None, typer.Option(help="What if this provider had? Never written.")] = None,
     at: Annotated[
         str, typer.Option(help="Prices of which time: call (each call's own), now, or a date; only call is written.")
     ] = "call",
     prices: Prices = None,
-    write: Annotated[bool, typer.Option("--write", help="Write costs where there were none.")] = False,  # an option
+    write: Annotated[bool, typer.Option("--write", help="Write costs where there were none.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --write: replace costs too; the old ones are kept.")
     ] = False,
     reason: Annotated[str | None, typer.Option(help="Kept with the old costs.")] = None,
+    asked: Asked,
     json: Json = False,
+    fail_empty: FailEmpty = False,
 ) -> None:
     """Price stored calls again. Shows what would change, in US dollars; nothing is written unless asked."""
     from langchain_tokens import PriceBook
     from langchain_tokens.cli.names import near_models
     from langchain_tokens.cli.opening import opened, why_nothing
 
-    chosen: dict[str, Any] = dict(
-        filters(since=since, until=until, session=session, agent=agent, chain=chain, model=model, provider=provider)
-    )
+    chosen = asked.filters()
     book = PriceBook(prices)
-    with opened(database) as store:
+    with opened(asked.database) as store:
         found = store.reprice(
             prices=book,
-            at=_moment(at),
+            at=_moment(at, asked.tz),
             as_model=as_model,
             as_provider=as_provider,
             write=write,
@@ -116,14 +89,16 @@ def reprice(
     _show(found, as_json=json)
     if nothing:
         hint(nothing)
-    elif as_model is not None and found.total.unpriceable_calls == found.total.calls:
+        raise typer.Exit(NOTHING_MATCHED if fail_empty else 0)
+    if as_model is not None and found.total.unpriceable_calls == found.total.calls:
         hint(near_models(book, as_model, as_provider))
 
 
-def _moment(at: str) -> str | datetime:
+def _moment(at: str, zone: str | None) -> str | datetime:
     from langchain_tokens.query import parse_moment
+    from langchain_tokens.zones import parse_zone
 
-    return at if at in ("call", "now") else parse_moment(at, datetime.now(UTC), "at")
+    return at if at in ("call", "now") else parse_moment(at, datetime.now(UTC), "at", parse_zone(zone or "UTC"))
 
 
 def _show(found: Repricing, *, as_json: bool) -> None:

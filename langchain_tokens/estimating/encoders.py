@@ -135,6 +135,18 @@ class Encoders:
                 return _encoded(encoder, texts, name)
         return Counted(tokens=by_characters(texts), method=BY_CHARACTERS)
 
+    def load(self, encoding: str) -> None:
+        """Load an encoding, or one that stands in for it, so that `count_loaded` has it."""
+        self.count(("",), encoding)
+
+    def count_loaded(self, texts: Sequence[str], encoding: str) -> Counted | None:
+        """Count as `count` does, with what is loaded already; None where that is nothing."""
+        for name in (encoding, *_STAND_INS):
+            encoder = self._loaded.get(_SAME_FILE.get(name, name))
+            if encoder is not None:
+                return _encoded(encoder, texts, name)
+        return None
+
     def _encoder(self, name: str) -> tiktoken.Encoding | None:
         with self._lock:
             if name not in self._loaded:

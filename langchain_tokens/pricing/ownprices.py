@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -77,8 +78,9 @@ def own_entries(prices: Path | str | Iterable[Mapping[str, Any]] | None) -> tupl
     return tuple(item for item in found if isinstance(item, Entry))
 
 
+@functools.cache
 def shipped_entries() -> tuple[Entry, ...]:
-    """The corrections that the package brings along."""
+    """The corrections that the package brings along; read once, since every handler and `track()` asks for them."""
     from importlib.resources import files
 
     path = files("langchain_tokens") / "data" / "corrections.toml"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +14,19 @@ from langchain_tokens.store.rolluptables import MANY
 from langchain_tokens.store.sums import SUMS, key_and_sums
 from langchain_tokens.sums import Sums
 
-__all__ = ("read_answer", "read_largest")
+__all__ = ("RANKS", "read_answer", "read_largest")
 
 Answer = list[tuple[tuple[Any, ...], Sums]]
 
 _FEW = 1_000
 """Names that one statement can hold."""
-_RANKED = ("calls", "total_tokens")
-"""What tells which groups are the largest."""
+RANKS: Mapping[str, str] = {
+    "total_tokens": "total_tokens",
+    "cost_usd": "total_cost",
+    "calls": "calls",
+    "duration_ms": "duration_us",
+}
+"""What may make a group large, and the sum that tells."""
 
 
 def read_answer(connection: Connection, query: Query) -> Answer:
@@ -29,12 +34,14 @@ def read_answer(connection: Connection, query: Query) -> Answer:
     return [key_and_sums(row, query) for row in connection.execute(planned_statement(query, connection.dialect.name))]
 
 
-def read_largest(connection: Connection, query: Query, limit: int) -> Answer:
-    """The groups of an answer with the most tokens; those without known tokens come last."""
+def read_largest(connection: Connection, query: Query, limit: int, order: str = "total_tokens") -> Answer:
+    """The groups of an answer with the most tokens, or of what `order` (see `RANKS`) says; unknown comes last."""
+    rank = RANKS[order]
     if not _are_many(query) or limit > _FEW:
-        return [key_and_sums(row, query) for row in _largest(connection, query, limit, SUMS)]
+        return [key_and_sums(row, query) for row in _largest(connection, query, limit, SUMS, rank)]
     # To add up all sums of all of them would take long: first which they are, then all sums of those few.
-    names = tuple(row[0] for row in _largest(connection, query, limit, _RANKED))
+    ranked = tuple(dict.fromkeys(("calls", rank)))
+    names = tuple(row[0] for row in _largest(connection, query, limit, ranked, rank))
     few = replace(query, equals={**query.equals, query.by[0]: names})
     return read_answer(connection, few) if names else []
 
@@ -45,12 +52,12 @@ def _are_many(query: Query) -> bool:
     return name == "run" or (name in MANY and query != Query(by=query.by))
 
 
-def _largest(connection: Connection, query: Query, limit: int, only: Sequence[str]) -> list[Row[Any]]:
+def _largest(connection: Connection, query: Query, limit: int, only: Sequence[str], rank: str) -> list[Row[Any]]:
     groups = planned_statement(query, connection.dialect.name, only).subquery()
-    known = select(groups).where(groups.c.total_tokens.is_not(None))
-    largest = known.order_by(groups.c.total_tokens.desc(), groups.c.calls.desc()).limit(limit)
+    known = select(groups).where(groups.c[rank].is_not(None))
+    largest = known.order_by(groups.c[rank].desc(), groups.c.calls.desc()).limit(limit)
     found = list(connection.execute(largest))
     if len(found) < limit:
-        unknown = select(groups).where(groups.c.total_tokens.is_(None)).order_by(groups.c.calls.desc())
+        unknown = select(groups).where(groups.c[rank].is_(None)).order_by(groups.c.calls.desc())
         found += connection.execute(unknown.limit(limit - len(found)))
     return found

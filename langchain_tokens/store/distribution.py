@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
 from langchain_tokens.store.rolluptables import CUBES, NAMES, STATE
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
@@ -19,6 +20,8 @@ DISTRIBUTION: Mapping[str, str | None] = {
     COST_REVISIONS.name: "call_id",
     **{rollup.table.name: "chain_name" for rollup in CUBES.values()},
     **{rollup.table.name: "name" for rollup in NAMES.values()},
+    RESERVATIONS.name: "call_id",
+    TOLD.name: "account",
     STATE.name: None,
 }
 """Table → the column that says on which machine a row lies; None: a few rows, of which every machine has a copy."""

@@ -12,11 +12,13 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 
 from langchain_tokens.errors import StoreError
 from langchain_tokens.store.engine import make_engine, reading, writing
+from langchain_tokens.store.schema import current_revision
 from langchain_tokens.store.target import StoreTarget
 
 __all__ = (
     "PATIENCE_SECONDS",
     "changing",
+    "found_revision",
     "has_content",
     "integrity_problems",
     "looking",
@@ -48,6 +50,19 @@ def changing(target: StoreTarget) -> Iterator[Connection]:
 def has_content(target: StoreTarget) -> bool:
     """Whether there is a database to look at: a server, or a file that is there and not empty."""
     return target.path is None or (target.path.exists() and target.path.stat().st_size > 0)
+
+
+def found_revision(target: StoreTarget) -> str | None:
+    """The revision of the schema in a database; None where it has none of ours. Makes and changes nothing.
+
+    Raises:
+        StoreError: when it cannot be read.
+
+    """
+    if not has_content(target):
+        return None
+    with looking(target) as connection:
+        return current_revision(connection)
 
 
 def require_content(target: StoreTarget) -> None:

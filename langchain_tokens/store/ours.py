@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, func, inspect, select, table, text
 
 from langchain_tokens.errors import SchemaError
+from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
 from langchain_tokens.store.partitions import is_partition_name
 from langchain_tokens.store.rolluptables import ROLLUPS, STATE
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE
@@ -26,7 +27,10 @@ __all__ = (
     "taken_views",
 )
 
-TABLES = tuple(table.name for table in (CALLS, RUNS, COST_REVISIONS, *(rollup.table for rollup in ROLLUPS), STATE))
+TABLES = tuple(
+    table.name
+    for table in (CALLS, RUNS, COST_REVISIONS, *(rollup.table for rollup in ROLLUPS), RESERVATIONS, TOLD, STATE)
+)
 """Our tables with data, in the order in which they are locked: that in which a store writes."""
 VIEWS = ("llm_call_usd", "session_token_summary", "daily_token_stats")
 """Our views; one whose name something else in the database had before is not made."""

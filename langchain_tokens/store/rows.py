@@ -66,7 +66,7 @@ def call_values(call: Call) -> dict[str, Any]:
         values[name] = _json_ready(values[name])
     for name in USAGE_FIELDS:
         values[name] = None if call.usage is None else getattr(call.usage, name)
-    for name in ("other_units", "unit_prices", "raw_usage", "price_context", "estimate_basis"):
+    for name in ("other_units", "unit_prices", "raw_usage", "price_context", "estimate_basis", "input_parts"):
         values[name] = dict(values[name]) if values[name] is not None else None
     values["saved_usage"] = None if call.saved_usage is None else dataclasses.asdict(call.saved_usage)
     values["tokens_per_second"] = call.tokens_per_second

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, Engine, column, func, inspect, select, table
 
 from langchain_tokens.errors import SchemaError
 from langchain_tokens.store.engine import reading, writing
-from langchain_tokens.store.rebuilding import rebuild_rollups
 from langchain_tokens.store.tables import METADATA
 from langchain_tokens.store.target import StoreTarget
 
@@ -64,6 +63,8 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
     from alembic.script import ScriptDirectory
+
+    from langchain_tokens.store.rebuilding import rebuild_rollups
 
     # Not `alembic.command`: its `context` and `op` are one for the process, and the application may be using them.
     scripts = ScriptDirectory(str(_MIGRATIONS))

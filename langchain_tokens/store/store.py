@@ -1,45 +1,47 @@
-"""What is stored? `UsageStore`: the read side that every report uses, and the one way in."""
+"""What is stored? `UsageStore`: the read side that every report uses, and the one way in.
+
+What changes a database is loaded when it is first used: who only reads starts in a third less time.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from copy import copy
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, select
+from sqlalchemy import Column, ColumnElement, Engine, select
 
-from langchain_tokens.breakdown import Breakdown, make_breakdown
+from langchain_tokens.breakdown import Breakdown
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.errors import QueryError
+from langchain_tokens.notebook import overview_html
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.run import Run
-from langchain_tokens.store.answers import read_answer, read_largest
-from langchain_tokens.store.engine import make_engine, reading, writing
+from langchain_tokens.store.breakdowns import check_order, read_breakdown, read_groups
+from langchain_tokens.store.engine import reading, writing
 from langchain_tokens.store.exchange import Exchange
 from langchain_tokens.store.latest import latest_calls, latest_runs, read_calls
-from langchain_tokens.store.pruning import Pruned, midnight_before, prune
-from langchain_tokens.store.rebuilding import wrong_rollups
-from langchain_tokens.store.retention import answered, delete, rebuild
-from langchain_tokens.store.revisions import change_costs, read_batch, read_revisions, wrong_totals
+from langchain_tokens.store.opener import Opener
 from langchain_tokens.store.rows import call_from_row, fact_from_row
-from langchain_tokens.store.schema import ensure_schema
+from langchain_tokens.store.sessions import Span, latest_sessions, runs_like
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.target import StoreTarget
-from langchain_tokens.store.writes import write_batch
+from langchain_tokens.sums import Sums
+from langchain_tokens.zones import STEPS
 
 if TYPE_CHECKING:
     from langchain_tokens.checking import Check
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.repricing import Repricing
     from langchain_tokens.savings import Savings
+    from langchain_tokens.store.following import Follower
+    from langchain_tokens.store.pruning import Pruned
 
 __all__ = ("UsageStore",)
 
-_TIMELINES = ("hour", "day", "month")
 _BY_TIME = ("-started_at", "started_at")
 _LARGEST = 2**63 - 1
 """What a database counts to."""
@@ -65,34 +67,43 @@ class UsageStore(Exchange):
         self.target = target
         self._before_read = before_read
         self._prices: PriceBook | None = None
-        self._opener = _Opener(target)
+        self._opener = Opener(target)
 
     def __repr__(self) -> str:
         return f"<UsageStore {self.target}>"
 
-    def breakdown(self, *by: str, limit: int | None = None, **filters: Any) -> Breakdown:
+    def _repr_html_(self) -> str:
+        return overview_html(repr(self), self.breakdown, self.timeline)
+
+    def breakdown(self, *by: str, limit: int | None = None, order: str = "total_tokens", **filters: Any) -> Breakdown:
         """Sums by dimension, largest first: `store.breakdown("chain", "model", since="7d")`.
 
         Args:
-            by: any of `session run mode agent chain path model provider user status attempt hour day month`, or
-                `tag:KEY`; none gives the total only.
+            by: any of `session run mode agent chain path model provider user status attempt hour day week month`, or
+                `tag:KEY`; none gives the total only. Hours and so on are those of `tz`.
             limit: the most rows; the total is that of all.
+            order: what makes a row large: `total_tokens`, `cost_usd`, `calls` or `duration_ms`; unknown comes last.
             filters: which calls count.
 
         """
         query = make_query(by, filters)
-        if limit is None or not query.by:
-            return make_breakdown(query.by, self._sums(query))
-        _check_number("limit", limit)
+        check_order(order)
+        if limit is not None:
+            _check_number("limit", limit)
         with self._reading() as connection:
-            return answered(connection, query, partial(self._largest, connection, limit=limit))
+            return read_breakdown(connection, query, limit=limit, order=order)
 
     def timeline(self, every: str = "day", *, by: str | None = None, **filters: Any) -> Breakdown:
-        """Sums for each hour, day or month (UTC), oldest first, optionally split by one more dimension."""
-        if every not in _TIMELINES:
-            raise QueryError(f"unknown step {every!r} of a timeline; allowed: {', '.join(_TIMELINES)}")
+        """Sums for each hour, day, week or month, oldest first, optionally split by one more dimension.
+
+        They are those of the time zone `tz` (UTC by default): `store.timeline("day", tz="Asia/Kolkata", since="mtd")`.
+        Weeks begin on Monday (ISO 8601).
+        """
+        if every not in STEPS:
+            raise QueryError(f"unknown step {every!r} of a timeline; allowed: {', '.join(STEPS)}")
         query = make_query((every, *([by] if by is not None else [])), filters)
-        return make_breakdown(query.by, self._sums(query), in_time_order=True)
+        with self._reading() as connection:
+            return read_breakdown(connection, query, in_time_order=True)
 
     def sessions(self, *, limit: int | None = None, **filters: Any) -> Breakdown:
         """Sums for each session, largest first; `limit` is the most rows, the total is that of all."""
@@ -121,12 +132,42 @@ class UsageStore(Exchange):
             rows = latest_runs(connection, query, limit, offset)
         return [Run(_StoredRun(self, fact_from_row(row))) for row in rows]
 
+    def find_runs(self, start: str, *, limit: int = 10) -> Sequence[Run]:
+        """The runs whose id begins so; one whose id is the text itself is the only one."""
+        _check_page(limit, 0)
+        with self._reading() as connection:
+            rows = runs_like(connection, start, limit)
+        return [Run(_StoredRun(self, fact_from_row(row))) for row in rows]
+
+    def spans(self, *sessions: str | None, limit: int = 100, **filters: Any) -> Sequence[Span]:
+        """When sessions were used, the one with the newest call first; with names, those only."""
+        query = make_query((), {"session": list(sessions) or None, **filters})
+        _check_page(limit, 0)
+        with self._reading() as connection:
+            return latest_sessions(connection, query, limit)
+
+    @contextmanager
+    def following(self, *, limit: int = 10, **filters: Any) -> Iterator[Follower]:
+        """See calls as they are stored, by any process, each once; `limit` is how many of the newest to begin with.
+
+        with store.following(agent="coder") as follower:
+            print(follower.latest, follower.new())
+        """
+        from langchain_tokens.store.following import following
+
+        query = make_query((), filters)
+        _check_page(limit, 0)
+        with following(self._ready(), self.target, query, limit) as follower:
+            yield follower
+
     def delete(self, **filters: Any) -> int:
         """Delete the calls that the filters match, and runs that have no call left; everything: `until="2100-01-01"`.
 
         Of sums that a prune kept, a range takes those of its whole hours away, a session or a user their names. Says
         how many calls were deleted; without a filter it is a `QueryError`.
         """
+        from langchain_tokens.store.retention import delete
+
         query = make_query((), filters)
         if query == Query():
             raise QueryError("delete() needs at least one filter, such as session='s1' or until='2026-01-01'")
@@ -148,6 +189,8 @@ class UsageStore(Exchange):
             dry_run: only say what would be deleted.
 
         """
+        from langchain_tokens.store.pruning import midnight_before, prune
+
         cut = midnight_before(older_than)
         return prune(self._ready(), self.target, cut, keeps_sums=keep_rollups, export=export, dry_run=dry_run)
 
@@ -205,6 +248,8 @@ class UsageStore(Exchange):
 
     def batches(self, query: Query, size: int) -> Iterator[list[Call]]:
         """All calls that a query's filters match, batch by batch in the order of their ids."""
+        from langchain_tokens.store.revisions import read_batch
+
         last = ""
         while True:
             with self._reading() as connection:
@@ -225,26 +270,36 @@ class UsageStore(Exchange):
             How many were replaced; a call that changed in the meantime is left alone.
 
         """
+        from langchain_tokens.store.revisions import change_costs
+
         with writing(self._engine(), self.target) as connection:
             return change_costs(connection, changes, reason)
 
     def revisions(self, call_id: str) -> Sequence[Mapping[str, Any]]:
         """What a call had cost before, oldest first; amounts in US dollars."""
+        from langchain_tokens.store.revisions import read_revisions
+
         with self._reading() as connection:
             return read_revisions(connection, call_id)
 
     def wrong_totals(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where a run's row says another total than its calls: run, column, what is stored, what it should be."""
+        from langchain_tokens.store.revisions import wrong_totals
+
         with self._reading(is_long=True) as connection:
             return list(wrong_totals(connection))
 
     def wrong_rollups(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where sums that are kept are not those of the rows: which, column, what is stored, what it should be."""
+        from langchain_tokens.store.rebuilding import wrong_rollups
+
         with self._reading(is_long=True) as connection:
             return list(wrong_rollups(connection))
 
     def rebuild_rollups(self) -> int:
         """Derive all sums that are kept beside the rows again, and say how many numbers were not those of the rows."""
+        from langchain_tokens.store.retention import rebuild
+
         with writing(self._ready(), self.target, is_long=True) as connection:
             return rebuild(connection)
 
@@ -256,6 +311,8 @@ class UsageStore(Exchange):
             runs: facts about root runs; each completes what is stored of its run.
 
         """
+        from langchain_tokens.store.writes import write_batch
+
         with writing(self._engine(), self.target) as connection:
             write_batch(connection, calls, runs)
 
@@ -265,10 +322,14 @@ class UsageStore(Exchange):
         return self._opener if self.target.is_memory else self.target.url
 
     def reading_after(self, before_read: Callable[[], object], prices: PriceBook | None = None) -> UsageStore:
-        """The same store, whose reads first let a writer finish, with the prices that the writer goes by."""
-        twin = UsageStore(self.target, before_read=before_read)
-        twin._prices = prices
-        twin._opener = self._opener
+        """The same store, whose reads first let a writer finish, with the prices that the writer goes by.
+
+        What writing needs is loaded now, so that the writer's thread has nothing to load beside the host's.
+        """
+        import langchain_tokens.store.writes  # noqa: F401
+
+        twin = copy(self)
+        twin._before_read, twin._prices = before_read, prices
         return twin
 
     def close(self) -> None:
@@ -279,14 +340,9 @@ class UsageStore(Exchange):
         """In a forked child: drop the parent's connections without closing them."""
         self._opener.forget_after_fork()
 
-    def _sums(self, query: Query) -> list[Any]:
+    def _sums(self, query: Query) -> list[tuple[tuple[Any, ...], Sums]]:
         with self._reading() as connection:
-            return answered(connection, query, partial(read_answer, connection))
-
-    @staticmethod
-    def _largest(connection: Connection, query: Query, *, limit: int) -> Breakdown:
-        total = read_answer(connection, replace(query, by=()))
-        return make_breakdown(query.by, read_largest(connection, query, limit), total=total[0][1])
+            return list(read_groups(connection, query))
 
     def _calls_of(self, run_id: str) -> Sequence[Call]:
         statement = select(CALLS).where(CALLS.c.run_id == run_id).order_by(CALLS.c.started_at, CALLS.c.call_id)
@@ -307,52 +363,6 @@ class UsageStore(Exchange):
 
     def _engine(self) -> Engine:
         return self._opener.engine()
-
-
-class _Opener:
-    """The engine of one store, shared by the stores that read after different writers.
-
-    The engine is made at once, so that no other thread has to load the database library; it connects at the first use.
-    """
-
-    def __init__(self, target: StoreTarget) -> None:
-        self._target = target
-        self._lock = threading.Lock()
-        self._engine = make_engine(target)
-        self._checked: tuple[int, int] | None = None
-        """The file whose schema was found right; another one in its place (deleted, replaced) is opened anew."""
-
-    @property
-    def dialect(self) -> str:
-        return self._engine.dialect.name
-
-    def engine(self) -> Engine:
-        with self._lock:
-            if self._checked is None or self._file() != self._checked:
-                if self._checked is not None:
-                    self._engine.dispose()
-                ensure_schema(self._engine, self._target)
-                self._checked = self._file()
-            return self._engine
-
-    def close(self) -> None:
-        with self._lock:
-            if not self._target.is_memory:  # a database in memory would be gone
-                self._engine.dispose()
-                self._checked = None
-
-    def forget_after_fork(self) -> None:
-        self._lock = threading.Lock()
-        self._engine.dispose(close=False)
-
-    def _file(self) -> tuple[int, int]:
-        """Which file the path names now; a server has none."""
-        path = self._target.path
-        try:
-            found = path.stat() if path is not None else None
-        except FileNotFoundError:
-            return (0, 0)
-        return (found.st_dev, found.st_ino) if found is not None else (1, 1)
 
 
 class _StoredRun:

@@ -110,15 +110,15 @@ def key_and_sums(row: Row[Any], query: Query) -> tuple[tuple[Any, ...], Sums]:
     return tuple(row[: len(query.by)]), read_sums(row._mapping)
 
 
-def conditions(query: Query, dialect: str) -> ColumnElement[bool]:
-    """The query's filters."""
+def conditions(query: Query, dialect: str, calls: Any = CALLS.c) -> ColumnElement[bool]:
+    """The query's filters; `calls` are the columns of `llm_call`, or of something that has the same names."""
     parts: list[ColumnElement[bool]] = [true()]
     if query.since is not None:
-        parts.append(CALLS.c.started_at >= query.since)
+        parts.append(calls.started_at >= query.since)
     if query.until is not None:
-        parts.append(CALLS.c.started_at < query.until)
-    parts += [one_of(CALLS.c[CALL_COLUMNS.get(name, name)], allowed) for name, allowed in query.equals.items()]
-    parts += [one_of(tag_value(CALLS.c.tags, key, dialect), allowed) for key, allowed in query.tags.items()]
+        parts.append(calls.started_at < query.until)
+    parts += [one_of(calls[CALL_COLUMNS.get(name, name)], allowed) for name, allowed in query.equals.items()]
+    parts += [one_of(tag_value(calls.tags, key, dialect), allowed) for key, allowed in query.tags.items()]
     return and_(*parts)
 
 

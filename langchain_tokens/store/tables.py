@@ -136,6 +136,8 @@ class LlmCall(_Table, table=True):
     finish_reason: str | None = _text()
     superseded: bool | None = None
     revision: int = 0
+    input_parts: dict[str, int] | None = _json()
+    prompt_mark: str | None = _text()
 
 
 class CostRevision(_Table, table=True):

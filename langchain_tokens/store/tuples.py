@@ -38,7 +38,7 @@ __all__ = (
 Fact = TypeVar("Fact")
 
 _NULL_IF_EMPTY = ("tags", "usage_flags", "tool_calls", "price_flags")
-_NULL_IF_NONE = ("unit_prices", "raw_usage", "price_context", "estimate_basis", "saved_usage")
+_NULL_IF_NONE = ("unit_prices", "raw_usage", "price_context", "estimate_basis", "input_parts", "saved_usage")
 _MOMENTS = ("started_at", "ended_at")
 _PLAIN = tuple(name for name in PLAIN_FIELDS if name not in {*_NULL_IF_EMPTY, *_NULL_IF_NONE, *_MOMENTS})
 _COUNTS = tuple(name for name in USAGE_FIELDS if name != "other_units")

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from langchain_tokens.errors import SchemaError
 from langchain_tokens.store.backup import back_up
 from langchain_tokens.store.engine import make_engine, writing
-from langchain_tokens.store.looking import PATIENCE_SECONDS, has_content, looking
+from langchain_tokens.store.looking import PATIENCE_SECONDS, found_revision
 from langchain_tokens.store.ours import lock_tables, refuse_foreign, refuse_newer, row_counts
 from langchain_tokens.store.schema import HEAD, current_revision, lock_schema, upgrade
 from langchain_tokens.store.tables import CALLS
@@ -30,19 +30,6 @@ class Upgrade:
     """Calls that were there before and are there after."""
     backup: Path | None
     """The copy of the SQLite file as it was; None where nothing was changed, or there is no file."""
-
-
-def found_revision(target: StoreTarget) -> str | None:
-    """The revision of the schema in a database; None where it has none of ours. Makes and changes nothing.
-
-    Raises:
-        StoreError: when it cannot be read.
-
-    """
-    if not has_content(target):
-        return None
-    with looking(target) as connection:
-        return current_revision(connection)
 
 
 def upgrade_store(target: StoreTarget, *, backup: bool = True) -> Upgrade:

@@ -11,6 +11,7 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.query import Query
 from langchain_tokens.store.facts import RUN, Fact, facts_statement, read_facts
 from langchain_tokens.store.inserts import chunks, insert_calls
+from langchain_tokens.store.ledger import settle
 from langchain_tokens.store.revisions import correct_calls
 from langchain_tokens.store.rollups import add_facts
 from langchain_tokens.store.runrows import follow_totals, refresh_totals, stored_runs, write_runs
@@ -21,7 +22,9 @@ __all__ = ("delete_calls", "write_batch")
 
 
 def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
-    """Write calls and runs. A call that is stored is left alone, unless the new one corrects it; a run is completed."""
+    """Write calls and runs. A call that is stored is left alone, unless the new one corrects it; a run is completed.
+    What budgets had reserved for the calls goes.
+    """
     new = insert_calls(connection, calls)
     change = correct_calls(connection, [call for call in calls if call.revision])
     touched = sorted({call.run_id for call in calls} | {fact.run_id for fact in runs})
@@ -32,6 +35,7 @@ def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[Ru
         connection, [fact for fact in new if fact[RUN] not in change.run_ids], touched, known | change.run_ids
     )
     add_facts(connection, [*new, *change.added], change.removed)
+    settle(connection, [call.call_id for call in calls])
 
 
 def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = False) -> int:

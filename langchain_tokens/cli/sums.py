@@ -1,0 +1,161 @@
+"""How do sums look in a terminal? A breakdown as a table with bars, what is missing in it, and the course of time."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_tokens.breakdown import Breakdown, BreakdownRow
+from langchain_tokens.cli.figures import Cost, bar, costs, count, duration, percent, sparkline
+from langchain_tokens.cli.sheets import Column, sheet
+from langchain_tokens.cli.terminal import Segment, Terminal
+from langchain_tokens.query import missing_label
+from langchain_tokens.zones import labels_between, parse_zone
+
+if TYPE_CHECKING:
+    from langchain_tokens.store.store import UsageStore
+
+__all__ = ("course", "has_more", "notes", "numbers", "sums_table")
+
+_BAR = 12
+_LEAST = {"run": 14, "hour": 22}
+"""Characters of names whose beginnings tell little."""
+_ADDED = (
+    "calls",
+    "failed_calls",
+    "unpriced_calls",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cost_usd",
+    "duration_ms",
+)
+"""Numbers of a row that the rows left out have, too: those of all less those that are shown."""
+_FEW_DAYS, _MANY_DAYS = 2, 90
+_LONGEST_COURSE = 60
+
+
+def has_more(found: Breakdown) -> bool:
+    """Whether there are rows that are not shown."""
+    return sum(row.calls for row in found) < found.total.calls
+
+
+def numbers(row: BreakdownRow) -> dict[str, Any]:
+    """All numbers of a row by their names, for JSON."""
+    return {field.name: getattr(row, field.name) for field in fields(row) if field.name != "key"}
+
+
+def sums_table(
+    found: Breakdown, terminal: Terminal, order: str = "total_tokens", labels: Sequence[Column] = ()
+) -> list[list[Segment]]:
+    """A breakdown as a table: its rows, the sum of those that are not shown, and the total.
+
+    Args:
+        found: what is to be shown.
+        terminal: where.
+        order: the number that bars and shares stand for.
+        labels: more columns of text, one cell for each row.
+
+    """
+    rest = [_rest(found)] if found.by and has_more(found) else []
+    tail = [*rest, found.total]
+    rows = [*found, *tail] if found.by else [found.total]
+    names = [
+        Column(
+            heading=name,
+            cells=_names(found, name, is_first=name == found.by[0], has_rest=bool(rest)),
+            is_text=True,
+            least=_LEAST.get(name, 10),
+        )
+        for name in found.by
+    ]
+    more = [replace(column, cells=[*column.cells, *("" for _ in tail)]) for column in labels]
+    return sheet([*names, *more, *_numbers(rows, order, terminal)], terminal, totals=len(tail) if found.by else 0)
+
+
+def _names(found: Breakdown, name: str, *, is_first: bool, has_rest: bool) -> list[str]:
+    shown = [missing_label(name) if row.key[name] is None else str(row.key[name]) for row in found]
+    return [*shown, *(["(others)" if is_first else ""] if has_rest else []), "total" if is_first else ""]
+
+
+def _rest(found: Breakdown) -> BreakdownRow:
+    """The rows that are not shown, as one."""
+    left: dict[str, Any] = {}
+    for name in _ADDED:
+        total, shown = getattr(found.total, name), [getattr(row, name) for row in found]
+        left[name] = None if total is None else total - sum(value for value in shown if value is not None)
+    total_tokens, all_tokens = left["total_tokens"], found.total.total_tokens
+    return replace(found.total, **left, share=total_tokens / all_tokens if all_tokens else None)
+
+
+def _numbers(rows: Sequence[BreakdownRow], order: str, terminal: Terminal) -> list[Column]:
+    cost = costs([Cost(row.cost_usd, row.calls, row.unpriced_calls) for row in rows])
+    failed = [count(row.failed_calls) for row in rows]
+    time = [duration(row.duration_ms) for row in rows]
+    return [
+        Column(heading="calls", cells=[count(row.calls) for row in rows], goes=4),
+        Column(heading="failed", cells=failed, goes=7, styles=["red" if row.failed_calls else "" for row in rows]),
+        Column(heading="input", cells=[count(row.input_tokens) for row in rows], goes=6),
+        Column(heading="cached", cells=[percent(_cached(row)) for row in rows], goes=8),
+        Column(heading="output", cells=[count(row.output_tokens) for row in rows], goes=5),
+        Column(heading="tokens", cells=[count(row.total_tokens) for row in rows], goes=2),
+        *([Column(heading="in calls", cells=time, goes=3)] if order == "duration_ms" else []),
+        Column(heading="share", cells=_shares(rows, order, terminal), is_left=True, goes=9, style="cyan"),
+        Column(heading="cost USD", cells=cost, goes=1),
+    ]
+
+
+def _cached(row: BreakdownRow) -> float | None:
+    """The part of the input that came from the provider's cache."""
+    if row.cache_read_tokens is None or not row.input_tokens:
+        return None
+    return row.cache_read_tokens / row.input_tokens
+
+
+def _shares(rows: Sequence[BreakdownRow], order: str, terminal: Terminal) -> list[str]:
+    """Each row's part of all, and a bar by the largest of them; the total has none."""
+    *parts, whole = (getattr(row, order) for row in rows)
+    largest = max((part for part in parts if part is not None), default=0)
+    cells = []
+    for part in parts:
+        if part is None or not whole or not largest:
+            cells.append(f"{percent(None):>4}")
+            continue
+        drawn = bar(float(Decimal(part) / Decimal(largest)), _BAR, can_draw=terminal.can_draw)
+        cells.append(f"{percent(Decimal(part) / Decimal(whole)):>4} {drawn}".rstrip())
+    return [*cells, ""]
+
+
+def notes(total: BreakdownRow, since: str | None) -> list[str]:
+    """What the sums do not cover, and the command that says what to do about it."""
+    doctor = "langchain-tokens doctor " + ("--last 1000" if since is None else f"--since {shlex.quote(since)}")
+    said = (
+        (total.unpriced_calls, f"without a price: not in the cost; what supplies it: {doctor}", "* "),
+        (total.calls_without_usage, f"without complete usage: not in the tokens; what supplies it: {doctor}", ""),
+        (total.estimated_calls, "with estimated tokens", ""),
+    )
+    return [f"{mark}{number:,} of {total.calls:,} calls {what}" for number, what, mark in said if number]
+
+
+def course(store: UsageStore, filters: dict[str, Any], order: str, terminal: Terminal) -> str | None:
+    """One line that shows how much was used in each hour, day or month; None where that says nothing."""
+    found, step = store.timeline("day", **filters), "day"
+    if not terminal.can_draw or not found:
+        return None
+    if len(found) <= _FEW_DAYS:
+        found, step = store.timeline("hour", **filters), "hour"
+    elif len(found) > _MANY_DAYS:
+        found, step = store.timeline("month", **filters), "month"
+    known = {str(row.key[step]): getattr(row, order) for row in found}
+    first, last = str(found[0].key[step]), str(found[-1].key[step])
+    labels = labels_between(first, last, step, parse_zone(filters.get("tz", "UTC")))
+    room = (terminal.width or _LONGEST_COURSE) - len(f"per {step}  ")
+    labels = labels[-min(room, _LONGEST_COURSE) :]
+    if len(labels) == 1:
+        return None
+    drawn = sparkline([float(known.get(label) or 0) for label in labels])
+    return f"per {step}  {drawn}\n{labels[0]} … {labels[-1]}"
