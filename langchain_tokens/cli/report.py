@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from langchain_tokens.cli.opening import nothing_found, opened
 from langchain_tokens.cli.options import Asked, Limit, Shown
-from langchain_tokens.cli.output import say_document, say_lines
+from langchain_tokens.cli.output import hint, say_document, say_lines
 from langchain_tokens.errors import QueryError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ Examples:
   langchain-tokens report
   langchain-tokens report --by agent,model --since mtd --sort cost
   langchain-tokens report --timeline day --tz Asia/Kolkata --by model
+  langchain-tokens report --since 30d --html report.html
   langchain-tokens report --by tag:variant --chain sql_fix --chain sql_generation --json"""
 _USUAL_BY = "chain"
 
@@ -70,10 +72,17 @@ def report(
     ] = None,
     sort: Annotated[Order | None, typer.Option(help="What comes first, and what shares are of; else tokens.")] = None,
     limit: Limit = 50,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file with charts and tables.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     asked: Asked,
     shown: Shown,
 ) -> None:
     """Show what was used and what it cost. By chain, or whatever is named; over all time, or a range."""
+    if html is not None:
+        _write_html(html, asked, may_replace=force)
+        return
     names = _names(by)
     if timeline is not None and len(names) > 1:
         raise QueryError(f"--timeline takes one name at most, not {', '.join(names)}")
@@ -89,6 +98,18 @@ def report(
             _say(store, found, order, asked, shown)
         if not found.total.calls:
             nothing_found(store, shown)
+
+
+def _write_html(file: Path, asked: Asked, *, may_replace: bool) -> None:
+    """Write a report that needs no server; in UTC, as the dashboard shows it."""
+    from langchain_tokens.reports import html_report
+    from langchain_tokens.wholefile import WholeFile, require_folder
+
+    goal = require_folder(file, may_replace=may_replace)
+    filters = {name: value for name, value in asked.filters().items() if name != "tz"}
+    with opened(asked.database) as store, WholeFile(goal, may_replace=may_replace) as whole:
+        whole.file.write(html_report(store, **filters).encode("utf-8", "replace"))
+    hint(f"wrote {goal}")
 
 
 def _names(said: Sequence[str] | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import orjson
@@ -13,9 +13,18 @@ from starlette.responses import Response
 
 from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.call import Call, plain
+from langchain_tokens.reports import Overview
 from langchain_tokens.store.paging import RunLine
 
-__all__ = ("answer", "breakdown_document", "call_document", "encode", "row_document", "run_document")
+__all__ = (
+    "answer",
+    "breakdown_document",
+    "call_document",
+    "encode",
+    "overview_document",
+    "row_document",
+    "run_document",
+)
 
 _TAG_BYTES = 12
 
@@ -49,6 +58,13 @@ def row_document(row: BreakdownRow) -> dict[str, Any]:
 def breakdown_document(found: Breakdown) -> dict[str, Any]:
     """An answer as `Breakdown.to_json` writes it."""
     return {"by": list(found.by), "rows": found.to_records(), "total": row_document(found.total)}
+
+
+def overview_document(found: Overview) -> dict[str, Any]:
+    """The numbers that a page begins with, rows written as in a breakdown."""
+    rows = ("total", "previous", "most_expensive_model", "most_used_model")
+    known = {item.name: getattr(found, item.name) for item in fields(found)}
+    return {name: row_document(value) if name in rows and value is not None else value for name, value in known.items()}
 
 
 def call_document(call: Call) -> dict[str, Any]:

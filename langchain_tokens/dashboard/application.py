@@ -110,6 +110,10 @@ def _add_files(app: FastAPI, numbers: Numbers, records: Records) -> None:
         responses={**PROBLEMS, **exported},
         summary="All calls",
     )
+    pages: dict[int | str, dict[str, Any]] = {200: {"description": "A file", "content": {"text/html": {}}}}
+    app.add_api_route(
+        f"{_API}/report", numbers.report, response_class=Response, responses={**PROBLEMS, **pages}, summary="A report"
+    )
     counters: dict[int | str, dict[str, Any]] = {200: {"description": "Counters", "content": {"text/plain": {}}}}
     app.add_api_route(
         "/metrics", numbers.metrics, response_class=Response, responses={**PROBLEMS, **counters}, summary="Counters"

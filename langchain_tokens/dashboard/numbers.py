@@ -8,14 +8,14 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from langchain_tokens.dashboard import overview
-from langchain_tokens.dashboard.answering import answer, breakdown_document
+from langchain_tokens.dashboard.answering import answer, breakdown_document, overview_document
 from langchain_tokens.dashboard.metrics import CONTENT_TYPE, metrics_text
+from langchain_tokens.dashboard.offers import dimensions, status
 from langchain_tokens.dashboard.questions import BreakdownQuestion, Filters, SessionsQuestion, TimelineQuestion
 from langchain_tokens.dashboard.services import Services
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.pricing.offers import ModelRates
-from langchain_tokens.reports import profile
+from langchain_tokens.reports import html_report, overview, profile
 from langchain_tokens.repricing import usual_prices
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.usage import TokenUsage
@@ -36,22 +36,20 @@ class Numbers:
         """Which database it is, and how much is in it."""
         services = self._services
         terms = {"is_read_only": services.is_read_only, "needs_token": services.needs_token}
-        return answer(request, await services.ask(overview.status, self._store, **terms))
+        return answer(request, await services.ask(status, self._store, **terms))
 
     async def overview(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """Totals of a range, of the one before it, and what follows from them."""
-        query = question.query()
-        filters = {**question.filters(), **_fixed(query.since, query.until)}
-        return answer(request, await self._services.ask(overview.overview, self._store, query, filters))
+        return answer(request, overview_document(await self._services.ask(overview, self._store, **question.filters())))
 
     async def breakdown(self, request: Request, question: Annotated[BreakdownQuestion, Query()]) -> Response:
         """Sums by dimension, the largest first."""
-        filters = question.filters()
-        found = await self._services.ask(self._store.breakdown, *question.by, limit=question.limit, **filters)
+        terms = {"limit": question.limit, "order": question.order, **question.filters()}
+        found = await self._services.ask(self._store.breakdown, *question.by, **terms)
         return answer(request, breakdown_document(found))
 
     async def timeline(self, request: Request, question: Annotated[TimelineQuestion, Query()]) -> Response:
-        """Sums for each hour, day or month (UTC), the oldest first."""
+        """Sums for each hour, day, week or month, the oldest first."""
         filters = question.filters()
         found = await self._services.ask(self._store.timeline, question.every, by=question.by, **filters)
         return answer(request, breakdown_document(found))
@@ -68,21 +66,22 @@ class Numbers:
 
     async def dimensions(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """The names that can be filtered by: the largest 200 of each dimension, and the tags of the newest calls."""
-        return answer(request, await self._services.ask(overview.dimensions, self._store, question.filters()))
+        return answer(request, await self._services.ask(dimensions, self._store, question.filters()))
 
     async def prices(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What the models that were used cost at the moment."""
         return answer(request, {"models": await self._services.ask(_prices, self._store, question.filters())})
 
+    async def report(self, question: Annotated[Filters, Query()]) -> Response:
+        """All of it as one HTML file, which needs no server."""
+        text = await self._services.ask(html_report, self._store, **question.filters())
+        headers = {"Content-Disposition": 'attachment; filename="token-usage.html"'}
+        return Response(text, headers=headers, media_type="text/html")
+
     async def metrics(self) -> Response:
         """Counters for Prometheus."""
         text = await self._services.ask(metrics_text, self._store)
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
-
-
-def _fixed(since: Any, until: Any) -> dict[str, Any]:
-    """One moment for all that a request asks."""
-    return {name: moment for name, moment in (("since", since), ("until", until)) if moment is not None}
 
 
 def _prices(store: UsageStore, filters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ class Filters(BaseModel):
 
     since: Annotated[str | None, Field(description="From when on: 7d, 24h, today, 2026-11-01, a moment.")] = None
     until: Annotated[str | None, Field(description="Until when, itself excluded.")] = None
+    tz: Annotated[str | None, Field(description="Time zone of hours, days, weeks and months; UTC by default.")] = None
     session: Names
     run: Names
     mode: Names
@@ -59,7 +60,7 @@ class Filters(BaseModel):
     def filters(self) -> dict[str, Any]:
         """As keyword arguments of the store's methods."""
         named = {name: found for name in EQUALITY_FILTERS if (found := getattr(self, name))}
-        given = {name: found for name in ("since", "until") if (found := getattr(self, name)) is not None}
+        given = {name: found for name in ("since", "until", "tz") if (found := getattr(self, name)) is not None}
         return {**given, **named, **({"tags": _tags(self.tag)} if self.tag else {})}
 
     def query(self) -> Query:
@@ -72,12 +73,15 @@ class BreakdownQuestion(Filters):
 
     by: Annotated[list[str], Field(default_factory=list, max_length=6, description="Dimensions, in order; or tag:KEY.")]
     limit: Annotated[int | None, Field(ge=0, le=_MOST_ROWS, description="The most rows; the total is of all.")] = None
+    order: Annotated[
+        Literal["total_tokens", "cost_usd", "calls", "duration_ms"], Field(description="What makes a row large.")
+    ] = "total_tokens"
 
 
 class TimelineQuestion(Filters):
     """Sums over time."""
 
-    every: Literal["hour", "day", "month"] = "day"
+    every: Literal["hour", "day", "week", "month"] = "day"
     by: Annotated[str | None, Field(description="One more dimension.")] = None
 
 

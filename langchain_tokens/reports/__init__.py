@@ -9,15 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_tokens.reports.glance import Overview, overview
+    from langchain_tokens.reports.html import html_report
     from langchain_tokens.reports.profiling import Profile, profile
 
 __all__ = (
+    "Overview",
     "Profile",
+    "html_report",
+    "overview",
     "profile",
 )
 
 _HOMES = {
+    "Overview": "glance",
     "Profile": "profiling",
+    "html_report": "html",
+    "overview": "glance",
     "profile": "profiling",
 }
 

@@ -2,7 +2,8 @@
 import { get } from "../api.js";
 import { METRICS, shown } from "../charts.js";
 import { Table, h, panel, setText } from "../dom.js";
-import { count, money, name, percent } from "../format.js";
+import { count, name, percent } from "../format.js";
+import { ranked } from "../series.js";
 
 const SHOWN = 6;
 const ASKED = 200;
@@ -26,14 +27,6 @@ export function name_cell(dimension, pick) {
     button.firstChild.style.setProperty("--part", `${(row.part || 0) * 100}%`);
     setText(button.lastChild, text);
   };
-}
-
-/** Rows in the order of a number, each with its part of the largest. */
-export function ranked(rows, metric) {
-  const value = (row) => (row[metric] === null ? -1 : Number(row[metric]));
-  const sorted = [...rows].sort((one, other) => value(other) - value(one));
-  const most = Math.max(...sorted.map(value), 0);
-  return sorted.map((row) => ({ ...row, part: most > 0 ? Math.max(value(row), 0) / most : 0 }));
 }
 
 export class Breakdown {

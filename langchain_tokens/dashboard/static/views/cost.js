@@ -3,8 +3,8 @@ import { get } from "../api.js";
 import { Chart, pie_chart, shown } from "../charts.js";
 import { Card, Table, h, panel, setText } from "../dom.js";
 import { change, count, money, name, percent, plural } from "../format.js";
+import { slices } from "../series.js";
 import { Breakdown } from "./breakdown.js";
-import { slices } from "./explore.js";
 import { TimePanel } from "./timepanel.js";
 
 const DAY = 86_400_000;

@@ -9,13 +9,14 @@ const WORD = "delete";
 export function make(page) {
   const scope = h("p", { class: "summary" });
   const downloads = Object.entries(FORMATS).map(([format, text]) => ({ format, link: h("a", { class: "button", download: true }, `Export ${text}`) }));
+  const report = h("a", { class: "button", download: "token-usage.html" }, "Report as one HTML file");
   const clear = h("button", { type: "button", class: "danger", onclick: () => confirm(page) }, "Clear history\u2026");
   const facts = h("dl", { class: "facts" });
   const clearing = panel("Clear history", {},
     h("p", {}, "Deletes the calls of the range and filters above, for good. What goes is named before anything does."), clear);
   const element = h("div", { class: "view" }, h("h2", { class: "visually-hidden" }, "Data"),
     panel("Export", {}, h("p", {}, "Every call of the range and filters above, one row each, with its cost."), scope,
-      h("div", { class: "actions" }, downloads.map((each) => each.link))),
+      h("div", { class: "actions" }, downloads.map((each) => each.link), report)),
     clearing,
     panel("Database", {}, facts),
     panel("For programs", {}, h("p", {}, "The same numbers as JSON: ", h("a", { href: "api" }, "the API"), "; for Prometheus: ", h("a", { href: "metrics" }, "metrics"), ".")));
@@ -24,6 +25,7 @@ export function make(page) {
     const found = await get("breakdown", filters, {}, signal);
     setText(scope, `${plural(found.total.calls, "call")} \u00b7 ${count(found.total.total_tokens)} tokens \u00b7 ${money(found.total.cost_usd)}`);
     for (const { format, link } of downloads) link.href = address("export", filters, { format });
+    report.href = address("report", filters);
     const status = page.status();
     clearing.hidden = status.is_read_only;
     replace(facts, [

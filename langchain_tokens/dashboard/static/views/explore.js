@@ -1,17 +1,17 @@
 // Where exactly? One dimension at a time, as a table, a ring, or rings within rings; then the calls themselves.
 import { get } from "../api.js";
-import { Chart, METRICS, OTHERS, colours, pie_chart, shown, tree_chart } from "../charts.js";
+import { Chart, METRICS, OTHERS, pie_chart, shown, tree_chart } from "../charts.js";
 import { call_columns } from "../details.js";
 import { Choice, Select, Table, h, panel, setText } from "../dom.js";
-import { count, duration, money, name, percent, plural } from "../format.js";
-import { TITLES, name_cell, ranked } from "./breakdown.js";
+import { count, duration, money, percent, plural } from "../format.js";
+import { ranked, slices, tree_of } from "../series.js";
+import { TITLES, name_cell } from "./breakdown.js";
 import { roots_of } from "./runs.js";
 
 const DIMENSIONS = Object.keys(TITLES);
 const ORDER = ["agent", "chain", "model"];
 const PAGE = 50;
 const MOST = 500;
-const SLICES = 8;
 const ORDERS = {
   "-started_at": "newest first", started_at: "oldest first", "-cost_usd": "dearest first", "-total_tokens": "most tokens first",
   "-duration_ms": "slowest first",
@@ -81,7 +81,7 @@ export function make(page) {
     } else if (kind === "paths") {
       chart.set(tree_chart({ roots: roots_of(nested, metric), metric, kind: "sunburst" }), `${METRICS[metric]} along the paths of calls`);
     } else {
-      chart.set(tree_chart({ roots: tree_of(nested.rows, metric), metric, kind }), `${METRICS[metric]} by ${ORDER.join(", then ")}`);
+      chart.set(tree_chart({ roots: tree_of(nested.rows, ORDER, metric), metric, kind }), `${METRICS[metric]} by ${ORDER.join(", then ")}`);
     }
   }
 
@@ -91,37 +91,6 @@ export function make(page) {
 /** Agents first, then their chains, then the models: the first of them that is not narrowed to one name yet. */
 function next_dimension(filters) {
   return ORDER.find((key) => !filters[key] || filters[key].length > 1) || "model";
-}
-
-export function slices(rows, dimension, metric, total) {
-  const sorted = ranked(rows, metric).filter((row) => Number(row[metric]) > 0);
-  const parts = sorted.slice(0, SLICES).map((row) => {
-    const text = name(row[dimension], dimension);
-    return { name: text, key: row[dimension], value: Number(row[metric]), colour: colours.of(dimension, text) };
-  });
-  const rest = Number(total[metric] || 0) - parts.reduce((sum, part) => sum + part.value, 0);
-  if (sorted.length > SLICES && rest > 0) parts.push({ name: OTHERS, key: null, value: rest, colour: colours.of(dimension, OTHERS) });
-  return parts;
-}
-
-function tree_of(rows, metric) {
-  const roots = new Map();
-  for (const row of rows) {
-    const value = Number(row[metric] || 0);
-    if (value <= 0) continue;
-    let level = roots;
-    ORDER.forEach((key, index) => {
-      const text = name(row[key], key);
-      const colour = index === 0 ? colours.of(key, text) : undefined;
-      const node = level.get(text) || { name: text, value: 0, children: new Map(), colour };
-      node.value += value;
-      level.set(text, node);
-      level = node.children;
-    });
-  }
-  const listed = (level) => [...level.values()].map(({ children, ...node }) =>
-    (children.size ? { ...node, children: listed(children) } : node));
-  return listed(roots);
 }
 
 /** Pages of calls, one below the other. */

@@ -3,7 +3,8 @@ import { get } from "../api.js";
 import { Chart, bar_chart, colours } from "../charts.js";
 import { Table, h, panel, setText } from "../dom.js";
 import { count, duration, money, name, percent } from "../format.js";
-import { name_cell, ranked } from "./breakdown.js";
+import { ranked } from "../series.js";
+import { name_cell } from "./breakdown.js";
 
 const MOST_COMPARED = 4;
 const each = (row, key) => (row[key] === null || !row.calls ? null : Number(row[key]) / row.calls);

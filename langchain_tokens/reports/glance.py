@@ -1,0 +1,93 @@
+"""What is there to know at a glance? Totals of a range, of the time before it, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_tokens.breakdown import BreakdownRow
+from langchain_tokens.errors import QueryError
+from langchain_tokens.query import Query, make_query
+from langchain_tokens.store.counting import count_runs, count_sessions
+
+if TYPE_CHECKING:
+    from langchain_tokens.store.store import UsageStore
+
+__all__ = ("Overview", "overview")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The numbers of a range; money in US dollars, unknown is None."""
+
+    since: datetime | None
+    until: datetime | None
+    total: BreakdownRow
+    previous: BreakdownRow | None
+    """The totals of as long a time before; None for a range without a beginning, or where they are not known."""
+    runs: int | None
+    """Runs that began in the range; None where rows were pruned, or to count them would take long."""
+    sessions: int | None
+    """Sessions with calls in the range."""
+    tokens_per_run: float | None
+    cost_per_run_usd: Decimal | None
+    cost_per_1k_tokens_usd: Decimal | None
+    """Over the models whose price is known: the tokens of the others would make it too small."""
+    most_expensive_model: BreakdownRow | None
+    most_used_model: BreakdownRow | None
+
+
+def overview(store: UsageStore, **filters: Any) -> Overview:
+    """The numbers that a page begins with.
+
+    Args:
+        store: whose calls.
+        filters: which of them, as `UsageStore.breakdown`.
+
+    Raises:
+        QueryError: for a question that cannot be asked.
+
+    """
+    query = make_query((), filters)
+    asked = {**filters, "since": query.since, "until": query.until}  # one moment for all that is asked
+    total = store.breakdown(**asked).total
+    models = list(store.breakdown("provider", "model", **asked))
+    runs = count_runs(store, query, total.calls)
+    return Overview(
+        since=query.since,
+        until=query.until,
+        total=total,
+        previous=_previous(store, query, filters),
+        runs=runs,
+        sessions=count_sessions(store, query, total.calls),
+        tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
+        cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
+        cost_per_1k_tokens_usd=_cost_per_1k(models),
+        most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
+        most_used_model=_largest(models, "calls"),
+    )
+
+
+def _previous(store: UsageStore, query: Query, filters: dict[str, Any]) -> BreakdownRow | None:
+    if query.since is None:
+        return None
+    until = query.until or datetime.now(UTC)
+    try:
+        before = query.since - (until - query.since)
+        return store.breakdown(**{**filters, "since": before, "until": query.since}).total
+    except (QueryError, OverflowError):  # rows of that time were pruned, or it is before all time
+        return None
+
+
+def _cost_per_1k(models: Iterable[BreakdownRow]) -> Decimal | None:
+    priced = [(row.cost_usd, row.total_tokens) for row in models if row.cost_usd is not None and row.total_tokens]
+    tokens = sum(count for _, count in priced)
+    return sum((cost for cost, _ in priced), Decimal(0)) * 1000 / tokens if tokens else None
+
+
+def _largest(rows: Iterable[BreakdownRow], by: str) -> BreakdownRow | None:
+    named = [row for row in rows if row.key["model"] is not None]
+    return max(named, key=lambda row: getattr(row, by)) if named else None
