@@ -25,6 +25,7 @@ from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Refine, refined_call
 from langchain_tokens.refining import Refiner
+from langchain_tokens.registry import REGISTRY
 from langchain_tokens.repeats import Repeats
 from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
@@ -147,6 +148,8 @@ class Capture:
 
         """
         self.memory.note_call(call, open_log, refine_this)
+        for log in REGISTRY.observers:
+            log.note(call, refine_this or self.refine)
         if tracked is not None:
             tracked.note(call, refine_this or self.refine)  # a later block may go on with a run that memory holds
             tracked.recorders.add(self.recorder)

@@ -30,7 +30,7 @@ from langchain_tokens.runlog import RunLog
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("attach", "label", "track")
+__all__ = ("attach", "label", "register_once", "track")
 
 _MOST_ATTEMPTS = 2**31 - 1
 """What the store's column for it holds."""
@@ -101,7 +101,7 @@ def track(
     continues = run is None and outer is not None and outer.log is not None
     log = outer.log if continues and outer is not None else None
     capturing = _CAPTURING.get() if store is None else None
-    _register_once()
+    register_once()
     if log is not None:
         with (
             _entered(CURRENT_SCOPE, Scope(names=names, log=log)),
@@ -174,7 +174,7 @@ def label(
 
 
 @functools.cache
-def _register_once() -> None:
+def register_once() -> None:
     """One hook for the process: LangChain never lets go of one. It adds our handler only where none is."""
     register_configure_hook(_CAPTURING, inheritable=True, handle_class=TokenUsageHandler)
 
