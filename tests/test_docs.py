@@ -70,7 +70,7 @@ def run_command(line: str) -> None:
     """Run a command as a shell would, our own in this process, and pytest with no plugin but those that pages speak of."""
     words = shlex.split(line)
     if words[0] == "pytest":
-        alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
         subprocess.run([*_PYTEST, *words[1:]], check=True, timeout=60, env=alone)
         return
     if words[0] != "langchain-tokens":
