@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from langchain_tokens.cli import database, diagnosis, pricing, stored
+from langchain_tokens.cli import analysis, database, diagnosis, pricing, stored
 from langchain_tokens.cli.output import hint, say, take_any_text
 from langchain_tokens.errors import QueryError, TokensError
 
@@ -36,6 +36,9 @@ def make_app() -> typer.Typer:
     app.command("check", epilog=stored.CHECK_EXAMPLES)(stored.check)
     app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(stored.reprice)
     app.command("doctor", epilog=diagnosis.EXAMPLES)(diagnosis.doctor)
+    app.command("compare", epilog=analysis.COMPARE_EXAMPLES)(analysis.compare)
+    app.command("forecast", epilog=analysis.FORECAST_EXAMPLES)(analysis.forecast)
+    app.command("unusual", epilog=analysis.UNUSUAL_EXAMPLES)(analysis.unusual)
     return app
 
 

@@ -1,1 +1,51 @@
 """How is it shown, and what does it mean? Reports over a store, a handler or a run; one module for each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_tokens.reports.anomalies import Unusual, UnusualReport, unusual
+    from langchain_tokens.reports.comparison import Comparison, compare
+    from langchain_tokens.reports.forecasting import Forecast, forecast
+    from langchain_tokens.reports.habits import Patterns, patterns
+    from langchain_tokens.reports.trends import Trend, trend
+
+__all__ = (
+    "Comparison",
+    "Forecast",
+    "Patterns",
+    "Trend",
+    "Unusual",
+    "UnusualReport",
+    "compare",
+    "forecast",
+    "patterns",
+    "trend",
+    "unusual",
+)
+
+_HOMES = {
+    "Comparison": "comparison",
+    "Forecast": "forecasting",
+    "Patterns": "habits",
+    "Trend": "trends",
+    "Unusual": "anomalies",
+    "UnusualReport": "anomalies",
+    "compare": "comparison",
+    "forecast": "forecasting",
+    "patterns": "habits",
+    "trend": "trends",
+    "unusual": "anomalies",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *__all__))
