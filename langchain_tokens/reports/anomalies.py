@@ -58,7 +58,7 @@ class Unusual:
     seen: Number
     expected: Number
     limit: Number
-    """What is exceeded by chance as rarely as the report's rate says."""
+    """What the largest of all amounts that were compared exceeds by chance as rarely as the report's rate says."""
     times: float
     """How many times what was expected."""
     calls: int
@@ -151,8 +151,8 @@ def unusual(
         every: `hour` or `day` (UTC); not for sessions and runs.
         since: from when on, as in filters; what is usual is learned from the same range.
         measure: `tokens`, `cost`, `calls`, `input` or `output`.
-        rate: the chance that a report has any finding where consumption was as usual: one false alarm in so many
-            reports, however much is compared in one.
+        rate: of false alarms: the chance that a report has any finding where all was as usual, however much is
+            compared in it; where some was not, the part of its findings that may be false (Benjamini and Hochberg).
         limit: the most findings.
         now: the moment from which on nothing is complete, aware; None is the clock's.
         filters: which calls, as in `UsageStore.breakdown`.
@@ -252,7 +252,7 @@ def _said(search: _Search, judged: int, not_judged: int, rate: float, found: int
 def _kinds(group: Sequence[_Seen], every: Every) -> list[tuple[int, ...]]:
     """Which steps are alike: by hour of the day and weekend, as far as there are enough of each kind."""
     starts = [each.start for each in group]
-    if any(start is None for start in starts):
+    if not starts or any(start is None for start in starts):
         return [()] * len(group)
     moments = [start for start in starts if start is not None]
     weekends = [int(moment.weekday() >= _SATURDAY) for moment in moments]

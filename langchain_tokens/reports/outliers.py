@@ -4,8 +4,8 @@ Amounts of use vary by factors, so their logarithms are looked at. The middle is
 (weekends, hours of the day); the spread is Qn, which half the amounts could be wrong for without harm, as for the
 median absolute deviation, but which needs far fewer amounts to be as exact. A number of calls varies by chance alone,
 so the spread is never taken as smaller than that of a Poisson number of that size. What is left is compared with a t
-distribution, and the whole family of comparisons is corrected (Holm): in usual use, the chance that a report has any
-finding at all is at most the rate that was asked for.
+distribution, and all comparisons of a report are corrected together: in usual use, the chance that it has any finding
+at all is at most the rate that was asked for.
 """
 
 from __future__ import annotations
@@ -96,13 +96,16 @@ def judge(
 
 
 def most_unusual(probabilities: Sequence[float], rate: float) -> list[int]:
-    """Which of all comparisons of a report are findings, with the chance of any false one at most `rate`."""
-    from statsmodels.stats.multitest import multipletests
+    """Which of all comparisons of a report are findings.
+
+    By Benjamini and Hochberg: where all is usual, the chance of any finding is at most `rate`; where some is not, at
+    most that part of the findings is expected to be false.
+    """
+    from scipy.stats import false_discovery_control
 
     if not probabilities:
         return []
-    found = multipletests(probabilities, alpha=rate, method="holm")[0]
-    return [place for place, is_found in enumerate(found) if is_found]
+    return [place for place, adjusted in enumerate(false_discovery_control(probabilities)) if adjusted <= rate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
