@@ -66,7 +66,8 @@ class Imported:
         if self.refused_rows > _SHOWN:
             lines.append(f"  and {self.refused_rows - _SHOWN:,} more refused rows")
         if self.undated:
-            lines.append(f"  {self.undated:,} calls name no time, and got that of the file")
+            what = "1 call names" if self.undated == 1 else f"{self.undated:,} calls name"
+            lines.append(f"  {what} no time, and got that of the file")
         return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """What do tables say in which applications kept their tokens by hand? Rows of `token_usage` and `llm_token_logs`.
 
 `token_usage`: a row for each call, with mode, model, agent and cost. `llm_token_logs`: a row for each question, with
-the tokens of three chains, and those of all retries together; its cost is that of the whole row, so its calls have none.
+the tokens of three chains, and those of all retries together; its cost is the whole row's, so its calls have none.
 """
 
 from __future__ import annotations
