@@ -283,6 +283,8 @@ def test_a_later_version_is_refused(fresh: Callable[[], UsageStore], tmp_path: P
         ({"agent": "a\0b"}, "has a NUL"),
         ({"agent": ["x"]}, "agent=['x'] is a list"),
         ({"saved_usage": {"prompt": 1}}, "saved_usage has the key 'prompt'"),
+        ({"raw_usage": json.loads('{"a":' * 200 + "1" + "}" * 200)}, "raw_usage is nested more than 100 deep"),
+        ({"raw_usage": "[" * 100_000}, "expected JSON"),
     ],
 )
 def test_a_spoiled_row_is_refused_alone(
@@ -667,7 +669,7 @@ def test_reports_are_no_calls(fresh: Callable[[], UsageStore]) -> None:
         "end_time": 2,
         "results": [{"input_tokens": 5, "num_model_requests": 3}],
     }
-    with pytest.raises(FormatError, match="sums over many requests, and no calls.*reconcile"):
+    with pytest.raises(FormatError, match=r"sums over many requests, and no calls.*reconcile"):
         fresh().import_file(write("u.json", json.dumps({"object": "page", "data": [bucket]})))
 
 
