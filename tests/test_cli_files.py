@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from langchain_tokens import UsageStore, open_store
+from langchain_tokens.cli import main
 from langchain_tokens.cli.progress import shown_progress
 from langchain_tokens.render import UNKNOWN
 from langchain_tokens.store.target import parse_target
@@ -49,20 +51,15 @@ def test_export_to_a_file(run: Run, database: Path) -> None:
     assert [line.split(",")[0] for line in Path("out.csv").read_text().splitlines()] == ["call_id", "b"]
 
 
-def test_export_to_standard_output(database: Path) -> None:
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_export_to_standard_output(database: Path, capsysbinary: pytest.CaptureFixture[bytes], kind: str) -> None:
     """Only data is on stdout, as the library writes it into a file."""
-    for format_ in ("jsonl", "json", "csv", "parquet"):
-        done = subprocess.run(
-            [sys.executable, "-m", "langchain_tokens.cli", "export", "--db", database, "--format", format_],
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
-        assert done.stderr.decode() == "wrote 2 calls\n"
-        store = open_store(database)
-        store.export(f"out.{format_}")
-        store.close()
-        assert done.stdout == Path(f"out.{format_}").read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "--db", str(database), "--format", kind])
+    out, err = capsysbinary.readouterr()
+    with closing(open_store(database)) as store:
+        store.export(f"out.{kind}")
+    assert (ended.value.code, err, out) == (0, b"wrote 2 calls\n", Path(f"out.{kind}").read_bytes())
 
 
 def test_a_reader_that_has_enough(database: Path) -> None:
@@ -168,19 +165,22 @@ def test_a_bar_is_shown_only_on_a_terminal_and_late(monkeypatch: pytest.MonkeyPa
     """Where stderr is a terminal there is a bar, but not for what is done at once; elsewhere there is none."""
     with shown_progress("exporting") as tell:
         assert tell is None
-    leader, follower = os.openpty()
-    with os.fdopen(follower, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        moments = iter([0.0, 0.4, 0.6, 0.7])
-        monkeypatch.setattr("langchain_tokens.cli.progress.time.monotonic", lambda: next(moments))
-        with shown_progress("exporting", 10) as tell:
-            assert tell is not None
-            tell(1)
-            terminal.flush()
-            os.set_blocking(leader, False)
-            with pytest.raises(BlockingIOError):
-                os.read(leader, 1_000)
-            tell(2)
-        terminal.flush()
-        assert b"exporting" in os.read(leader, 10_000)
-    os.close(leader)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    moments = iter([0.0, 0.4, 0.6])
+    monkeypatch.setattr("langchain_tokens.cli.progress.monotonic", lambda: next(moments))
+    with shown_progress("exporting", 10) as tell:
+        assert tell is not None
+        tell(1)
+        assert terminal.getvalue() == ""
+        tell(2)
+        tell(3)
+    assert "exporting" in terminal.getvalue()
+    assert "3/10" in terminal.getvalue()
+
+
+class Terminal(io.StringIO):
+    """Text that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
