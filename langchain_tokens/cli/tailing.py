@@ -100,6 +100,8 @@ def _say(calls: Sequence[Call], asked: Asked, terminal: Terminal, *, as_json: bo
     lines = laid[0 if has_heading else 1 : 1 + len(calls)]
     if lines:
         say_lines(lines, terminal)
+    for line in laid[1 + len(calls) :] if has_heading else ():  # what is hidden is no data here: lines may follow
+        hint("".join(text for text, _ in line))
 
 
 def _fixed(column: Column, calls: Sequence[Call]) -> dict[str, Any]:
