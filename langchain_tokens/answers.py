@@ -25,6 +25,8 @@ _FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
 _EMPTY: Final[Mapping[str, Any]] = {}
 _HOLDERS: Final = ("body", "completion")
 """Attributes of an error that may hold the whole answer: as JSON text, a mapping, or the client's own object."""
+_OWN_ID: Final = "lc_run-"
+"""How ids begin that LangChain gives to messages without one; they say no more than the run's id does."""
 _LONGEST_BODY: Final = 4_000_000
 _MOST_CANDIDATES: Final = 8
 
@@ -41,6 +43,8 @@ class Answer:
     tool_calls: tuple[str, ...]
     """The names of the tools that the model asked for, and then of those that the provider ran by itself."""
     message_id: str | None
+    response_id: str | None
+    """The id that the provider gave to its answer, where the message's own is one of LangChain's."""
     is_from_cache: bool
     is_counted_elsewhere: bool
     """LangChain gives the usage of a text model's whole batch to its first prompt, and nothing to the others."""
@@ -54,6 +58,7 @@ UNREAD = Answer(
     finish_reason=None,
     tool_calls=(),
     message_id=None,
+    response_id=None,
     is_from_cache=False,
     is_counted_elsewhere=False,
 )
@@ -92,6 +97,7 @@ def read_result(
         finish_reason=_undoubled(_first_text(_FINISH_KEYS, response_metadata, generation_info)),
         tool_calls=(*_tool_names(message), *ran),
         message_id=message_id if isinstance(message_id, str) else None,
+        response_id=_response_id(message_id, response_metadata),
         is_from_cache=_is_from_cache(_mapping(getattr(message, "usage_metadata", None)), message_id, run_id),
         is_counted_elsewhere=message is None and llm_output.get("token_usage") == {},
     )
@@ -190,6 +196,12 @@ def _tool_names(message: Any) -> tuple[str, ...]:
     requested = [call for calls in kinds if isinstance(calls, (list, tuple)) for call in calls]
     names = (call.get("name") if isinstance(call, Mapping) else getattr(call, "name", None) for call in requested)
     return tuple(str(name) for name in names if name)
+
+
+def _response_id(message_id: Any, response_metadata: Mapping[str, Any]) -> str | None:
+    if not isinstance(message_id, str) or not message_id.startswith(_OWN_ID):
+        return None
+    return _undoubled(_first_text(("id",), response_metadata))
 
 
 def _is_from_cache(usage_metadata: Mapping[str, Any] | None, message_id: Any, run_id: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 from langchain_tokens.call import Call, plain
 from langchain_tokens.charts import Column, column_chart, slot_of
 from langchain_tokens.errors import MissingExtraError, TokensError
-from langchain_tokens.query import Query, missing_label, missing_labels
+from langchain_tokens.query import TIME_DIMENSIONS, Query, missing_label, missing_labels
 from langchain_tokens.render import UNKNOWN, Bar, Table, csv_table, html_table, text_table
 from langchain_tokens.sums import Sums, dimension_value, matches
 
@@ -273,7 +273,6 @@ def make_row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
 _WIDTHS = (5, 6, 6, 6, 6, 9, 6)
 _MOST_ROWS = 200
 """Of a table in a notebook."""
-_PERIODS = ("hour", "day", "month")
 _NUMBERS = tuple(item.name for item in fields(BreakdownRow) if item.name != "key")
 
 
@@ -302,7 +301,7 @@ def _shown(row: BreakdownRow) -> tuple[str | int, ...]:
 def _charts(breakdown: Breakdown) -> str:
     """The course of tokens and cost, where a breakdown is by time first and has more than one moment of it."""
     periods: dict[str, list[BreakdownRow]] = {}
-    if breakdown.by and breakdown.by[0] in _PERIODS:
+    if breakdown.by and breakdown.by[0] in TIME_DIMENSIONS:
         for row in breakdown:
             periods.setdefault(str(row.key[breakdown.by[0]]), []).append(row)
     if len(periods) < 2:  # noqa: PLR2004  # a single column says nothing

@@ -185,6 +185,8 @@ class Capture:
 
         """
         self.memory.note_call(call, open_log, refine_this)
+        for log in REGISTRY.observers:
+            log.note(call, refine_this or self.refine)
         if tracked is not None:
             tracked.note(call, refine_this or self.refine)  # a later block may go on with a run that memory holds
             tracked.recorders.add(self.recorder)

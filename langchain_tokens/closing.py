@@ -133,7 +133,7 @@ def _said(answer: Answer, status: CallStatus, *, is_batch: bool) -> dict[str, An
         **(_PAID_IN_FIRST if is_in_first else {}),
         "tool_calls": answer.tool_calls,
         "finish_reason": answer.finish_reason,
-        "message_id": answer.message_id,
+        "message_id": answer.response_id or answer.message_id,
     }
 
 

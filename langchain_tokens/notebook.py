@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ("facts_html", "overview_html", "total_facts")
 
 _DAYS = 30
+_UNREADABLE = "cannot be read:"
 Fact = tuple[str, str]
 """What it is, and how it is shown."""
 
@@ -29,13 +30,19 @@ def overview_html(title: str, ask: Callable[..., Breakdown], timeline: Callable[
     """
     try:
         chains = ask("chain")
-        recent = None if timeline is None else timeline("day", since=f"{_DAYS}d")
     except TokensError as error:  # a notebook would show a traceback in the place of the value
-        return facts_html(title, [("cannot be read:", str(error))])
-    parts = [facts_html(title, total_facts(chains.total)), chains._repr_html_()]
-    if recent:
-        parts.append(f"<details><summary>by day, the last {_DAYS} days</summary>{recent._repr_html_()}</details>")
-    return "".join(parts)
+        return facts_html(title, [(_UNREADABLE, str(error))])
+    shown = facts_html(title, total_facts(chains.total)) + chains._repr_html_()
+    return shown if timeline is None else shown + _recent_html(timeline)
+
+
+def _recent_html(timeline: Callable[..., Breakdown]) -> str:
+    title = f"by day, the last {_DAYS} days"
+    try:
+        recent = timeline("day", since=f"{_DAYS}d")
+    except TokensError as error:  # what was pruned may reach into these days, and all else is known
+        return facts_html(title, [(_UNREADABLE, str(error))])
+    return f"<details><summary>{title}</summary>{recent._repr_html_()}</details>" if recent else ""
 
 
 def total_facts(total: BreakdownRow) -> list[Fact]:

@@ -15,6 +15,7 @@ from langchain_tokens.errors import StoreError
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Sink, recover
 from langchain_tokens.refining import Refiner, make_estimator
+from langchain_tokens.runlog import RunLog
 from langchain_tokens.store.target import StoreTarget, parse_target
 from langchain_tokens.trouble import LOGGER, Warnings
 
@@ -48,6 +49,18 @@ class Registry:
         self.alerts = Alerts()
         self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._is_hooked = False
+        self.observers: tuple[RunLog, ...] = ()
+        """Who is told of every call, whichever handler caught it."""
+
+    def observe(self, log: RunLog) -> None:
+        """Tell a log of every call from now on."""
+        with self._lock:
+            self.observers = (*self.observers, log)
+
+    def observe_no_more(self, log: RunLog) -> None:
+        """Tell a log of no more calls."""
+        with self._lock:
+            self.observers = tuple(other for other in self.observers if other is not log)
 
     def watch(self, part: Watched) -> None:
         """Tell something of the interpreter's end and of every forked child, for as long as it lives."""
@@ -119,6 +132,8 @@ class Registry:
         self.alerts.forget_after_fork()
         for part in tuple(self._watched):
             part.forget_after_fork()
+        for log in self.observers:
+            log.forget_after_fork()
 
 
 REGISTRY = Registry()

@@ -178,7 +178,7 @@ def _html_bar(bar: Bar) -> str:
         for length, color in ((strong, BARS), (part - strong, _LIGHT_BARS))
         if length > 0
     )
-    return f'<td class="lt-bar" aria-hidden="true" style="{_NUMBER_CELL};text-align:left;min-width:8em">{pieces}</td>'
+    return f'<td class="lt-bar" aria-hidden="true" style="{_CELL};white-space:nowrap;min-width:8em">{pieces}</td>'
 
 
 def _is_shown(char: str) -> bool:

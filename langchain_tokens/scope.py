@@ -31,7 +31,7 @@ from langchain_tokens.runlog import RunLog
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("attach", "capturing", "label", "track")
+__all__ = ("attach", "capturing", "label", "register_once", "track")
 
 _MOST_ATTEMPTS = 2**31 - 1
 """What the store's column for it holds."""
@@ -107,7 +107,7 @@ def track(
     continues = run is None and outer is not None and outer.log is not None
     log = outer.log if continues and outer is not None else None
     capturing = _CAPTURING.get() if store is None else None
-    _register_once()
+    register_once()
     if log is not None:
         with (
             _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
@@ -127,7 +127,7 @@ def track(
 @contextmanager
 def capturing(handler: TokenUsageHandler) -> Iterator[None]:
     """Let one handler catch what the `track()` blocks inside catch, in place of one made for each of them."""
-    _register_once()
+    register_once()
     with _entered(_CAPTURING, handler):
         yield
 
@@ -188,7 +188,7 @@ def label(
 
 
 @functools.cache
-def _register_once() -> None:
+def register_once() -> None:
     """One hook for the process: LangChain never lets go of one. It adds our handler only where none is."""
     register_configure_hook(_CAPTURING, inheritable=True, handle_class=TokenUsageHandler)
 

@@ -13,6 +13,7 @@ from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
 
+from langchain_tokens import testing
 from langchain_tokens.call import Call, RunFact, UsageSource
 from langchain_tokens.usage import TokenUsage
 
@@ -23,31 +24,16 @@ TAG_KEYS = ("team", "a.b", "$[0]", "it's", "100 %", "tag:tag", "a:b", "?", "{b}"
 ODD_KEYS = ('a "b"', "back\\slash", "caf\u00e9", "\u732b", "line\nfeed")
 """Tag keys with characters that JSON text escapes."""
 _NUMBERS = itertools.count(1)
-
-
-def make_usage(input_tokens: int | None = 100, output_tokens: int | None = 20, **more: Any) -> TokenUsage:
-    """A usage whose total is the sum of what is known, unless said otherwise."""
-    known = None if input_tokens is None or output_tokens is None else input_tokens + output_tokens
-    return TokenUsage(
-        **{"input_tokens": input_tokens, "output_tokens": output_tokens, "total_tokens": known, **more},
-    )
+make_usage = testing.make_usage
 
 
 def make_call(
     *, tokens: tuple[int | None, int | None] | None = (100, 20), cost: str | None = None, **more: Any
 ) -> Call:
-    """A call with an id of its own; `tokens` is (input, output), `cost` is USD as text and makes it priced."""
-    usage = None if tokens is None else make_usage(*tokens)
-    values: dict[str, Any] = {
-        "call_id": f"call-{next(_NUMBERS)}",
-        "run_id": "run-1",
-        "started_at": NOON,
-        "usage": usage,
-        "usage_source": "missing" if more.get("usage", usage) is None else "provider",
-        "cost_usd": None if cost is None else Decimal(cost),
-        "price_status": "unpriced" if cost is None else "priced",
-    }
-    return Call(**{**values, **more})
+    """A call at noon, whose id is larger than those of earlier ones."""
+    return testing.make_call(
+        tokens=tokens, cost=cost, **{"call_id": f"call-{next(_NUMBERS)}", "started_at": NOON, **more}
+    )
 
 
 def make_fact(run_id: str = "run-1", **more: Any) -> RunFact:

@@ -36,7 +36,7 @@ from langchain_tokens.store.target import parse_target
 from tests.models import FailingStore, ScriptedChat, StuckStore, acknowledged_graph
 
 GRAPH = acknowledged_graph(ScriptedChat())
-SECONDS_TO_END = 30
+SECONDS_TO_END = 100
 
 def say(job, text):
     os.write(1, f"{job} {os.getpid()} {text}\\n".encode())

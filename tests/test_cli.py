@@ -445,8 +445,17 @@ def test_records_that_wait_are_delivered_first(run: Run) -> None:
         ("prices", "compare", "1", "1"),
         ("prices", "compare", "1"),
         ("prices", "show", "gpt-4o", "--at", "nonsense"),
-        (),
         ("db",),
+        ("report", "--by", "nonsense"),
+        ("report", "--timeline", "day", "--by", "agent,model"),
+        ("report", "--timeline", "year"),
+        ("report", "--tz", "Nowhere"),
+        ("report", "--tag", "variant"),
+        ("report", "--sort", "name"),
+        ("report", "-n", "-1"),
+        ("top", "--what", "users"),
+        ("calls", "--sort", "name"),
+        ("--since", "nonsense"),
     ],
 )
 @pytest.mark.usefixtures("seeded")

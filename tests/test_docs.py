@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ HOST = "db.example.com"
 _BLOCK = re.compile(r"^```(python|sh|sql)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _AS = re.compile(r"-- as (?:a (superuser)|(\w+))")
 _URL = re.compile(rf"postgresql://(\w+)@{re.escape(HOST)}/(\w+)")
+_FILE = re.compile(r"# (\w+\.py)\n")
+_PYTEST = (sys.executable, "-m", "pytest", "-p", "langchain_tokens.pytest_plugin", "-p", "pytest_asyncio.plugin")
 _DISTRIBUTED = re.compile(r"`(\w+)` \| (?:`(\w+)`|everywhere)")
 
 
@@ -55,14 +58,21 @@ def blocks(page: Path) -> list[Block]:
 
 
 def run_program(block: Block, page: Path, text: str, namespace: dict[str, Any]) -> None:
-    """Run a program, so that an error names the page's own line."""
+    """Run a program, so that an error names the page's own line; one that begins with a file's name becomes that file."""
+    if named := _FILE.match(text):
+        Path(named[1]).write_text(text, encoding="utf-8")
+        return
     padded = "\n" * (block.line - 1) + text
     exec(compile(padded, str(page), "exec"), namespace)  # noqa: S102  # that is what it is about
 
 
 def run_command(line: str) -> None:
-    """Run a command as a shell would, our own in this process."""
+    """Run a command as a shell would, our own in this process, and pytest with no plugin but those that pages speak of."""
     words = shlex.split(line)
+    if words[0] == "pytest":
+        alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+        subprocess.run([*_PYTEST, *words[1:]], check=True, timeout=60, env=alone)
+        return
     if words[0] != "langchain-tokens":
         subprocess.run(words, check=True, timeout=60)
         return

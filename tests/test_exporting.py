@@ -1,7 +1,8 @@
-"""Does a file have the same calls as the store? Parquet, every field of every call, whole or not at all."""
+"""Does a file have the same calls as the store? Every field of every call, whole or not at all."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import random
@@ -18,9 +19,10 @@ import pytest
 from langchain_tokens.call import MONEY, Call
 from langchain_tokens.errors import MissingExtraError, QueryError, StoreError
 from langchain_tokens.exporting import COLUMNS, CallFile
+from langchain_tokens.render import from_spreadsheet, to_spreadsheet
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.usage import TokenUsage
-from tests.builders import NOON, make_call
+from tests.builders import NOON, make_call, make_fact
 from tests.test_rollups import some_call
 
 pytest_plugins = ("tests.databases",)
@@ -224,3 +226,62 @@ def test_a_failed_export_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(StoreError):
         fail()
     assert [path.read_text() for path in folder.iterdir()] == (["theirs"] if spoil == "rival" else [])
+
+
+@pytest.mark.parametrize("name", ["c.parquet", "c.csv", "c.json", "c.jsonl", "c.jsonl.gz"])
+def test_an_interrupted_export_leaves_what_was_there(store: UsageStore, tmp_path: Path, name: str) -> None:
+    """Ctrl-C in the middle leaves no file, and one that was to be replaced as it was; with `force` the next one replaces it."""
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    store.add([make_call()])
+
+    def interrupt(count: int) -> None:
+        assert count == 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.export(folder / name, progress=interrupt)
+    assert list(folder.iterdir()) == []
+    (folder / name).write_text("mine")
+    with pytest.raises(KeyboardInterrupt):
+        store.export(folder / name, progress=interrupt, force=True)
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, "mine")]
+    assert store.export(folder / name, force=True) == 1
+    assert (folder / name).read_bytes() != b"mine"
+
+
+def test_text_formats_say_the_same(memory_store: UsageStore, tmp_path: Path) -> None:
+    """JSON has money as text and unknown as null, CSV plain decimals and empty cells; times are UTC in both."""
+    memory_store.delete(until="2100-01-01")
+    memory_store.add(
+        [dataclasses.replace(full_call(), agent="=cmd|' /C calc'!A0", chain=None)], [make_fact("run", name="n")]
+    )
+    for ending in ("csv", "json", "jsonl"):
+        memory_store.export(tmp_path / f"c.{ending}")
+    document = json.loads((tmp_path / "c.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "c.jsonl").read_text().splitlines()]
+    assert [*document["calls"], *document["runs"]] == lines
+    assert (document["schema_version"], [line["kind"] for line in lines]) == (1, ["call", "run"])
+    call = lines[0]
+    assert (call["cost_usd"], call["chain"], call["started_at"]) == (
+        "0.000000000001",
+        None,
+        "2026-11-20T12:00:00.123456+00:00",
+    )
+    with (tmp_path / "c.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["cost_usd"], row["chain"], row["started_at"]) == (
+        "0.000000000001",
+        "",
+        "2026-11-20T12:00:00.123456+00:00",
+    )
+    assert (row["agent"], call["agent"], row["streamed"]) == ("'=cmd|' /C calc'!A0", "=cmd|' /C calc'!A0", "true")
+    assert json.loads(row["tags"]) == call["tags"]
+
+
+@pytest.mark.parametrize("text", ["", "'", "''", "=1", "'=1", "''=1", "a'", "'a", "@x", "plain"])
+def test_cells_of_a_spreadsheet_come_back(text: str) -> None:
+    """What is written for a spreadsheet is no formula and not empty, and comes back as it was."""
+    cell = to_spreadsheet(text)
+    assert cell[:1] not in ("", "=", "+", "-", "@")
+    assert from_spreadsheet(cell) == text

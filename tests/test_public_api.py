@@ -16,6 +16,8 @@ from langchain_tokens import Breakdown, Call, PriceBook, Run, TokenUsage, TokenU
 from langchain_tokens.checking import Check
 from langchain_tokens.repricing import Repricing
 from langchain_tokens.savings import Savings
+from langchain_tokens.store.following import Follower
+from langchain_tokens.store.pruning import Pruned
 
 ROOT = Path(langchain_tokens.__file__).parents[1]
 NAMES = set(langchain_tokens.__all__)
@@ -166,6 +168,8 @@ def test_types_can_be_read_at_run_time(cls: type) -> None:
         "Repricing": Repricing,
         "Check": Check,
         "Savings": Savings,
+        "Follower": Follower,
+        "Pruned": Pruned,
     }
     assert all("return" in get_type_hints(value, localns=lazy) for value in functions.values())
 

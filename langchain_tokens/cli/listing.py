@@ -151,15 +151,15 @@ def call_columns(found: Sequence[Call], zone: tzinfo) -> list[Column]:
     usages = [call.usage or TokenUsage() for call in found]
     amounts = costs([Cost(call.cost_usd, 1, int(call.price_status == "unpriced")) for call in found])
     return [
-        *_moments([moment(call.started_at, zone) for call in found]),
+        *_moments([moment(call.started_at, zone) for call in found], goes=1),
         _status([call.status for call in found]),
         _text("agent", [_name("agent", call.agent) for call in found], goes=6),
         _text("chain", [_name("chain", call.chain) for call in found]),
         _text("model", [_name("model", call.model) for call in found], goes=5),
         Column(heading="input", cells=[count(usage.input_tokens) for usage in usages], goes=4),
         Column(heading="output", cells=[count(usage.output_tokens) for usage in usages], goes=4),
-        Column(heading="tokens", cells=[count(usage.total_tokens) for usage in usages], goes=2),
-        Column(heading=COST, cells=amounts, goes=1),
+        Column(heading="tokens", cells=[count(usage.total_tokens) for usage in usages], goes=3),
+        Column(heading=COST, cells=amounts, goes=2),
         Column(heading="took", cells=[duration(call.duration_ms) for call in found], goes=7),
     ]
 
@@ -261,12 +261,12 @@ def _say_table(title: str, columns: Sequence[Column], asked: Asked, shown: Shown
     say_lines(lines, terminal)
 
 
-def _moments(shown: Sequence[tuple[str, str]], what: str = "time") -> list[Column]:
+def _moments(shown: Sequence[tuple[str, str]], what: str = "time", goes: int = 3) -> list[Column]:
     """Date and time, of which the date goes first."""
     days, times = ([cells[part] for cells in shown] for part in (0, 1))
     return [
         Column(heading="day", cells=days, goes=8, is_left=True),
-        Column(heading=what, cells=times, goes=3, is_left=True),
+        Column(heading=what, cells=times, goes=goes, is_left=True),
     ]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 __all__ = ("shown_progress",)
@@ -40,16 +40,16 @@ class _Bar:
         self._what = what
         self._total = total
         self._is_size = is_size
-        self._begun = time.monotonic()
+        self._begun = monotonic()
         self._shown: tuple[Any, Any] | None = None
 
     def tell(self, done: int) -> None:
         """Show how far it is, once it takes long."""
-        if self._shown is None and time.monotonic() - self._begun >= _AFTER_SECONDS:
+        if self._shown is None and monotonic() - self._begun >= _AFTER_SECONDS:
             self._shown = self._begin()
         if self._shown is not None:
             progress, task = self._shown
-            progress.update(task, completed=done)
+            progress.update(task, completed=done, refresh=True)
 
     def end(self) -> None:
         """Take the bar away."""

@@ -27,6 +27,7 @@ _ADDED = (
     "calls",
     "failed_calls",
     "unpriced_calls",
+    "calls_without_usage",
     "input_tokens",
     "output_tokens",
     "total_tokens",
@@ -35,6 +36,12 @@ _ADDED = (
     "duration_ms",
 )
 """Numbers of a row that the rows left out have, too: those of all less those that are shown."""
+_SHARES = {
+    "total_tokens": "share",
+    "cost_usd": "share of cost",
+    "calls": "share of calls",
+    "duration_ms": "share of time",
+}
 _FEW_DAYS, _MANY_DAYS = 2, 90
 _LONGEST_COURSE = 60
 
@@ -88,8 +95,11 @@ def _rest(found: Breakdown) -> BreakdownRow:
     for name in _ADDED:
         total, shown = getattr(found.total, name), [getattr(row, name) for row in found]
         left[name] = None if total is None else total - sum(value for value in shown if value is not None)
-    total_tokens, all_tokens = left["total_tokens"], found.total.total_tokens
-    return replace(found.total, **left, share=total_tokens / all_tokens if all_tokens else None)
+    if left["unpriced_calls"] == left["calls"]:  # what is left of the cost is nothing that anybody knows
+        left["cost_usd"] = None
+    if left["calls_without_usage"] == left["calls"]:
+        left |= dict.fromkeys(("input_tokens", "output_tokens", "total_tokens", "cache_read_tokens"))
+    return replace(found.total, **left)
 
 
 def _numbers(rows: Sequence[BreakdownRow], order: str, terminal: Terminal) -> list[Column]:
@@ -104,7 +114,7 @@ def _numbers(rows: Sequence[BreakdownRow], order: str, terminal: Terminal) -> li
         Column(heading="output", cells=[count(row.output_tokens) for row in rows], goes=5),
         Column(heading="tokens", cells=[count(row.total_tokens) for row in rows], goes=2),
         *([Column(heading="in calls", cells=time, goes=3)] if order == "duration_ms" else []),
-        Column(heading="share", cells=_shares(rows, order, terminal), is_left=True, goes=9, style="cyan"),
+        Column(heading=_SHARES[order], cells=_shares(rows, order, terminal), is_left=True, goes=9, style="cyan"),
         Column(heading="cost USD", cells=cost, goes=1),
     ]
 

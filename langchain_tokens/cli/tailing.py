@@ -69,7 +69,8 @@ def tail(
     """Print the newest calls, the newest last. With -f also those that are made from now on, by any process."""
     shown, terminal = Shown(json=json, fail_empty=fail_empty), look(wide=wide, no_color=no_color)
     with opened(asked.database) as store, store.following(limit=limit, **asked.filters()) as follower:
-        _say(follower.latest, asked, terminal, as_json=json, has_heading=True)
+        if follower.latest or follow:
+            _say(follower.latest, asked, terminal, as_json=json, has_heading=True)
         if follow:
             hint(f"waiting for calls in {store.target}, times in {zone_name(asked.zone)}; Ctrl-C stops")
             _go_on(follower, asked, terminal, as_json=json)
@@ -100,6 +101,8 @@ def _say(calls: Sequence[Call], asked: Asked, terminal: Terminal, *, as_json: bo
     lines = laid[0 if has_heading else 1 : 1 + len(calls)]
     if lines:
         say_lines(lines, terminal)
+    for line in laid[1 + len(calls) :] if has_heading else ():  # what is hidden is no data here: lines may follow
+        hint("".join(text for text, _ in line))
 
 
 def _fixed(column: Column, calls: Sequence[Call]) -> dict[str, Any]:

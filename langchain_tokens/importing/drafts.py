@@ -52,7 +52,7 @@ class Draft:
     status: CallStatus = "ok"
     error: str | None = None
     cost_usd: Decimal | None = None
-    """What the system says it cost; a cost of 0 for tokens is what many write where they know no price, and is none."""
+    """What the system says it cost. A 0 is what many write where they know no price, and says nothing."""
     tool_calls: tuple[str, ...] = ()
     streamed: bool | None = None
     finish_reason: str | None = None
@@ -152,9 +152,8 @@ def _whole(usage: TokenUsage | None) -> TokenUsage | None:
 
 
 def _cost(draft: Draft, form: str) -> dict[str, Any]:
-    """The cost as reported; a 0 for tokens is none."""
-    has_tokens = draft.usage is not None and any(getattr(draft.usage, name) for name in COUNTS)
-    if draft.cost_usd is None or draft.status == "cached" or (not draft.cost_usd and has_tokens):
+    """The cost as reported; a cache's answer has the price book's."""
+    if not draft.cost_usd or draft.status == "cached":
         return {}
     return {**reported_cost(draft.cost_usd), "price_source": form}
 

@@ -52,9 +52,7 @@ FORMS: Final[tuple[Form, ...]] = (
         what="an export of this package",
         needs=_all("call_id", "run_id", "started_at", "price_status", "usage_source"),
     ),
-    Form(
-        name=REPORT, what="a report of OpenAI or Anthropic", needs=_all("start_time|starting_at", "end_time|ending_at")
-    ),
+    Form(name=REPORT, what="a report of OpenAI or Anthropic", needs=_all("start_time|starting_at", "results")),
     Form(name=REPORT, what="rows of such a report", needs=_all("num_model_requests|uncached_input_tokens")),
     Form(
         name="openai-batch",

@@ -55,19 +55,23 @@ class Imported:
         counts = (
             (self.corrected, "corrected"),
             (self.there, "there already"),
-            (self.skipped, "rows are no calls"),
-            (self.refused_rows, "rows refused"),
+            (self.skipped, "no calls"),
+            (self.refused_rows, "refused"),
         )
-        said = ", ".join(f"{count:,} {what}" for count, what in counts if count)
-        runs = f" in {self.runs:,} runs" if self.runs else ""
-        head = f"{clean(self.source)} ({self.format}): {self.rows:,} rows, {self.stored:,} calls{runs} {verb}"
-        lines = [f"{head}{', ' if said else ''}{said}"]
+        runs = f" with {_number(self.runs, 'run')}" if self.runs else ""
+        calls = f"{_number(self.stored, 'call')}{runs} {verb}"
+        said = ", ".join([_number(self.rows, "row"), calls, *(f"{count:,} {what}" for count, what in counts if count)])
+        lines = [f"{clean(self.source)} ({self.format}): {said}"]
         lines += [f"  row {refused.row:,}: {clean(refused.reason)}" for refused in self.refused[:_SHOWN]]
         if self.refused_rows > _SHOWN:
             lines.append(f"  and {self.refused_rows - _SHOWN:,} more refused rows")
         if self.undated:
-            lines.append(f"  {self.undated:,} calls name no time, and got that of the file")
+            lines.append(f"  {_number(self.undated, 'call')} without a time got that of the file")
         return "\n".join(lines)
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count:,} {of}" if count == 1 else f"{count:,} {of}s"
 
 
 @dataclass(slots=True, kw_only=True)

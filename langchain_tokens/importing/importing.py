@@ -110,17 +110,22 @@ def _table_and_form(source: Source, terms: Terms, renaming: Renaming) -> tuple[s
         return _table(source, terms, renaming)
     form = form_named(terms.format) if terms.format != AUTO else None
     if form is None:
-        columns = _columns(source.rows(), renaming)
-        form = _known(source, columns)
+        columns = _columns(source, renaming)
+        form = form_named(OWN) if columns is None else _known(source, columns)
     return None, form
 
 
-def _columns(rows: Iterator[Row], renaming: Renaming) -> set[str]:
-    found: set[str] = set()
-    for row in islice((row for row in rows if row.values is not None), _LOOKED_AT):
-        found.update(renaming.apply(row.values or {}))
-        found.update(row.values or {})
-    return found
+def _columns(source: Source, renaming: Renaming) -> set[str] | None:
+    """The columns that tell the form; None for a document without entries, as an export without calls is."""
+    found, has_rows = _named(dict.fromkeys(source.heading, 0), renaming), source.kind != "json"
+    for row in islice(source.rows(), _LOOKED_AT):
+        has_rows = True
+        found |= _named(row.values or {}, renaming)
+    return found if has_rows else None
+
+
+def _named(values: Mapping[str, Any], renaming: Renaming) -> set[str]:
+    return {*values, *renaming.apply(values)}
 
 
 def _known(source: Source, columns: set[str]) -> Form:
@@ -138,7 +143,7 @@ def _table(source: Source, terms: Terms, renaming: Renaming) -> tuple[str, Form]
     wanted = None if terms.format == AUTO else form_named(terms.format)
     fitting: list[tuple[str, Form]] = []
     for table, columns in source.tables.items():
-        named = {*columns, *renaming.apply(dict.fromkeys(columns, 0))}
+        named = _named(dict.fromkeys(columns, 0), renaming)
         forms = (
             [wanted] if wanted is not None else [form for form in FORMS if form.read is not None and form.fits(named)]
         )

@@ -2,7 +2,7 @@
 
 Documented under "Blob storage export field reference" (`observations_v2/` and `observations/`, names with underscores)
 and in the API reference of observations (names in camel case). Usage types whose name contains `input` are input,
-`output` output, all together the total ("Token and cost tracking"): a detail is beside its side's rest, not in it.
+`output` output, and all are the total ("Token and cost tracking"): a detail is beside its side's rest, not in it.
 `input`, `output` and `metadata` may hold content; of them only the provider's name in `metadata` is read.
 """
 

@@ -11,7 +11,7 @@ from langchain_tokens.errors import FormatError
 from langchain_tokens.importing.documents import LONGEST_ENTRY, entries, loads, make_decoder
 from langchain_tokens.importing.rows import Row
 
-__all__ = ("csv_rows", "document_rows", "line_rows", "separator_of")
+__all__ = ("csv_heading", "csv_rows", "document_rows", "line_rows", "separator_of")
 
 _BOM: Final = b"\xef\xbb\xbf"
 _TOO_LONG: Final = f"is longer than {LONGEST_ENTRY:,} bytes"
@@ -80,6 +80,11 @@ def csv_rows(stream: IO[bytes], separator: str) -> Iterator[Row]:
                 yield _csv_row(number, heading, cells, lines.problem)
     finally:
         csv.field_size_limit(usual)
+
+
+def csv_heading(stream: IO[bytes], separator: str) -> list[str]:
+    """The names of the columns of CSV; otherwise as `csv_rows`."""
+    return _heading(csv.reader(_CsvLines(stream), delimiter=separator))
 
 
 def separator_of(heading: str) -> str:

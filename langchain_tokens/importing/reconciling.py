@@ -101,10 +101,11 @@ class Reconciliation:
         yield f"Tokens are input and output; days are UTC; {', '.join(self.providers)} only. Nothing was stored."
         if any(row.is_listed for row in self.rows):
             yield "No report says what it cost: USD is what the reported tokens would cost by the prices known here."
-        if self.total.stored_calls_without_usage:
-            yield f"{self.total.stored_calls_without_usage:,} stored calls say no usage; theirs is missing here."
-        if self.total.stored_unpriced_calls:
-            yield f"{self.total.stored_unpriced_calls:,} stored calls have no price; their cost is missing here."
+        gaps = (
+            (self.total.stored_calls_without_usage, "without complete usage: tokens missing in these sums"),
+            (self.total.stored_unpriced_calls, "without a price: cost not in these sums"),
+        )
+        yield from (f"{count:,} of {self.total.stored_calls:,} stored calls {what}" for count, what in gaps if count)
 
 
 def reconcile(

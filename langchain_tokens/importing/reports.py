@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from langchain_tokens.errors import FormatError, QueryError
 from langchain_tokens.importing.sources import Source
-from langchain_tokens.importing.values import as_count, as_moment, as_money, as_text
+from langchain_tokens.importing.values import as_count, as_moment, as_money, as_text, shown
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("REPORTS", "Reported", "read_report")
@@ -92,7 +92,9 @@ def _results(bucket: Mapping[str, Any], known: list[Report]) -> Iterator[Reporte
     if since is None or until is None or until <= since:
         raise ValueError("is no bucket of a report: it has no start_time and end_time (starting_at, ending_at)")
     results = bucket.get("results", [bucket])
-    for result in results if isinstance(results, list) else []:
+    for result in results if isinstance(results, list) else [results]:
+        if not isinstance(result, Mapping):
+            raise ValueError(f"results has {shown(result)}; expected objects")  # noqa: TRY004  # data, not a programmer's mistake
         found = next((report for report in known if report.needs <= set(result)), None)
         if found is None:
             names = ", ".join(sorted(map(str, result)))

@@ -113,7 +113,7 @@ def status_of(value: Any, error: str | None) -> CallStatus:
         return "ok" if error is None else "error"
     found = _STATUSES.get(said.strip().lower())
     if found is None:
-        raise ValueError(f"status is {shown(said)}; expected one of {', '.join(_STATUSES)}")
+        raise ValueError(f"status is {shown(said)}; expected an end, such as success, error, cancelled or cached")
     return found
 
 

@@ -7,13 +7,14 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import IO, Final, Literal, cast
+from typing import IO, Any, Final, Literal, cast
 
 from langchain_tokens.errors import FormatError
 from langchain_tokens.exporting import BATCH, pyarrow_module
 from langchain_tokens.importing.documents import LONGEST_ENTRY
-from langchain_tokens.importing.lines import csv_rows, document_rows, line_rows, separator_of
+from langchain_tokens.importing.lines import csv_heading, csv_rows, document_rows, line_rows, separator_of
 from langchain_tokens.importing.rows import Row
 from langchain_tokens.store.foreign import foreign_rows, foreign_tables
 
@@ -62,6 +63,17 @@ class Source:
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         """The tables of an SQLite file, with their columns; of other files none."""
         return foreign_tables(self.path) if self.kind == "sqlite" else {}
+
+    @property
+    def heading(self) -> tuple[str, ...]:
+        """The names of the columns, where the file has them beside its rows; else none."""
+        if self.kind == "csv":
+            with self._reading() as stream:
+                return tuple(csv_heading(stream, self._separator))
+        if self.kind == "parquet":
+            with self._parquet() as file:
+                return tuple(file.schema_arrow.names)
+        return ()
 
     def rows(self, *, exact: bool = True, table: str | None = None) -> Iterator[Row]:
         """All rows, each only when it is asked for.
@@ -117,14 +129,17 @@ class Source:
         return has_more or not any(isinstance(value, list) for value in said.values())
 
     def _parquet_rows(self) -> Iterator[Row]:
+        with self._parquet() as file:
+            batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=BATCH))
+            for number, values in enumerate(chain.from_iterable(batches), start=1):
+                yield Row(number=number, values=values)
+
+    @contextmanager
+    def _parquet(self) -> Iterator[Any]:
         pyarrow = pyarrow_module()
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
-                number = 0
-                for batch in file.iter_batches(batch_size=BATCH):
-                    for values in batch.to_pylist():
-                        number += 1
-                        yield Row(number=number, values=values)
+                yield file
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise FormatError(f"{self.path} is no whole Parquet file: {str(error).splitlines()[0]}") from error
 

@@ -36,6 +36,7 @@ _TRUTHS: Final = {"true": True, "false": False, "1": True, "0": False, "yes": Tr
 _MILLISECONDS_FROM: Final = 10**11
 """Seconds since 1970 that great are beyond the year 5000: they are milliseconds."""
 _SHOWN: Final = 60
+_DEEPEST: Final = 100
 
 
 def as_text(value: Any, name: str) -> str | None:
@@ -119,7 +120,7 @@ def as_json(value: Any, name: str) -> Any:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise ValueError(f"{name} is {shown(value)}; expected JSON") from None
-    return _plain_numbers(value)
+    return _plain_numbers(value, name)
 
 
 def shown(value: Any) -> str:
@@ -128,11 +129,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _plain_numbers(value: Any) -> Any:
+def _plain_numbers(value: Any, name: str, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError(f"{name} is nested more than {_DEEPEST} deep")
     if isinstance(value, Mapping):
-        return {str(key): _plain_numbers(item) for key, item in value.items()}
+        return {str(key): _plain_numbers(item, name, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain_numbers(item) for item in value]
+        return [_plain_numbers(item, name, depth + 1) for item in value]
     if isinstance(value, Decimal):
         return float(value)
     return value

@@ -9,24 +9,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_tokens.reports.anomalies import Unusual, UnusualReport, unusual
+    from langchain_tokens.reports.comparison import Comparison, compare
+    from langchain_tokens.reports.forecasting import Forecast, forecast
     from langchain_tokens.reports.glance import Overview, overview
+    from langchain_tokens.reports.habits import Patterns, patterns
     from langchain_tokens.reports.html import html_report
     from langchain_tokens.reports.profiling import Profile, profile
+    from langchain_tokens.reports.trends import Trend, trend
 
 __all__ = (
+    "Comparison",
+    "Forecast",
     "Overview",
+    "Patterns",
     "Profile",
+    "Trend",
+    "Unusual",
+    "UnusualReport",
+    "compare",
+    "forecast",
     "html_report",
     "overview",
+    "patterns",
     "profile",
+    "trend",
+    "unusual",
 )
 
 _HOMES = {
+    "Comparison": "comparison",
+    "Forecast": "forecasting",
     "Overview": "glance",
+    "Patterns": "habits",
     "Profile": "profiling",
+    "Trend": "trends",
+    "Unusual": "anomalies",
+    "UnusualReport": "anomalies",
+    "compare": "comparison",
+    "forecast": "forecasting",
     "html_report": "html",
     "overview": "glance",
+    "patterns": "habits",
     "profile": "profiling",
+    "trend": "trends",
+    "unusual": "anomalies",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from langchain_tokens.store.target import StoreTarget
@@ -70,8 +70,7 @@ def _ask(target: StoreTarget, dimension: str, start: str, found: list[str]) -> N
     kept = NAMES["ever"].table.c
     named = (kept.dimension == dimension, kept.name != "", func.substr(kept.name, 1, len(start)) == start)
     statement = select(kept.name).where(*named).order_by(kept.total_tokens.desc().nulls_last()).limit(_MOST)
-    with suppress(TokensError):  # away, refused, older: nothing is offered
+    with suppress(TokensError), ExitStack() as stack:  # one that is away, refuses or is older offers nothing
         engine = make_engine(target)
-        with reading(engine, target) as connection:
-            found += connection.execute(statement).scalars()
-        engine.dispose()
+        stack.callback(engine.dispose)
+        found += stack.enter_context(reading(engine, target)).execute(statement).scalars()

@@ -1,0 +1,89 @@
+"""How much was used, step by step of time? A timeline without holes: a step without calls used nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_tokens.breakdown import BreakdownRow
+from langchain_tokens.errors import QueryError
+from langchain_tokens.query import parse_moment
+
+if TYPE_CHECKING:
+    from langchain_tokens.reports.quantities import Used
+    from langchain_tokens.store.store import UsageStore
+
+__all__ = ("EVERY", "Every", "Step", "after", "check_every", "moment_of", "now_or", "read_steps", "steps_between")
+
+Every = Literal["hour", "day", "month"]
+EVERY: tuple[Every, ...] = ("hour", "day", "month")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What was used in an hour, a day or a month, UTC."""
+
+    start: datetime
+    row: BreakdownRow | None
+    """None without calls."""
+
+    def used(self, used: Used) -> float | None:
+        """A quantity: zero without calls, None where there were calls and nobody knows it."""
+        return 0.0 if self.row is None else used.of(self.row)
+
+
+def read_steps(store: UsageStore, every: Every, since: datetime | None, until: datetime, **filters: Any) -> list[Step]:
+    """The steps of a range, from the first that has a call on.
+
+    Args:
+        store: where the calls are.
+        every: the length of a step.
+        since: not before this moment; None is all there is.
+        until: the end, itself excluded.
+        filters: which calls.
+
+    """
+    rows = store.timeline(every, **{**filters, "since": since, "until": until})
+    found = {moment_of(str(row.key[every])): row for row in rows}
+    if not found:
+        return []
+    starts = steps_between(min(found), until, every)
+    return [Step(start=start, row=found.get(start)) for start in starts]
+
+
+def steps_between(first: datetime, until: datetime, every: Every) -> Iterator[datetime]:
+    """The starts of all steps from one on that begin before a moment."""
+    start = first
+    while start < until:
+        yield start
+        start = after(start, every)
+
+
+def after(start: datetime, every: Every) -> datetime:
+    """The start of the next step."""
+    if every == "month":
+        return (start.replace(day=28) + timedelta(days=4)).replace(day=1)
+    return start + (timedelta(days=1) if every == "day" else timedelta(hours=1))
+
+
+def moment_of(text: str) -> datetime:
+    """The start of a step from the text that breakdowns show."""
+    return datetime.fromisoformat(f"{text}-01" if text.count("-") == 1 else text).replace(tzinfo=UTC)
+
+
+def now_or(now: datetime | None) -> datetime:
+    """The moment from which a report looks, UTC; the clock's unless it is given."""
+    return datetime.now(UTC) if now is None else parse_moment(now, now, "now")
+
+
+def check_every(every: object, allowed: Sequence[str]) -> None:
+    """Refuse a step that a report cannot take.
+
+    Raises:
+        QueryError: for another than those allowed.
+
+    """
+    if every not in allowed:
+        raise QueryError(f"unknown step every={every!r}; allowed: {', '.join(allowed)}")
