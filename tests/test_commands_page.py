@@ -73,14 +73,14 @@ def test_examples_print_what_the_page_says(here: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_command_has_a_section_with_its_options(words: tuple[str, ...]) -> None:
-    """A heading, the text of its help, and, but for what needs a network or a server, an example."""
+    """A heading, the text of its help, and, but for what needs a network, a server or a browser, an example."""
     name = " ".join(words)
     section = re.search(rf"^###? {re.escape(name)}\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert section, f"no section on {name}"
     shown = [found[1].removeprefix("langchain-tokens ") for found in _BLOCK.finditer(section[1])]
     assert f"{name} --help" in shown
     examples = [line for line in shown if not line.endswith("--help")]
-    assert examples or name in {"prices update", "db partition"}
+    assert examples or name in {"prices update", "db partition", "dashboard"}
     assert all(line == name or line.startswith(f"{name} ") for line in shown)
 
 

@@ -24,6 +24,7 @@ export function make(page) {
   const chart = new Chart("Parts", { height: "round", click: (event) => pick_part(event) });
   let dimension = "agent";
   let table = null;
+  let names = null;
   const place = h("div");
   const list = panel("Breakdown", { tools: h("div", { class: "tools" }, by.element, metrics.element) }, place);
   const parts = panel("Parts", { tools: h("div", { class: "tools" }, kinds.element) }, chart.element);
@@ -57,19 +58,27 @@ export function make(page) {
     return table;
   }
 
+  /** The names that can be asked by; asked for once, not with every change. */
+  function offered() {
+    names ??= get("dimensions").catch((error) => {
+      names = null;
+      throw error;
+    });
+    return names;
+  }
+
   async function load(filters, signal) {
     const state = page.state();
     const metric = state.metric in METRICS ? state.metric : "total_tokens";
     const kind = ["sunburst", "treemap", "paths"].includes(state.kind) ? state.kind : "pie";
     dimension = state.by && (DIMENSIONS.includes(state.by) || state.by.startsWith("tag:")) ? state.by : next_dimension(state.filters);
-    const [found, names, nested] = await Promise.all([
+    const [found, { tags }, nested] = await Promise.all([
       get("breakdown", filters, { by: dimension, limit: MOST }, signal),
-      get("dimensions", filters, {}, signal),
+      offered(),
       kind === "pie" ? null : kind === "paths" ? get("profile", filters, {}, signal) : get("breakdown", filters, { by: ORDER, limit: MOST }, signal),
       calls.load(filters, signal),
     ]);
-    const tags = Object.keys(names.tags).map((key) => `tag:${key}`);
-    by.options(Object.fromEntries([...new Set([...DIMENSIONS, ...tags, dimension])].map((key) => [key, key])));
+    by.options(Object.fromEntries([...new Set([...DIMENSIONS, ...Object.keys(tags).map((key) => `tag:${key}`), dimension])].map((key) => [key, key])));
     by.set(dimension);
     metrics.set(metric);
     kinds.set(kind);
