@@ -256,7 +256,7 @@ def test_adopt(run: Run, application: Path) -> None:
     said = run("db", "adopt", "--db", application)
     (copy,) = copies()
     assert said.code == 0
-    assert said.out.startswith(f"added to sqlite:///{application}: cost_revision, daily_token_stats, ")
+    assert said.out.startswith(f"added to sqlite:///{application}: budget_reservation, budget_told, cost_revision, ")
     assert said.err.splitlines() == [
         "verified: its 1 table of other makers is as before",
         "to take exactly these away: langchain-tokens db downgrade base, with the same --db",

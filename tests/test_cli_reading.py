@@ -381,7 +381,7 @@ def completed(run: Run, monkeypatch: pytest.MonkeyPatch) -> Complete:
 
 def test_completion_offers_names(completed: Complete, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands, and names of the database that begin so, those with the most tokens first."""
-    assert completed("r") == ["report", "runs", "run", "reprice"]
+    assert completed("r") == ["report", "runs", "run", "reconcile", "reprice"]
     assert completed(f"report --db {mixed} --agent ") == ["y", "x"]
     before = {path: path.stat().st_size for path in Path().iterdir()}
     assert completed("report --db nothing.db --agent ") == []

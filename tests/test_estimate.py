@@ -588,10 +588,10 @@ def test_long_texts_take_bounded_time(unit: str) -> None:
     estimator = make_estimator()
     estimator.estimate_output(Arrived(text="x"), "gpt-4o", None)
 
-    start = time.perf_counter()
+    start = time.thread_time()
     found = estimator.estimate_output(Arrived(text=text), "gpt-4o", None)
 
-    assert time.perf_counter() - start < 10
+    assert time.thread_time() - start < 10
     assert 0 < found.tokens < 2_000_000
     assert found.flags == ()
 

@@ -167,9 +167,9 @@ def test_error_of_any_text_is_stored(handler: TokenUsageHandler) -> None:
     """An error's text that no database takes, or that is endless, is kept as far as it can be."""
     call = handler.record(None, status="error", error="a\x00b\ud800c")
     assert call.error_message == "a\ufffdb\ufffdc"
-    began = time.monotonic()
+    began = time.thread_time()
     assert len(handler.record(None, status="error", error="no key " * 10_000_000).error_message or "") == 2_001
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
     agree(handler)
 
 
