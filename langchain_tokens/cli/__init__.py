@@ -36,7 +36,9 @@ def make_app() -> typer.Typer:
     app.command("check", epilog=stored.CHECK_EXAMPLES)(stored.check)
     app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(stored.reprice)
     app.command("doctor", epilog=diagnosis.EXAMPLES)(diagnosis.doctor)
-    app.command("profile", epilog=profiling.EXAMPLES)(profiling.profile)
+    app.command("profile", epilog=profiling.PROFILE_EXAMPLES)(profiling.profile)
+    app.command("inputs", epilog=profiling.INPUTS_EXAMPLES)(profiling.inputs)
+    app.command("findings", epilog=profiling.FINDINGS_EXAMPLES)(profiling.findings)
     return app
 
 

@@ -9,15 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_tokens.reports.inputs import InputShare, InputShares, input_shares
     from langchain_tokens.reports.profiling import Profile, profile
+    from langchain_tokens.reports.waste import Finding, Findings, Wasted, findings
 
 __all__ = (
+    "Finding",
+    "Findings",
+    "InputShare",
+    "InputShares",
     "Profile",
+    "Wasted",
+    "findings",
+    "input_shares",
     "profile",
 )
 
 _HOMES = {
+    "Finding": "waste",
+    "Findings": "waste",
+    "InputShare": "inputs",
+    "InputShares": "inputs",
     "Profile": "profiling",
+    "Wasted": "waste",
+    "findings": "waste",
+    "input_shares": "inputs",
     "profile": "profiling",
 }
 
