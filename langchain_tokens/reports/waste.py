@@ -25,6 +25,7 @@ _WIDTH = 79
 _SHOWN = 20
 """Findings that a text shows."""
 _BY = ("chain", "agent", "model", "provider")
+_NUMBERS = ("calls", "tokens", "usd", "unpriced_calls")
 _ALL = (*_BY, "status", "attempt")
 
 
@@ -207,7 +208,7 @@ def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: A
     sums = store.breakdown(*_ALL, **filters)
     rows = [*_failures(sums), *map(_from_row, wasted), *map(_from_chance, chances(sums, repeating, book))]
     return Findings(
-        rows=tuple(sorted(rows, key=_dearest_first)),
+        rows=tuple(sorted(_merged(rows), key=_dearest_first)),
         calls=sums.total.calls,
         cost_usd=sums.total.cost_usd,
         unpriced_calls=sums.total.unpriced_calls,
@@ -215,23 +216,30 @@ def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: A
 
 
 def _failures(sums: Iterable[BreakdownRow]) -> Iterator[Finding]:
-    """Calls that failed or were given up; summed over attempts."""
-    found: dict[tuple[Any, ...], list[BreakdownRow]] = {}
+    """Calls that failed or were given up."""
+    kinds = {"error": "failed", "cancelled": "cancelled"}
     for row in sums:
-        if row.key["status"] in ("error", "cancelled"):
-            kind = "failed" if row.key["status"] == "error" else "cancelled"
-            found.setdefault((kind, *(row.key[name] for name in _BY)), []).append(row)
-    for (kind, *who), rows in found.items():
-        tokens = [row.total_tokens for row in rows if row.total_tokens is not None]
-        costs = [row.cost_usd for row in rows if row.cost_usd is not None]
-        yield _finding(
-            kind,
-            who,
-            calls=sum(row.calls for row in rows),
-            tokens=sum(tokens) if tokens else None,
-            usd=sum(costs, Decimal(0)) if costs else None,
-            unpriced_calls=sum(row.unpriced_calls for row in rows),
-        )
+        kind = kinds.get(str(row.key["status"]))
+        if kind is not None:
+            who = (row.key[name] for name in _BY)
+            numbers = {"tokens": row.total_tokens, "usd": row.cost_usd, "unpriced_calls": row.unpriced_calls}
+            yield _finding(kind, who, calls=row.calls, **numbers)
+
+
+def _merged(rows: Iterable[Finding]) -> list[Finding]:
+    """One finding for each kind and place: some calls are found in several ways, and in several turns."""
+    merged: dict[tuple[Any, ...], Finding] = {}
+    for row in rows:
+        key = (row.kind, *(getattr(row, name) for name in _BY))
+        before = merged.get(key)
+        numbers = {} if before is None else {name: _plus(before, row, name) for name in _NUMBERS}
+        merged[key] = replace(row, **numbers)
+    return list(merged.values())
+
+
+def _plus(left: Finding, right: Finding, name: str) -> Any:
+    known = [value for value in (getattr(left, name), getattr(right, name)) if value is not None]
+    return sum(known[1:], known[0]) if known else None
 
 
 def _from_row(row: Any) -> Finding:

@@ -18,11 +18,9 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Row,
-    ScalarSelect,
     Select,
     and_,
     case,
-    exists,
     func,
     literal_column,
     or_,
@@ -60,6 +58,7 @@ _UNREADABLE_TYPES = (
     "MultipleStructuredOutputsError",
     "StructuredOutputError",
 )
+_SAID = ("attempt_error", "retry_kind")
 _MOST_MARKS = 500_000
 """The newest calls whose questions are compared: of more it would take longer than anybody waits."""
 _SAMPLE = 50_000
@@ -107,39 +106,66 @@ def read_repeating(connection: Connection, query: Query, parts: Sequence[str]) -
 
 def _redone(query: Query, dialect: str) -> Select[Any]:
     """Calls that were answered and done again, by why; and those that were cut off."""
-    later = CALLS.alias("later")
-    is_again = and_(
-        later.c.run_id == CALLS.c.run_id,
-        later.c.path.is_not_distinct_from(CALLS.c.path),
-        later.c.started_at > CALLS.c.started_at,
-        later.c.retry_kind.in_(("retry", "fallback")),
-    )
+    made_again, calls = _made_again(query).subquery(), CALLS.c
+    again = made_again.c
     kind = case(
-        (CALLS.c.superseded.is_not(true()), "truncated"),
-        (exists().where(is_again, _is_unreadable(later)), "unusable"),
-        (exists().where(is_again), "retries"),
+        (calls.superseded.is_not(true()), "truncated"),
+        (again.last_unreadable > calls.started_at, "unusable"),
+        (again.last > calls.started_at, "retries"),
         else_="replays",
     )
-    is_meant = or_(CALLS.c.superseded.is_(true()), CALLS.c.finish_reason.in_(CUT_OFF))
-    return _summed(kind, conditions(query, dialect), text(f"({IS_REMARKABLE})"), is_meant, CALLS.c.status == "ok")
+    is_meant = or_(calls.superseded.is_(true()), calls.finish_reason.in_(CUT_OFF))
+    same = and_(again.run_id == calls.run_id, again.path.is_not_distinct_from(calls.path))
+    return _summed(
+        kind,
+        *(conditions(query, dialect), text(f"({IS_REMARKABLE})"), is_meant, calls.status == "ok"),
+        source=CALLS.outerjoin(made_again, same),
+    )
+
+
+def _made_again(query: Query) -> Select[Any]:
+    """When the last retry in a run and path started, and the last for an answer that could not be read."""
+    again = CALLS.alias("again")
+    unreadable = case((_is_unreadable(again), again.c.started_at))
+    thrown_away = and_(text(f"({IS_REMARKABLE})"), CALLS.c.superseded.is_(true()), _in_range(CALLS, query))
+    is_retry = again.c.retry_kind.in_(("retry", "fallback"))
+    moments = (func.max(again.c.started_at).label("last"), func.max(unreadable).label("last_unreadable"))
+    found = select(again.c.run_id, again.c.path, *moments)
+    return found.where(again.c.run_id.in_(select(CALLS.c.run_id).where(thrown_away)), is_retry).group_by(
+        again.c.run_id, again.c.path
+    )
 
 
 def _unusable(query: Query, dialect: str) -> FromClause:
     """Answers after which the application asked again and said why, or whose parser ended the run."""
-    again, before, run = CALLS.alias("again"), CALLS.alias("before"), RUNS.alias("run")
-    same = [again.c[name].is_not_distinct_from(before.c[name]) for name in ("chain_name", "agent_name", "path")]
-    asked = _latest(before, before.c.run_id == again.c.run_id, before.c.started_at < again.c.started_at, *same)
-    is_asked_again = and_(again.c.attempt_error.is_not(None), again.c.retry_kind.is_(None))
-    remarkable = select(CALLS.c.call_id).where(text(f"({IS_REMARKABLE})"), _in_range(CALLS, query))
-    last = _latest(before, before.c.run_id == run.c.run_id)
+    run, before = RUNS.alias("run"), CALLS.alias("before")
+    is_answered = and_(before.c.status == "ok", before.c.superseded.is_not(true()))
+    last = select(before.c.call_id).where(before.c.run_id == run.c.run_id, is_answered)
+    last_of_run = last.order_by(before.c.started_at.desc()).limit(1).scalar_subquery()
+    is_unread = run.c.error_type.in_(_UNREADABLE_TYPES)
     found = union(
-        select(asked.label("call_id")).where(again.c.call_id.in_(remarkable), is_asked_again),
-        select(last.label("call_id")).where(
-            run.c.error_type.in_(_UNREADABLE_TYPES), _in_range(run, query, earlier=_LONGEST_RUN)
-        ),
+        select(last_of_run.label("call_id")).where(is_unread, _in_range(run, query, earlier=_LONGEST_RUN)),
+        _asked_again(query),
     ).subquery()
     return (
         select(CALLS.c.call_id).where(CALLS.c.call_id.in_(select(found.c.call_id)), _asked(query, dialect)).subquery()
+    )
+
+
+def _asked_again(query: Query) -> Select[Any]:
+    """Answers whose next call, in the same place of the same run, says which error made it necessary."""
+    calls, again = CALLS.alias("before"), and_(CALLS.c.attempt_error.is_not(None), CALLS.c.retry_kind.is_(None))
+    runs = select(CALLS.c.run_id).where(text(f"({IS_REMARKABLE})"), again, _in_range(CALLS, query))
+    place = [calls.c[name] for name in ("run_id", "path", "chain_name", "agent_name")]
+    order = (calls.c.started_at, calls.c.call_id)
+    following = {name: func.lead(calls.c[name]).over(partition_by=place, order_by=order) for name in _SAID}
+    said = [column.label(f"next_{name}") for name, column in following.items()]
+    seen = (
+        select(calls.c.call_id, calls.c.status, calls.c.superseded, *said).where(calls.c.run_id.in_(runs)).subquery().c
+    )
+    return select(seen.call_id).where(
+        *(seen.status == "ok", seen.superseded.is_not(true())),
+        *(seen.next_attempt_error.is_not(None), seen.next_retry_kind.is_(None)),
     )
 
 
@@ -163,13 +189,6 @@ def _asked(query: Query, dialect: str) -> ColumnElement[bool]:
     return and_(*bounds, conditions(replace(query, since=None, until=None), dialect))
 
 
-def _latest(calls: FromClause, *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
-    """The latest of some calls that were answered and not done again."""
-    is_answered = and_(calls.c.status == "ok", calls.c.superseded.is_not(true()))
-    found = select(calls.c.call_id).where(is_answered, *conditions).order_by(calls.c.started_at.desc()).limit(1)
-    return found.scalar_subquery()
-
-
 def _in_range(rows: FromClause, query: Query, earlier: timedelta = timedelta(0)) -> ColumnElement[bool]:
     """What started in a query's range, or so much earlier."""
     since = true() if query.since is None else rows.c.started_at >= query.since - earlier
@@ -181,10 +200,10 @@ def _is_unreadable(calls: FromClause) -> ColumnElement[bool]:
     return or_(*(said.like(pattern) for pattern in _UNREADABLE))
 
 
-def _summed(kind: ColumnElement[Any], *where: Any) -> Select[Any]:
+def _summed(kind: ColumnElement[Any], *where: Any, source: FromClause = CALLS) -> Select[Any]:
     calls = CALLS.c
     columns = (*(calls[name] for name in WHO), kind.label("kind"), calls.total_tokens, calls.total_cost)
-    rows = select(*columns).where(*where).subquery().c
+    rows = select(*columns).select_from(source).where(*where).subquery().c
     named = [rows[name] for name in (*WHO, "kind")]
     return select(
         *named,
