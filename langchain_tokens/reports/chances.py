@@ -53,9 +53,11 @@ class _Turn:
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
+    unpriced_calls: int = 0
 
     def add(self, other: BreakdownRow | _Turn, calls: int) -> None:
         self.calls += calls
+        self.unpriced_calls += min(calls, other.unpriced_calls)
         self.input_tokens += other.input_tokens or 0
         self.output_tokens += other.output_tokens or 0
         self.cache_read_tokens += other.cache_read_tokens or 0
@@ -148,10 +150,11 @@ def _dearer(model: Any, provider: Any, total: _Turn, book: PriceBook) -> Iterato
         cache_read_tokens=total.cache_read_tokens // total.calls,
     )
     paid = [item for item in book.cheaper_models(mean, model, provider) if item.price.total_usd]
-    if paid and total.calls >= _LEAST_CALLS:
+    calls = total.calls - total.unpriced_calls  # what nobody knows the cost of cannot be said to cost less
+    if paid and calls >= _LEAST_CALLS:
         what = f"could be made on a cheaper model of the same provider, such as {paid[0].price.model}"
-        usd = paid[0].saving_usd * total.calls
-        yield _chance("dearer", (None, None, model, provider), total.calls, None, usd, what=what)
+        usd = paid[0].saving_usd * calls
+        yield _chance("dearer", (None, None, model, provider), calls, None, usd, what=what)
 
 
 def _slope(by_turn: Mapping[int, _Turn]) -> Fraction:
