@@ -15,21 +15,30 @@ if TYPE_CHECKING:
     from langchain_tokens.reports.glance import Overview, overview
     from langchain_tokens.reports.habits import Patterns, patterns
     from langchain_tokens.reports.html import html_report
+    from langchain_tokens.reports.inputs import InputShare, InputShares, input_shares
     from langchain_tokens.reports.profiling import Profile, profile
     from langchain_tokens.reports.trends import Trend, trend
+    from langchain_tokens.reports.waste import Finding, Findings, Wasted, findings
 
 __all__ = (
     "Comparison",
+    "Finding",
+    "Findings",
     "Forecast",
+    "InputShare",
+    "InputShares",
     "Overview",
     "Patterns",
     "Profile",
     "Trend",
     "Unusual",
     "UnusualReport",
+    "Wasted",
     "compare",
+    "findings",
     "forecast",
     "html_report",
+    "input_shares",
     "overview",
     "patterns",
     "profile",
@@ -39,16 +48,23 @@ __all__ = (
 
 _HOMES = {
     "Comparison": "comparison",
+    "Finding": "waste",
+    "Findings": "waste",
     "Forecast": "forecasting",
+    "InputShare": "inputs",
+    "InputShares": "inputs",
     "Overview": "glance",
     "Patterns": "habits",
     "Profile": "profiling",
     "Trend": "trends",
     "Unusual": "anomalies",
     "UnusualReport": "anomalies",
+    "Wasted": "waste",
     "compare": "comparison",
+    "findings": "waste",
     "forecast": "forecasting",
     "html_report": "html",
+    "input_shares": "inputs",
     "overview": "glance",
     "patterns": "habits",
     "profile": "profiling",
