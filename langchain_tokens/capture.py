@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from langchain_core.runnables.config import var_child_runnable_config
 
@@ -111,6 +111,12 @@ class Capture:
         """Remember the budgets of the block that a call was made in."""
         if scope is not None and scope.budgets:
             self._opened_gate().note(call_id, scope.budgets)
+
+    def call_here(self, chain: str) -> Call:
+        """A call as it would be attributed if it were made here, in a chain of that name; it is not made."""
+        ambient = var_child_runnable_config.get() or _EMPTY
+        started = self._started(uuid4(), chain, {"metadata": ambient.get("metadata")})
+        return call_at_start(self.runs.imagined_call(started))
 
     @property
     def stopped_calls(self) -> int:

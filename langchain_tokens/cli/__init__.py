@@ -1,6 +1,7 @@
 """What can be done in a terminal? The command `langchain-tokens`; each of its commands loads what it needs itself.
 
-Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed or found wrong, 2 wrong usage, 130 interrupted.
+Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed or found wrong, 2 wrong usage, 4 a limit is
+reached (`budget check`), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from langchain_tokens.cli import database, diagnosis, pricing, stored
+from langchain_tokens.cli import budgets, database, diagnosis, pricing, stored
 from langchain_tokens.cli.output import hint, say, take_any_text
 from langchain_tokens.errors import QueryError, TokensError
 
@@ -33,6 +34,7 @@ def make_app() -> typer.Typer:
     app.callback(help="Where do your tokens and your money go?")(_common)
     app.add_typer(database.make_app(), name="db")
     app.add_typer(pricing.make_app(), name="prices")
+    app.add_typer(budgets.make_app(), name="budget")
     app.command("check", epilog=stored.CHECK_EXAMPLES)(stored.check)
     app.command("reprice", epilog=stored.REPRICE_EXAMPLES)(stored.reprice)
     app.command("doctor", epilog=diagnosis.EXAMPLES)(diagnosis.doctor)
