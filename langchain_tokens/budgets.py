@@ -261,10 +261,8 @@ class Alert:
         budget = self.budget
         if self.kind == "unpriced":
             return f"budget {budget.name!r} ({self.account}): calls of {self.model!r} have no price and count nothing"
-        return (
-            f"budget {budget.name!r} ({self.account}): "
-            f"{shown_of(budget.unit, self.spent, budget.amount(budget.limit))} spent ({self.share:.0%}, mark {self.mark:.0%})"
-        )
+        said = shown_of(budget.unit, self.spent, budget.amount(budget.limit))
+        return f"budget {budget.name!r} ({self.account}): {said} spent ({self.share:.0%}, mark {self.mark:.0%})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; money as text, times as ISO 8601."""

@@ -280,6 +280,8 @@ class Capture:
         self, opened: OpenCall, call: Call, error: BaseException | None, content: Content | None = None
     ) -> None:
         root = opened.root
+        if self.gate is not None:
+            self.gate.note_end(call)
         fact = self._new_of_run(opened, call, error)
         root.is_announced = True
         for earlier in opened.repeats if call.status != "cached" else ():  # from the cache came the earlier answer

@@ -22,6 +22,7 @@ from langchain_tokens.errors import BudgetExceeded
 from langchain_tokens.ledger import WAIT_SECONDS, Ledger
 from langchain_tokens.store.budgetmarks import UNPRICED, Reached, reached_marks, read_longest
 from langchain_tokens.store.ledger import Refusal, Request
+from langchain_tokens.store.rows import to_pico
 from langchain_tokens.worstcase import Counting, Learned, output_limit, worst_case
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Means(Counting):
     store: UsageStore
     ledger: Ledger
     alerts: Alerts
+    price: Callable[[Call], Call]
+    """Prices a call that has ended."""
     flush: Callable[[float], bool]
     """Waits until what this process has recorded is stored."""
 
@@ -98,6 +101,14 @@ class Gate:
         """A call will have no record."""
         self._scoped.pop(call_id, None)
         self._means.ledger.release(call_id)
+
+    def note_end(self, call: Call) -> None:
+        """A call has ended: learn from it at once, since the next one may be asked for before it is stored."""
+        usage = call.usage
+        if usage is None or usage.total_tokens is None or call.status == "cached":
+            return
+        self._learn(call)
+        self._means.ledger.note_end(call.call_id, usage.total_tokens, lambda: self._price(call))
 
     def after_store(self, calls: Sequence[Call]) -> None:
         """In the writer thread: look at the accounts of calls that were stored, and tell the marks that are reached."""
@@ -162,6 +173,14 @@ class Gate:
             return refusal
         left = end - time.monotonic()
         return ledger.ask(request, left) if left > 0 else refusal
+
+    def _price(self, call: Call) -> int | None:
+        """What an ended call costs, in pico-USD."""
+        try:
+            return to_pico(self._means.price(call).cost_usd)
+        except Exception as error:  # noqa: BLE001  # a user's price book may do anything
+            self._means.warnings.once("price", "an ended call could not be priced for budgets", error)
+            return None
 
     def _learn_first(self) -> None:
         """Learn from the newest calls of the store, once."""

@@ -44,8 +44,11 @@ class Gates:
             prices=self.prices,
             estimator=self.estimator or make_estimator(self.warnings),
             warnings=self.warnings,
+            price=self.prices.price,
             flush=self.recorder.flush,
         )
         gate = Gate(budgets, means)
         self.recorder.watch(gate)
+        if gate.stops:
+            means.ledger.warm_up()
         return gate

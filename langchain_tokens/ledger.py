@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_tokens.errors import StoreError
 from langchain_tokens.store.engine import writing
-from langchain_tokens.store.ledger import Refusal, Request, release, renew, reserve
+from langchain_tokens.store.ledger import (
+    Refusal,
+    Request,
+    database_time,
+    raise_reservation,
+    record,
+    release,
+    renew,
+    reserve,
+)
 from langchain_tokens.trouble import Warnings
 
 if TYPE_CHECKING:
@@ -29,6 +38,8 @@ __all__ = ("WAIT_SECONDS", "Ledger")
 
 WAIT_SECONDS = 2.0
 """How long a hook waits for the database."""
+_FIRST_WAIT_SECONDS = 10.0
+"""The same for the first answer: the database has to be opened for it, and its schema made where there is none."""
 _WAIT_WHILE_AWAY_SECONDS = 0.1
 """The same, after it did not answer in time, until it does."""
 LEASE_SECONDS = 120.0
@@ -48,12 +59,14 @@ class Ledger:
     _lock: threading.Lock
     _queue: queue.SimpleQueue[_Question | _Job | None]
     _thread: threading.Thread | None
-    _held: dict[str, float]
-    """Calls that hold a reservation → when they began, in the monotonic clock's seconds."""
+    _held: dict[str, tuple[float, Request]]
+    """Calls that hold a reservation → when they began, in the monotonic clock's seconds, and what they need."""
     _known: OrderedDict[str, int]
     """Account → what of it was used, as far as this process knows."""
     _is_away: bool
     """The database did not answer in time, and has not since."""
+    _has_answered: bool
+    """It has answered at least once: it is open, and its schema is there."""
 
     def __init__(self, store: UsageStore) -> None:
         self._store = store
@@ -64,14 +77,23 @@ class Ledger:
         """Reserve what a call needs; waits some seconds at most. Returns why it must not be made, if so."""
         question = _Question(request)
         self._put(question)
-        is_answered = question.done.wait(min(timeout, _WAIT_WHILE_AWAY_SECONDS) if self._is_away else timeout)
+        is_answered = question.done.wait(self._patience(timeout))
         with self._lock:
             if not is_answered and not question.done.is_set():
                 question.is_abandoned = True
                 self._is_away = True
-        if question.is_abandoned or question.failure is not None:
-            return self._decide_alone(request, question.failure)
-        return question.refusal
+        if not question.is_abandoned and question.failure is None:
+            return question.refusal
+        refusal = self._decide_alone(request, question.failure)
+        if refusal is None:  # so that others see it as soon as the database answers again
+            self._put(_Job(lambda connection: record(connection, request, timedelta(seconds=LEASE_SECONDS))))
+            with self._lock:
+                self._held[request.call.call_id] = (time.monotonic(), request)
+        return refusal
+
+    def warm_up(self) -> None:
+        """Open the database aside, before the first call asks."""
+        self._put(_Job(database_time))
 
     def release(self, call_id: str) -> None:
         """Let a reservation go whose call will have no record."""
@@ -80,11 +102,17 @@ class Ledger:
         if is_held:
             self._put(_Job(lambda connection: release(connection, [call_id])))
 
+    def note_end(self, call_id: str, tokens: int, price: Callable[[], int | None]) -> None:
+        """A call has ended that is not stored yet: where it used more than was reserved for it, reserve that."""
+        held = self._held.get(call_id)
+        if held is not None and tokens > held[1].tokens:
+            self._put(_Job(lambda connection: raise_reservation(connection, call_id, tokens, price())))
+
     def read(self, work: Callable[[Any], Result], timeout: float) -> Result | None:
         """Read something else; None when the database does not answer in time."""
         job = _Job(work)
         self._put(job)
-        is_done = job.done.wait(min(timeout, _WAIT_WHILE_AWAY_SECONDS) if self._is_away else timeout)
+        is_done = job.done.wait(self._patience(timeout))
         return None if not is_done or isinstance(job.result, Exception) else job.result
 
     def note_stored(self, call_ids: Sequence[str]) -> None:
@@ -111,13 +139,19 @@ class Ledger:
         """In a forked child: what is reserved belongs to the parent."""
         self._begin()
 
+    def _patience(self, timeout: float) -> float:
+        """How long to wait for the database, in seconds."""
+        if self._is_away:
+            return min(timeout, _WAIT_WHILE_AWAY_SECONDS)
+        return timeout if self._has_answered else max(timeout, _FIRST_WAIT_SECONDS)
+
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._queue = queue.SimpleQueue()
         self._thread = None
         self._held = {}
         self._known = OrderedDict()
-        self._is_away = False
+        self._is_away = self._has_answered = False
         self._renew_at = 0.0
         self._process = os.getpid()
         self.process = f"{socket.gethostname()}:{self._process}"
@@ -146,13 +180,13 @@ class Ledger:
 
     def _take_turn(self) -> None:
         batch = self._next_batch()
-        questions = [item for item in batch if isinstance(item, _Question) and not item.is_abandoned]
-        if questions:
-            self._answer(questions)
         for item in batch:
             if isinstance(item, _Job):
                 item.result = self._try(item.work)
                 item.done.set()
+        questions = [item for item in batch if isinstance(item, _Question) and not item.is_abandoned]
+        if questions:
+            self._answer(questions)
         late = [question.request.call.call_id for question in questions if self._is_late(question)]
         if late:
             self._try(lambda connection: release(connection, late))
@@ -182,7 +216,7 @@ class Ledger:
                 else:
                     question.refusal = found.refusals[number]
                     if question.refusal is None and not question.is_abandoned:
-                        self._held[question.request.call.call_id] = time.monotonic()
+                        self._held[question.request.call.call_id] = (time.monotonic(), question.request)
             if not isinstance(found, Exception):
                 self._is_away = False
                 self._note(found.used)
@@ -206,7 +240,7 @@ class Ledger:
             return
         self._renew_at = now + _RENEW_SECONDS
         with self._lock:
-            for call_id in [held for held, began in self._held.items() if now - began > _LONGEST_CALL_SECONDS]:
+            for call_id in [held for held, (began, _) in self._held.items() if now - began > _LONGEST_CALL_SECONDS]:
                 del self._held[call_id]
             kept = tuple(self._held)
         if kept:
@@ -216,7 +250,9 @@ class Ledger:
         """Do something in a transaction; an error is what it returns."""
         try:
             with writing(self._store._engine(), self._store.target) as connection:
-                return work(connection)
+                result = work(connection)
+            self._has_answered = True
+            return result  # noqa: TRY300  # only after the transaction has ended well
         except Exception as error:  # noqa: BLE001  # whoever waits is told, and decides
             return error
 

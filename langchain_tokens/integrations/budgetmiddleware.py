@@ -57,9 +57,7 @@ class BudgetMiddleware(AgentMiddleware[Any, Any]):
         message: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 < at <= 1:
-            raise BudgetError(f"at={at!r}; expected a share above 0 and at most 1, such as 0.8")
-        _check_model(model)
+        _check_options(at, model)
         self._budgets = checked_budgets(budgets)
         self._at, self._handler = at, handler
         self._model: Any = model
@@ -141,7 +139,9 @@ class BudgetMiddleware(AgentMiddleware[Any, Any]):
         return None
 
 
-def _check_model(model: object) -> None:
+def _check_options(at: object, model: object) -> None:
+    if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 < at <= 1:
+        raise BudgetError(f"at={at!r}; expected a share above 0 and at most 1, such as 0.8")
     if model is not None and not isinstance(model, BaseChatModel):
         raise BudgetError(f"model={model!r} is a {type(model).__name__}; expected a chat model")
 

@@ -37,7 +37,7 @@ from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
 from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.plan import planned_statement
 from langchain_tokens.store.sums import conditions
-from langchain_tokens.store.tables import UtcDateTime
+from langchain_tokens.store.tables import CALLS, UtcDateTime
 
 __all__ = (
     "STOPPED",
@@ -49,7 +49,9 @@ __all__ = (
     "balance_statement",
     "database_time",
     "measured_columns",
+    "raise_reservation",
     "read_balance",
+    "record",
     "release",
     "renew",
     "reserve",
@@ -179,6 +181,20 @@ def renew(connection: Connection, call_ids: Collection[str], lease: timedelta) -
     for chunk in chunks(sorted(call_ids)):
         chosen = _unlocked(connection, RESERVATIONS.c.call_id.in_(chunk))
         connection.execute(update(RESERVATIONS).where(RESERVATIONS.c.call_id.in_(chosen)).values(expires_at=until))
+
+
+def record(connection: Connection, request: Request, lease: timedelta) -> None:
+    """Reserve for a call that was let through without a question, unless it is stored already."""
+    call_id = request.call.call_id
+    if not connection.execute(select(exists().where(CALLS.c.call_id == call_id))).scalar():
+        _insert(connection, [_row(request, database_time(connection) + lease)])
+
+
+def raise_reservation(connection: Connection, call_id: str, tokens: int, cost: int | None) -> None:
+    """Reserve for a call what it has turned out to need, where that is more than was thought."""
+    this = _unlocked(connection, RESERVATIONS.c.call_id == call_id)
+    values: dict[str, Any] = {"tokens": tokens} if cost is None else {"tokens": tokens, "cost": cost}
+    connection.execute(update(RESERVATIONS).where(RESERVATIONS.c.call_id.in_(this)).values(values))
 
 
 def tell(connection: Connection, told_key: str, marks: Sequence[str], at: datetime) -> Sequence[str]:
