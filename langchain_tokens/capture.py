@@ -239,12 +239,14 @@ class Capture:
         if self.runs.is_refused(opened):
             self.refuse_call(UUID(opened.run_id))
             return
+        before = time.perf_counter()
         gate, scoped = self._opened_gate(), () if started.scope is None else started.scope.budgets
         try:
             gate.admit(call_at_start(opened), scoped, asked, parameters)
         except BudgetExceeded:
             REGISTRY.refuse_call(UUID(opened.run_id))
             raise
+        opened.delay(time.perf_counter() - before)
         if not self.runs.is_open(opened):  # stopped meanwhile by another handler, or with another call of its batch
             gate.release(opened.call_id)
 

@@ -135,9 +135,8 @@ class TokenUsageHandler(BaseCallbackHandler):
         book = PriceBook() if prices is None else prices
         book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks
         warnings = Warnings()
-        estimator = make_estimator(warnings) if estimate else None
-        refiner = Refiner(book.price, estimator)
-        gates = Gates(key=key, recorder=recorder, prices=book, estimator=estimator, warnings=warnings)
+        refiner = Refiner(book.price, make_estimator(warnings) if estimate else None)
+        gates = Gates(key=key, recorder=recorder, prices=book, warnings=warnings)
         self._capture = Capture(
             defaults, refiner, recorder, warnings, open_gate=gates.open, gate=gates.open(limits) if limits else None
         )

@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_tokens.errors import StoreError
+from langchain_tokens.learned import Learned
 from langchain_tokens.store.engine import writing
 from langchain_tokens.store.ledger import (
     Refusal,
@@ -36,11 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ("WAIT_SECONDS", "Ledger")
 
-WAIT_SECONDS = 2.0
-"""How long a hook waits for the database."""
-_FIRST_WAIT_SECONDS = 10.0
-"""The same for the first answer: the database has to be opened for it, and its schema made where there is none."""
-_WAIT_WHILE_AWAY_SECONDS = 0.1
+WAIT_SECONDS = 10.0
+"""How long a hook waits for the database: long enough for a machine with far too much to do, where to decide alone
+would let calls through that others have used the room of."""
+_WAIT_WHILE_AWAY_SECONDS = 0.5
 """The same, after it did not answer in time, until it does."""
 LEASE_SECONDS = 120.0
 """How long a reservation holds that nobody renews; more than it takes until a dead process's journal is delivered."""
@@ -65,12 +65,13 @@ class Ledger:
     """Account → what of it was used, as far as this process knows."""
     _is_away: bool
     """The database did not answer in time, and has not since."""
-    _has_answered: bool
-    """It has answered at least once: it is open, and its schema is there."""
 
     def __init__(self, store: UsageStore) -> None:
         self._store = store
         self.warnings = Warnings()
+        self.learned = Learned()
+        self.told: dict[tuple[str, str], None] = {}
+        """Accounts and marks that are known to be told; for the writer thread alone."""
         self._begin()
 
     def ask(self, request: Request, timeout: float = WAIT_SECONDS) -> Refusal | None:
@@ -137,13 +138,12 @@ class Ledger:
 
     def forget_after_fork(self) -> None:
         """In a forked child: what is reserved belongs to the parent."""
+        self.learned = Learned()
         self._begin()
 
     def _patience(self, timeout: float) -> float:
         """How long to wait for the database, in seconds."""
-        if self._is_away:
-            return min(timeout, _WAIT_WHILE_AWAY_SECONDS)
-        return timeout if self._has_answered else max(timeout, _FIRST_WAIT_SECONDS)
+        return min(timeout, _WAIT_WHILE_AWAY_SECONDS) if self._is_away else timeout
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
@@ -151,7 +151,7 @@ class Ledger:
         self._thread = None
         self._held = {}
         self._known = OrderedDict()
-        self._is_away = self._has_answered = False
+        self._is_away = False
         self._renew_at = 0.0
         self._process = os.getpid()
         self.process = f"{socket.gethostname()}:{self._process}"
@@ -250,15 +250,13 @@ class Ledger:
         """Do something in a transaction; an error is what it returns."""
         try:
             with writing(self._store._engine(), self._store.target) as connection:
-                result = work(connection)
-            self._has_answered = True
-            return result  # noqa: TRY300  # only after the transaction has ended well
+                return work(connection)
         except Exception as error:  # noqa: BLE001  # whoever waits is told, and decides
             return error
 
     def _decide_alone(self, request: Request, failure: Exception | None) -> Refusal | None:
         """Decide by what this process knows; what its calls may have needed since counts until the database answers."""
-        reason = failure or StoreError(f"no answer within {WAIT_SECONDS:g} seconds")
+        reason = failure or StoreError("no answer in time")
         message = "the database does not say whether budgets allow calls; this process decides by what it knows"
         self.warnings.once("away", message, reason)
         with self._lock:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -16,12 +18,15 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy, Send
 
 from langchain_tokens import Budget, BudgetExceeded, PriceBook, TokenUsageHandler, gate, ledger, open_store, track
 from langchain_tokens.call import Call
 from langchain_tokens.registry import REGISTRY
+from langchain_tokens.store.budgetreading import read_reservations
+from langchain_tokens.store.engine import reading
 from tests.models import Reply, ScriptedChat, StreamingChat, in_turn
 
 if TYPE_CHECKING:
@@ -119,7 +124,6 @@ def test_the_error_says_what_stopped_it(tmp_path: Path) -> None:
     """It says which budget, what was spent, reserved and asked for, and where."""
     budget = Budget(limit_usd="0.00001", per="session", action="stop", name="small")
     with TokenUsageHandler(tmp_path / "t.db", budgets=[budget], session="s1", agent="Coder") as handler:
-        chain = ScriptedChat().bind(max_tokens=5).with_config(run_name="sql_fix")
         chain = ScriptedChat().with_config(run_name="sql_fix").bind(max_tokens=100)
         with pytest.raises(BudgetExceeded) as raised:
             chain.invoke("q", {"callbacks": [handler]})
@@ -161,8 +165,6 @@ def fan_out(model: Any) -> Any:
         except BudgetExceeded:
             return {"stops": 1}
         return {"answers": 1}
-
-    from langchain_core.runnables import RunnableLambda
 
     builder = StateGraph(Fan)
     builder.add_node("ask", RunnableLambda(ask, afunc=ask_async))
@@ -211,9 +213,6 @@ def test_branches_at_once_stay_within_a_number_of_calls(way: str, lasting_databa
 
 def reservations(url: str) -> int:
     """How many reservations a database holds."""
-    from langchain_tokens.store.budgetreading import read_reservations
-    from langchain_tokens.store.engine import reading
-
     with closing(open_store(url)) as store, reading(store._engine(), store.target) as connection:
         return len(read_reservations(connection))
 
@@ -306,11 +305,13 @@ def test_a_batch_is_stopped_as_a_whole(way: str, script: Counting, tmp_path: Pat
     """Of prompts that are sent together none is sent when one is stopped, and none stays reserved."""
     with TokenUsageHandler(tmp_path / "t.db", budgets=[stopping()]) as handler:
         model, several = ScriptedChat(script=script), [[HumanMessage("a")], [HumanMessage("b")], [HumanMessage("c")]]
+        ask = (
+            (lambda: model.generate(several, callbacks=[handler]))
+            if way == "generate"
+            else (lambda: asyncio.run(model.agenerate(several, callbacks=[handler])))
+        )
         with pytest.raises(BudgetExceeded):
-            if way == "generate":
-                model.generate(several, callbacks=[handler])
-            else:
-                asyncio.run(model.agenerate(several, callbacks=[handler]))
+            ask()
         assert script.asked == 0
         assert not handler._capture.runs._calls
         assert made(lambda: model.invoke("q", {"callbacks": [handler]}), 3)[0] == 2
@@ -389,14 +390,16 @@ def test_long_answers_teach(tmp_path: Path) -> None:
     """
     usage = {"input_tokens": 10, "output_tokens": 900, "total_tokens": 910}
     budget = Budget(limit_tokens=2_200, action="stop", assumed_output_tokens=50)
-    for _ in range(2):
-        with TokenUsageHandler(tmp_path / "t.db", budgets=[budget]) as handler:
-            model = ScriptedChat(script=in_turn(Reply(usage=usage)))
-            answers, errors = made(lambda: model.invoke("q", {"callbacks": [handler]}), 3)
-            if answers:
-                assert answers == 2
-            assert isinstance(errors[-1].asked, int)
-            assert errors[-1].asked > 900
+    model = ScriptedChat(script=in_turn(Reply(usage=usage)))
+    program = partial(model.invoke, "q")
+    with TokenUsageHandler(tmp_path / "t.db", budgets=[budget]) as handler:
+        answers, errors = made(partial(program, {"callbacks": [handler]}), 3)
+    REGISTRY._ledgers.clear()  # what the process has learned
+    with TokenUsageHandler(tmp_path / "t.db", budgets=[budget]) as handler:
+        later, more = made(partial(program, {"callbacks": [handler]}), 1)
+
+    assert (answers, later) == (2, 0)
+    assert all(isinstance(error.asked, int) and error.asked > 900 for error in (*errors, *more))
 
 
 @pytest.mark.parametrize(("unpriced", "answers"), [("warn", 3), ("ignore", 3), ("block", 0)])
@@ -458,8 +461,6 @@ def test_a_database_that_does_not_answer(
     ask = lambda: ScriptedChat().invoke("q", {"callbacks": [handler]})  # noqa: E731
     assert made(ask, 2)[0] == 2
     handler.flush()
-    import sqlite3
-
     with closing(sqlite3.connect(tmp_path / "t.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         found, errors = made(ask, 4)
