@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, Home] = {
     "check": Home("stored", "check", "CHECK_EXAMPLES"),
     "reprice": Home("stored", "reprice", "REPRICE_EXAMPLES"),
     "prices": Home("pricing"),
+    "budget": Home("budgets"),
     "db": Home("database"),
 }
 """All commands, in the order in which help lists them."""
