@@ -12,8 +12,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from langchain_tokens import Budget
+from langchain_tokens.budgetstates import budget_states
 from langchain_tokens.call import Call
 from langchain_tokens.dashboard import create_app
+from langchain_tokens.reports import findings
 from langchain_tokens.store.paging import ORDERS
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
@@ -122,7 +125,7 @@ def test_overview_of_nothing_knows_nothing(store: UsageStore) -> None:
 
 
 def test_status_says_when_current_began(client: TestClient, filled: UsageStore) -> None:
-    """ "Current" is since the newest session's first call, where that is no day ago."""
+    """What is "current" began with the newest session's first call, where that is no day ago."""
     found = asked(client, "status")
     first = filled.calls(session="s-new", order="started_at", limit=1)[0]
     assert datetime.fromisoformat(found["current_since"]) == first.started_at
@@ -211,6 +214,19 @@ def test_prices_of_used_models(reader: TestClient) -> None:
     assert Decimal(models["gpt-4o"]["unit_prices"]["input_mtok"]) > 0
 
 
+def test_judgements_are_those_of_python(reader: TestClient, shelf: UsageStore) -> None:
+    """Budgets, findings and what will come are what the functions say."""
+    budgets = [Budget(limit_usd="2", name="team"), Budget(limit_tokens=5_000, per=("agent", "month"))]
+    client = make_client(shelf, budgets=budgets)
+    told = asked(client, "budgets")["budgets"]
+    assert [each["label"] for each in told] == [state.label for state in budget_states(shelf, budgets)]
+    assert Decimal(told[0]["spent"]) == Decimal("0.93")
+    assert asked(reader, "findings", chain="query") == findings(shelf, chain="query").to_dict()
+    assert asked(reader, "budgets") == {"budgets": []}
+    assert asked(reader, "forecast", measure="calls")["calls"] >= 4
+    assert asked(reader, "unusual")["rate"] == 0.01
+
+
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
 def test_export_is_what_is_filtered(kind: str, client: TestClient, filled: UsageStore) -> None:
     """A file has exactly the calls that were asked for, each with its cost; unknown is empty or null."""
@@ -279,7 +295,9 @@ PROBLEMS = [
     ("breakdown?since=2026-11-02&until=2026-11-01", 422, "empty range"),
     ("breakdown?tag=team", 422, "KEY=VALUE"),
     ("breakdown?limit=-1", 422, "limit"),
-    ("timeline?every=week", 422, "every"),
+    ("timeline?every=year", 422, "every"),
+    ("unusual?by=colour", 422, "unknown by='colour'"),
+    ("forecast?since=7d", 422, "finds its range itself"),
     ("calls?cursor=abc", 422, "none that a page has given"),
     ("calls?limit=0", 422, "limit"),
     ("calls/nobody", 404, "no call 'nobody'"),

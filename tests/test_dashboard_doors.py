@@ -22,7 +22,7 @@ from langchain_tokens.store.target import parse_target
 from tests.builders import make_call
 from tests.dashboards import INTENT, TOKEN, make_client
 
-LOCAL = "http://127.0.0.1:4321"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # nothing is bound to it but by the command under test
 HTML = {"Accept": "text/html,*/*"}
 
 
@@ -202,7 +202,7 @@ def test_host_names(header: str | None, name: str) -> None:
         ("localhost", True),
         ("::1", True),
         ("[::1]", True),
-        ("0.0.0.0", False),
+        (EVERYWHERE, False),
         ("::", False),
         ("192.168.1.5", False),
         ("example.com", False),
@@ -246,7 +246,7 @@ def test_command_serves_and_ends_at_once(database: Path) -> None:
     """It prints where it is, answers, and ends well on Ctrl-C although a page is open."""
     process = started(database, "--port", "0")
     url = said(process)
-    with urllib.request.urlopen(f"{url}api/v1/status") as response:
+    with urllib.request.urlopen(f"{url}api/v1/status") as response:  # noqa: S310  # our own
         assert json.load(response)["calls"] == 1
     with connect(f"{url.replace('http', 'ws')}api/v1/live") as page:
         assert json.loads(page.recv()) == {"type": "ready"}
@@ -258,10 +258,10 @@ def test_command_serves_and_ends_at_once(database: Path) -> None:
 
 def test_command_demands_a_token_beyond_this_machine(database: Path) -> None:
     """Who listens everywhere without a token gets one, shown once, behind a #."""
-    process = started(database, "--host", "0.0.0.0", "--port", "0")
+    process = started(database, "--host", EVERYWHERE, "--port", "0")
     url = said(process)
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{url}api/v1/status")
+        urllib.request.urlopen(f"{url}api/v1/status")  # noqa: S310  # our own
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=5)
     line = next(line for line in err.splitlines() if "login#" in line)
@@ -273,8 +273,9 @@ def test_command_takes_the_token_of_the_environment(database: Path, monkeypatch:
     """A token that was given is demanded, and never printed."""
     monkeypatch.setenv("LANGCHAIN_TOKENS_TOKEN", TOKEN)
     process = started(database, "--port", "0")
-    request = urllib.request.Request(f"{said(process)}api/v1/status", headers={"Authorization": f"Bearer {TOKEN}"})
-    with urllib.request.urlopen(request) as response:
+    known = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"{said(process)}api/v1/status", headers=known)  # noqa: S310  # our own
+    with urllib.request.urlopen(request) as response:  # noqa: S310  # our own
         assert response.status == 200
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=5)

@@ -8,12 +8,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from langchain_tokens import Budget
+from langchain_tokens.budgetstates import budget_states
+from langchain_tokens.reports import findings, html_report
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_call
@@ -316,6 +320,36 @@ def test_runs_then_a_run_then_a_call(page: Page, desk: str, shelf: UsageStore) -
     expect(page.get_by_role("table", name="Runs")).to_be_visible()
 
 
+def test_budgets_and_what_is_left(page: Page, shelf: UsageStore) -> None:
+    """Each account has what it spent, its limit and what is left; one that is over says so."""
+    budgets = [Budget(limit_usd="2", name="team"), Budget(limit_tokens=5_000, per="agent", name="each agent")]
+    with shown(page, shelf, budgets=budgets) as url:
+        page.goto(f"{url}?view=budgets")
+        ready(page)
+        assert cells(row(page, "Budgets", "team"))[2:5] == ["47\u202f%", "$0.93", "$2.00"]
+        for state in budget_states(shelf, budgets[1:]):
+            line = cells(row(page, "Budgets", state.label).first)
+            assert line[3:5] == [f"{state.spent:,}", "5,000 tokens"]
+            assert ("reached" in line) is state.is_exceeded
+    with shown(page, shelf) as url:
+        page.goto(f"{url}?view=budgets")
+        expect(page.get_by_text("There are no budgets")).to_be_visible()
+
+
+def test_findings(page: Page, desk: str, shelf: UsageStore) -> None:
+    """What was in vain is summed up and listed with what mends it; a click shows the calls."""
+    page.goto(f"{desk}?view=findings&range=all")
+    ready(page)
+    found = findings(shelf)
+    expect(value(page, "Calls in vain")).to_have_text(f"{found.total_wasted.calls:,}")
+    expect(value(page, "Tokens in vain")).to_have_text(f"{found.total_wasted.tokens:,}")
+    lines = page.get_by_role("table", name="In vain").locator("tbody tr")
+    expect(lines).to_have_count(sum(row.is_waste for row in found))
+    expect(lines.first).to_contain_text("see why")
+    lines.first.click()
+    expect(page.get_by_role("button", name="Remove filter chain: query")).to_be_visible()
+
+
 def test_export_has_what_is_filtered(page: Page, desk: str, shelf: UsageStore) -> None:
     """The file that a click saves has the calls that the page counts, with their cost."""
     page.goto(f"{desk}?view=data&range=all&agent=RAGAgent")
@@ -452,7 +486,7 @@ def test_keyboard_alone(page: Page, desk: str) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(line).to_be_focused()
-    assert "call=" not in page.url
+    expect(page).not_to_have_url(re.compile("call="))
 
 
 def test_theme_is_kept(page: Page, desk: str) -> None:
@@ -465,7 +499,7 @@ def test_theme_is_kept(page: Page, desk: str) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 18, 25)"
 
 
-PAGES = ("Overview", "Explore", "Models", "Cost", "Runs", "Data")
+PAGES = ("Overview", "Explore", "Models", "Cost", "Runs", "Budgets", "Findings", "Data")
 
 
 @pytest.mark.parametrize("page", [{"viewport": {"width": 360, "height": 740}}], indirect=True)
@@ -509,7 +543,7 @@ def test_first_page_is_small(page: Page, desk: str) -> None:
     ready(page)
     sizes = page.evaluate("performance.getEntries().filter((e) => e.transferSize).map((e) => [e.name, e.transferSize])")
     assert 200_000 < sum(size for _, size in sizes) < 300_000
-    assert len(sizes) < 22
+    assert len(sizes) < 26
 
 
 def test_many_pages_at_once(page: Page, url: str, store: UsageStore) -> None:
@@ -522,3 +556,31 @@ def test_many_pages_at_once(page: Page, url: str, store: UsageStore) -> None:
     store.add([make_call(started_at=store.calls(limit=1)[0].started_at)])
     for each in pages:
         expect(value(each, "Calls")).to_have_text("7")
+
+
+def test_report_of_one_file(page: Page, shelf: UsageStore, tmp_path: Path) -> None:
+    """A report opens from the disk without any network, draws its charts, and has the store's numbers as text."""
+    file = tmp_path / "report.html"
+    file.write_text(html_report(shelf, title=SCRIPT), encoding="utf-8")
+    page.context.set_offline(True)
+    page.goto(file.as_uri())
+    expect(page.get_by_role("heading", name=SCRIPT)).to_be_visible()
+    for name in ("Tokens over time", "Cost over time", "Cost by model", "Tokens by agent"):
+        expect(page.get_by_role("img", name=re.compile(f"^{name}")).locator("svg path").nth(2)).to_be_attached()
+    total = shelf.breakdown().total
+    expect(page.locator("dl.cards")).to_contain_text(f"{total.total_tokens:,}")
+    expect(page.locator("main")).to_contain_text(HOSTILE)
+    assert page.locator("img").count() == 0
+
+
+def test_accessible(page: Page, desk: str) -> None:
+    """No page breaks a rule that axe checks (WCAG 2.1 A and AA), in light and in dark."""
+    script = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.goto(f"{desk}?range=all")
+        for name in visit(page, *PAGES):
+            page.evaluate(script)
+            found = page.evaluate("axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'] })")
+            told = [(each["id"], [node["html"][:120] for node in each["nodes"][:3]]) for each in found["violations"]]
+            assert told == [], (scheme, name)

@@ -185,7 +185,7 @@ def findings(
         hint(nothing)
 
 
-def _in_usual_range(**said: str | None) -> dict[str, Any]:
+def _in_usual_range(**said: str | list[str] | None) -> dict[str, Any]:
     if said["since"] is None and said["until"] is None:
         said["since"] = _USUAL_RANGE
     return dict(filters(**said))

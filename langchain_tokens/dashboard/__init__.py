@@ -10,6 +10,7 @@ from langchain_tokens.errors import MissingExtraError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from langchain_tokens.budgets import Budget
     from langchain_tokens.store.store import UsageStore
 
 __all__ = ("LOCAL_HOSTS", "create_app", "require_extra")
@@ -25,6 +26,7 @@ def create_app(
     token: str | None = None,
     allowed_hosts: Sequence[str] = LOCAL_HOSTS,
     root_path: str = "",
+    budgets: Sequence[Budget] | None = None,
 ) -> FastAPI:
     """Make the dashboard and its JSON API, to be served alone or mounted in an application.
 
@@ -37,18 +39,22 @@ def create_app(
         allowed_hosts: host names, without ports, that requests may be addressed to; `"*"` allows any. Others are
             refused, so that no page of another site can reach a dashboard on this machine by a name of its own.
         root_path: the path under which a proxy offers it and which it takes away; a mount is seen by itself.
+        budgets: whose state is shown; None reads the file that `LANGCHAIN_TOKENS_BUDGETS` names.
 
     Raises:
+        BudgetError: when `budgets` holds anything but budgets.
         MissingExtraError: without the extra `dashboard`.
         DashboardError: for a token that can be guessed, or no allowed host.
 
     """
     require_extra()
+    from langchain_tokens.budgets import checked_budgets
     from langchain_tokens.dashboard.application import make_application
     from langchain_tokens.dashboard.rules import make_rules
 
     rules = make_rules(token=token, allowed_hosts=allowed_hosts)
-    return make_application(store, rules, is_read_only=read_only, root_path=root_path)
+    chosen = None if budgets is None else checked_budgets(budgets)
+    return make_application(store, rules, is_read_only=read_only, root_path=root_path, budgets=chosen)
 
 
 def require_extra() -> None:

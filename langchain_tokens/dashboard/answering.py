@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from langchain_tokens.breakdown import Breakdown, BreakdownRow
+from langchain_tokens.budgetstates import BudgetState
 from langchain_tokens.call import Call, plain
 from langchain_tokens.reports import Overview
 from langchain_tokens.store.paging import RunLine
@@ -19,6 +20,7 @@ from langchain_tokens.store.paging import RunLine
 __all__ = (
     "answer",
     "breakdown_document",
+    "budget_document",
     "call_document",
     "encode",
     "overview_document",
@@ -65,6 +67,11 @@ def overview_document(found: Overview) -> dict[str, Any]:
     rows = ("total", "previous", "most_expensive_model", "most_used_model")
     known = {item.name: getattr(found, item.name) for item in fields(found)}
     return {name: row_document(value) if name in rows and value is not None else value for name, value in known.items()}
+
+
+def budget_document(state: BudgetState) -> dict[str, Any]:
+    """What a budget's account holds; amounts of money as text, of tokens and calls as numbers."""
+    return {**state.to_dict(), "label": state.label}
 
 
 def call_document(call: Call) -> dict[str, Any]:

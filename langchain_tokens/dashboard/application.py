@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,16 +13,18 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from langchain_tokens.budgets import Budget
 from langchain_tokens.dashboard.assets import Assets
 from langchain_tokens.dashboard.exports import CONTENT_TYPES
 from langchain_tokens.dashboard.guard import Guard
+from langchain_tokens.dashboard.judgements import Judgements
 from langchain_tokens.dashboard.live import Live
 from langchain_tokens.dashboard.numbers import Numbers
 from langchain_tokens.dashboard.problems import PROBLEMS, Problem, add_handlers, documented, problem
 from langchain_tokens.dashboard.records import Records
 from langchain_tokens.dashboard.rules import Rules
 from langchain_tokens.dashboard.services import Services
-from langchain_tokens.dashboard.shapes import Deleted, Dimensions, History, Place, Prices, Status, make_shapes
+from langchain_tokens.dashboard.shapes import Deleted, Dimensions, History, Place, Prices, Shapes, Status, make_shapes
 from langchain_tokens.store.store import UsageStore
 
 __all__ = ("make_application",)
@@ -44,7 +46,9 @@ class Login(BaseModel):
     token: str
 
 
-def make_application(store: UsageStore, rules: Rules, *, is_read_only: bool, root_path: str) -> FastAPI:
+def make_application(
+    store: UsageStore, rules: Rules, *, is_read_only: bool, root_path: str, budgets: Sequence[Budget] | None
+) -> FastAPI:
     """Put the application together; as `create_app`, which has the defaults."""
     app = FastAPI(
         title="langchain_tokens",
@@ -54,7 +58,7 @@ def make_application(store: UsageStore, rules: Rules, *, is_read_only: bool, roo
         redoc_url=None,
         root_path=root_path,
     )
-    services = Services(store=store, is_read_only=is_read_only, needs_token=rules.token is not None)
+    services = Services(store=store, is_read_only=is_read_only, needs_token=rules.token is not None, budgets=budgets)
     _add_routes(app, services)
     _add_pages(app, Assets())
     _add_login(app, rules)
@@ -88,6 +92,7 @@ def _add_routes(app: FastAPI, services: Services) -> None:
     _add(app, "/profile", numbers.profile, Place)
     _add(app, "/dimensions", numbers.dimensions, Dimensions)
     _add(app, "/prices", numbers.prices, Prices)
+    _add_judgements(app, Judgements(services), shapes)
     records = Records(services)
     _add(app, "/calls", records.calls, shapes.calls)
     _add(app, "/calls/{call_id}", records.call, shapes.call, 404)
@@ -96,6 +101,13 @@ def _add_routes(app: FastAPI, services: Services) -> None:
     _add(app, "/history", records.history, History)
     _add(app, "/history", records.delete, Deleted, 409, method="DELETE")
     _add_files(app, numbers, records)
+
+
+def _add_judgements(app: FastAPI, judgements: Judgements, shapes: Shapes) -> None:
+    _add(app, "/budgets", judgements.budgets, shapes.budgets)
+    _add(app, "/findings", judgements.findings, shapes.findings)
+    _add(app, "/unusual", judgements.unusual, shapes.unusual)
+    _add(app, "/forecast", judgements.forecast, shapes.forecast)
 
 
 def _add_files(app: FastAPI, numbers: Numbers, records: Records) -> None:

@@ -16,8 +16,6 @@ from langchain_tokens.dashboard.services import Services
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.pricing.offers import ModelRates
 from langchain_tokens.reports import html_report, overview, profile
-from langchain_tokens.repricing import usual_prices
-from langchain_tokens.store.store import UsageStore
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("Numbers",)
@@ -70,7 +68,7 @@ class Numbers:
 
     async def prices(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What the models that were used cost at the moment."""
-        return answer(request, {"models": await self._services.ask(_prices, self._store, question.filters())})
+        return answer(request, {"models": await self._services.ask(_prices, self._services, question.filters())})
 
     async def report(self, question: Annotated[Filters, Query()]) -> Response:
         """All of it as one HTML file, which needs no server."""
@@ -84,9 +82,9 @@ class Numbers:
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
-def _prices(store: UsageStore, filters: dict[str, Any]) -> list[dict[str, Any]]:
-    book = usual_prices(store._prices)
-    rows = store.breakdown("provider", "model", **filters)
+def _prices(services: Services, filters: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = services.store.breakdown("provider", "model", **filters)
+    book = services.prices
     used = [(row.key["provider"], row.key["model"]) for row in rows]
     return [_price(book, provider, model) for provider, model in used if isinstance(model, str)]
 

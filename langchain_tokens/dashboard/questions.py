@@ -18,13 +18,16 @@ from langchain_tokens.store.paging import Place
 
 __all__ = (
     "BreakdownQuestion",
+    "BudgetsQuestion",
     "CallsQuestion",
     "ExportQuestion",
     "Filters",
+    "ForecastQuestion",
     "HistoryQuestion",
     "RunsQuestion",
     "SessionsQuestion",
     "TimelineQuestion",
+    "UnusualQuestion",
     "cursor_of",
     "place_of",
 )
@@ -114,6 +117,36 @@ class ExportQuestion(Filters):
     """All calls, in a file."""
 
     format: Literal["csv", "json", "jsonl"] = "csv"
+
+
+class BudgetsQuestion(BaseModel):
+    """Which accounts of budgets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=_MOST_ON_A_PAGE, description="The most accounts of each budget.")] = 20
+
+
+class UnusualQuestion(Filters):
+    """What was unusual; what is usual is learned from the same range, the last 30 days by default."""
+
+    by: Annotated[str, Field(description="session, run, chain, agent, model, provider, mode, user, or tag:KEY.")] = (
+        "chain"
+    )
+    every: Literal["hour", "day"] = "day"
+    measure: Literal["tokens", "cost", "calls", "input", "output"] = "tokens"
+    limit: Annotated[int, Field(ge=1, le=_MOST_ON_A_PAGE)] = 20
+
+    def terms(self) -> dict[str, Any]:
+        """What is no filter."""
+        return {name: getattr(self, name) for name in ("by", "every", "measure", "limit")}
+
+
+class ForecastQuestion(Filters):
+    """What will come; of the calls that match, whose `since` and `until` are not asked for here."""
+
+    to: Annotated[Literal["day", "week", "month"], Field(description="The end of which running period.")] = "month"
+    measure: Literal["cost", "tokens", "calls", "input", "output"] = "cost"
 
 
 class HistoryQuestion(Filters):

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import reduce
+from operator import or_
 from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from langchain_tokens.breakdown import BreakdownRow
+from langchain_tokens.budgetstates import BudgetState
 from langchain_tokens.call import Call, RunFact
+from langchain_tokens.reports import Finding, Forecast, UnusualReport, Wasted
 from langchain_tokens.store.paging import RunLine
 
 __all__ = ("Deleted", "Dimensions", "History", "Place", "Prices", "Shapes", "Status", "make_shapes")
@@ -112,6 +116,13 @@ class Shapes:
         self.calls = _made("Calls", calls=list[call], next=str | None)  # type: ignore[valid-type]
         self.runs = _made("Runs", runs=list[run], next=str | None)  # type: ignore[valid-type]
         self.run_with_calls = _made("RunWithCalls", run=run, total=row, tree=Place, calls=list[call])  # type: ignore[valid-type]
+        wasted = _model("Wasted", Wasted)
+        finding = _model("Finding", Finding)
+        totals = {"calls": int, "cost_usd": Money | None, "unpriced_calls": int}
+        self.findings = _made("Findings", **totals, total_wasted=wasted, findings=list[finding])  # type: ignore[valid-type]
+        self.unusual = _model("Unusual", UnusualReport)
+        self.forecast = _model("Forecast", Forecast)
+        self.budgets = _made("Budgets", budgets=list[_budget()])  # type: ignore[misc]
         self.overview = _made(
             "Overview",
             since=datetime | None,
@@ -126,6 +137,13 @@ class Shapes:
             most_expensive_model=row | None,
             most_used_model=row | None,
         )
+
+
+def _budget() -> type[BaseModel]:
+    facts = ("budget", "scope", "reached_at")
+    more = {"budget": str, "scope": dict[str, str | None], "action": str, "reached_at": datetime | None}
+    left_out = tuple(item.name for item in fields(BudgetState) if item.name in facts)
+    return _model("BudgetState", BudgetState, without=left_out, more=more)
 
 
 def make_shapes() -> Shapes:
@@ -164,11 +182,12 @@ def _hints(fact: type[Any]) -> list[Any]:
 
 def _plain(hint: Any) -> Any:
     """The type as JSON has it: money is text, mappings are objects."""
-    parts = [part for part in get_args(hint) if part is not NoneType]
     if hint is Decimal:
         return Money
-    if Decimal in parts:
-        return Money | None
+    kinds = get_args(hint)
+    if Decimal in kinds:
+        return reduce(or_, (Money if kind is Decimal else kind for kind in kinds))
+    parts = [kind for kind in kinds if kind is not NoneType]
     if len(parts) == 1 and isinstance(parts[0], type) and is_dataclass(parts[0]):
         return _model(parts[0].__name__, parts[0]) | None
     return hint

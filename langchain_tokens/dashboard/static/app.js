@@ -7,7 +7,8 @@ import { show_call } from "./details.js";
 
 const RANGES = { current: "Current", "7d": "7 days", "30d": "30 days", all: "All", custom: "Custom\u2026" };
 const PAGES = {
-  overview: "Overview", explore: "Explore", models: "Models", cost: "Cost", runs: "Runs", data: "Data",
+  overview: "Overview", explore: "Explore", models: "Models", cost: "Cost", runs: "Runs", budgets: "Budgets",
+  findings: "Findings", data: "Data",
 };
 const OWN = ["by", "metric", "order", "call", "kind", "every", "tree", "id"];
 const DEFAULTS = { view: "overview", range: "7d" };

@@ -152,10 +152,10 @@ export class Select {
 export class Card {
   constructor(title, help) {
     const id = unique("card");
-    this.value = h("dd", { class: "value" });
-    this.notes = h("dd", { class: "notes" });
+    this.value = h("div", { class: "value" });
+    this.notes = h("div", { class: "notes" });
     this.element = h("div", { class: "card", role: "group", "aria-labelledby": id },
-      h("dt", { id, title: help }, title), this.value, this.notes);
+      h("div", { id, class: "title", title: help }, title), this.value, this.notes);
   }
 
   set(value, notes = [], { title, warn, is_name } = {}) {

@@ -1,5 +1,5 @@
 // What does it cost, and for what? Amounts, rates, and the prices behind them.
-import { get } from "../api.js";
+import { Problem, get } from "../api.js";
 import { Chart, pie_chart, shown } from "../charts.js";
 import { Card, Table, h, panel, setText } from "../dom.js";
 import { change, count, money, name, percent, plural } from "../format.js";
@@ -15,6 +15,7 @@ export function make(page) {
     cost: new Card("Cost"),
     day: new Card("Per day", "The cost of the range for each of its days"),
     month: new Card("30 days at this rate", "Not a forecast: the cost per day, thirty times"),
+    forecast: new Card("This month, projected", "From the complete days of the last eight weeks; the names above count, the range does not"),
     run: new Card("Per run"),
     calls: new Card("Per 1K calls", "Over the calls whose price is known"),
     thousand: new Card("Per 1K tokens", "Over the models whose price is known"),
@@ -22,6 +23,7 @@ export function make(page) {
     wasted: new Card("Wasted", "Cost of failed, cancelled and repeated calls"),
     unpriced: new Card("Calls without a price"),
   };
+  let projected = "";
   const gap = h("p", { class: "gaps", role: "note", hidden: true });
   const time = new TimePanel(page, "Cost over time", { metric: METRIC });
   const pie = new Chart("Cost by model", { height: "tall", click: (event) => event.data.key !== null && page.drill("model", event.data.key, { view: "explore" }) });
@@ -35,12 +37,13 @@ export function make(page) {
     { title: "From", text: (row) => [row.status === "unpriced" ? "no price is known" : row.source, row.version].filter(Boolean).join(" ") },
   ], { empty: "No calls in this range." });
   const element = h("div", { class: "view" }, h("h2", { class: "visually-hidden" }, "Cost"),
-    h("dl", { class: "cards" }, Object.values(cards).map((card) => card.element)), gap,
+    h("div", { class: "cards" }, Object.values(cards).map((card) => card.element)), gap,
     h("div", { class: "grid two" }, time.element, panel("Cost by model", {}, pie.element)),
     h("div", { class: "grid" }, lists.map((list) => list.element)),
     panel("Prices now", {}, h("p", { class: "hint" }, "US dollars for one million tokens, of the models that were used. What was stored keeps the price of its own time."), prices.element));
 
   async function load(filters, signal) {
+    show_forecast(filters);
     const [found, models, known, , ...rest] = await Promise.all([
       get("overview", filters, {}, signal),
       get("breakdown", filters, { by: "model", limit: 200 }, signal),
@@ -55,6 +58,21 @@ export function make(page) {
     prices.fill(known.models);
     const missing = known.models.filter((model) => model.status === "unpriced").map((model) => name(model.model));
     if (missing.length && !gap.hidden) setText(gap, `${gap.textContent} No price is known for ${missing.slice(0, 5).join(", ")}${missing.length > 5 ? " and others" : ""}; an own price file (LANGCHAIN_TOKENS_PRICES) adds one.`);
+  }
+
+  /** Asked for once for each choice of names: it takes a while, and changes little with one call. */
+  async function show_forecast({ since, until, ...names }) {
+    const question = JSON.stringify(names);
+    if (question === projected) return;
+    projected = question;
+    try {
+      const found = await get("forecast", names);
+      const interval = found.low === null || found.high === null ? "" : `${percent(found.confidence)} within ${money(found.low)} to ${money(found.high)}`;
+      cards.forecast.set(money(found.projected), [interval, `${money(found.spent)} until now`]);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      cards.forecast.set("\u2014", [error.status === 501 ? "needs langchain_tokens[analytics]" : error.message]);
+    }
   }
 
   return {

@@ -27,7 +27,7 @@ export function make(page) {
   const lists = DIMENSIONS.map((dimension) => new Breakdown(page, dimension));
   const latest = new Table("Latest calls", call_columns(), { open: (call) => page.go({ call: call.call_id }), empty: "No calls." });
   const hint = h("div", { class: "panel start", hidden: true });
-  const all = h("div", {}, h("dl", { class: "cards" }, Object.values(cards).map((card) => card.element)), notes,
+  const all = h("div", {}, h("div", { class: "cards" }, Object.values(cards).map((card) => card.element)), notes,
     time.element, h("div", { class: "grid" }, lists.map((list) => list.element)),
     panel("Latest calls", {}, latest.element));
   const element = h("div", { class: "view" }, h("h2", { class: "visually-hidden" }, "Overview"), hint, all);

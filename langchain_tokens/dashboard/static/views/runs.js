@@ -89,7 +89,7 @@ function one(page, id) {
   ], {});
   const calls = new Table("Calls of this run", call_columns(), { open: (call) => page.go({ call: call.call_id }), empty: "No call of it is stored." });
   const element = h("div", {}, h("p", {}, back), title, facts,
-    h("dl", { class: "cards" }, Object.values(cards).map((card) => card.element)),
+    h("div", { class: "cards" }, Object.values(cards).map((card) => card.element)),
     h("div", { class: "grid uneven" },
       panel("Places", { tools: h("div", { class: "tools" }, metrics.element) }, places.element),
       panel("Where it went", { tools: h("div", { class: "tools" }, kinds.element) }, chart.element)),
