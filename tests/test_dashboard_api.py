@@ -297,7 +297,7 @@ PROBLEMS = [
     ("breakdown?limit=-1", 422, "limit"),
     ("timeline?every=year", 422, "every"),
     ("unusual?by=colour", 422, "unknown by='colour'"),
-    ("forecast?since=7d", 422, "finds its range itself"),
+    ("forecast?until=7d", 422, "finds its range itself"),
     ("calls?cursor=abc", 422, "none that a page has given"),
     ("calls?limit=0", 422, "limit"),
     ("calls/nobody", 404, "no call 'nobody'"),

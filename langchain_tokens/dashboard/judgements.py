@@ -12,6 +12,7 @@ from langchain_tokens.budgetstates import budget_states
 from langchain_tokens.dashboard.answering import answer, budget_document
 from langchain_tokens.dashboard.questions import BudgetsQuestion, Filters, ForecastQuestion, UnusualQuestion
 from langchain_tokens.dashboard.services import Services
+from langchain_tokens.errors import QueryError
 from langchain_tokens.reports import Findings, findings, forecast, unusual
 
 __all__ = ("Judgements",)
@@ -43,6 +44,8 @@ class Judgements:
     async def forecast(self, request: Request, question: Annotated[ForecastQuestion, Query()]) -> Response:
         """What the running day, week or month will come to, with an interval."""
         asked = question.filters()
+        if "since" in asked or "until" in asked:
+            raise QueryError("a forecast finds its range itself: leave since and until out; to= says until when")
         found = await self._services.ask(forecast, self._store, question.to, measure=question.measure, **asked)
         return answer(request, found.to_dict())
 
