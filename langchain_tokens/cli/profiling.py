@@ -1,4 +1,4 @@
-"""Where does it go, and what can be saved? `profile`."""
+"""Where does it go, and what can be saved? `profile`, `inputs` and `findings`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from langchain_tokens.cli.options import (
     Database,
     Json,
     Model,
+    Prices,
     Provider,
     Session,
     Since,
@@ -27,13 +28,22 @@ from langchain_tokens.errors import TokensError
 if TYPE_CHECKING:
     from langchain_tokens.reports.profiling import Profile
 
-__all__ = ("EXAMPLES", "profile")
+__all__ = ("FINDINGS_EXAMPLES", "INPUTS_EXAMPLES", "PROFILE_EXAMPLES", "findings", "inputs", "profile")
 
-EXAMPLES = """\b
+PROFILE_EXAMPLES = """\b
 Examples:
   langchain-tokens profile --since 7d
   langchain-tokens profile --format speedscope -o profile.speedscope.json
   langchain-tokens profile --format folded --measure cost | flamegraph.pl > cost.svg"""
+INPUTS_EXAMPLES = """\b
+Examples:
+  langchain-tokens inputs
+  langchain-tokens inputs --by chain --since 7d"""
+FINDINGS_EXAMPLES = """\b
+Examples:
+  langchain-tokens findings
+  langchain-tokens findings --since 7d --agent sql_agent --json"""
+_USUAL_RANGE = "30d"
 
 
 class Format(StrEnum):
@@ -112,3 +122,70 @@ def _written(found: Profile, form: Format, measure: str) -> str:
     if form is Format.JSON:
         return json_module.dumps(found.to_dict(), indent=2, allow_nan=False)
     return str(found)
+
+
+def inputs(
+    database: Database = None,
+    by: Annotated[str, typer.Option(help="Of whom: agent, chain, model, path, tag:KEY …")] = "agent",
+    since: Since = None,
+    until: Until = None,
+    session: Session = None,
+    agent: Agent = None,
+    chain: Chain = None,
+    model: Model = None,
+    provider: Provider = None,
+    json: Json = False,  # an option
+) -> None:
+    """Show what fills the inputs of calls that were inspected; by default of 30 days."""
+    from langchain_tokens.cli.opening import opened, why_nothing
+    from langchain_tokens.reports.inputs import input_shares
+
+    chosen = _in_usual_range(
+        since=since, until=until, session=session, agent=agent, chain=chain, model=model, provider=provider
+    )
+    with opened(database) as store:
+        found = input_shares(store, by, **chosen)
+        nothing = None if found.total.calls else why_nothing(store)
+    if json:
+        say_document(**found.to_dict())
+    elif nothing is None:
+        say(str(found))
+    if nothing:
+        hint(nothing)
+
+
+def findings(
+    database: Database = None,
+    since: Since = None,
+    until: Until = None,
+    session: Session = None,
+    agent: Agent = None,
+    chain: Chain = None,
+    model: Model = None,
+    provider: Provider = None,
+    prices: Prices = None,
+    json: Json = False,  # an option
+) -> None:
+    """Say what was spent in vain and what could be saved, with the line that mends it; by default of 30 days."""
+    from langchain_tokens.cli.opening import opened, why_nothing
+    from langchain_tokens.prices import PriceBook
+    from langchain_tokens.reports.waste import findings as findings_in
+
+    chosen = _in_usual_range(
+        since=since, until=until, session=session, agent=agent, chain=chain, model=model, provider=provider
+    )
+    with opened(database) as store:
+        found = findings_in(store, prices=PriceBook(prices), **chosen)
+        nothing = None if found.calls else why_nothing(store)
+    if json:
+        say_document(**found.to_dict())
+    elif nothing is None:
+        say(str(found))
+    if nothing:
+        hint(nothing)
+
+
+def _in_usual_range(**said: str | None) -> dict[str, Any]:
+    if said["since"] is None and said["until"] is None:
+        said["since"] = _USUAL_RANGE
+    return dict(filters(**said))

@@ -13,19 +13,28 @@ if TYPE_CHECKING:
     from langchain_tokens.reports.comparison import Comparison, compare
     from langchain_tokens.reports.forecasting import Forecast, forecast
     from langchain_tokens.reports.habits import Patterns, patterns
+    from langchain_tokens.reports.inputs import InputShare, InputShares, input_shares
     from langchain_tokens.reports.profiling import Profile, profile
     from langchain_tokens.reports.trends import Trend, trend
+    from langchain_tokens.reports.waste import Finding, Findings, Wasted, findings
 
 __all__ = (
     "Comparison",
+    "Finding",
+    "Findings",
     "Forecast",
+    "InputShare",
+    "InputShares",
     "Patterns",
     "Profile",
     "Trend",
     "Unusual",
     "UnusualReport",
+    "Wasted",
     "compare",
+    "findings",
     "forecast",
+    "input_shares",
     "patterns",
     "profile",
     "trend",
@@ -34,14 +43,21 @@ __all__ = (
 
 _HOMES = {
     "Comparison": "comparison",
+    "Finding": "waste",
+    "Findings": "waste",
     "Forecast": "forecasting",
+    "InputShare": "inputs",
+    "InputShares": "inputs",
     "Patterns": "habits",
     "Profile": "profiling",
     "Trend": "trends",
     "Unusual": "anomalies",
     "UnusualReport": "anomalies",
+    "Wasted": "waste",
     "compare": "comparison",
+    "findings": "waste",
     "forecast": "forecasting",
+    "input_shares": "inputs",
     "patterns": "habits",
     "profile": "profiling",
     "trend": "trends",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_tokens.breakdown import add_up
 from langchain_tokens.errors import TokensError
@@ -35,7 +35,7 @@ def sums_of(source: Source, query: Query) -> list[tuple[tuple[Any, ...], Sums]]:
         return list(add_up(source.calls, query).items())
     kinds = {kind.__name__ for kind in type(source).__mro__}  # by name: neither has to be loaded for the other
     if "UsageStore" in kinds:
-        return source._sums(query)  # type: ignore[union-attr]
+        return cast("UsageStore", source)._sums(query)
     if "TokenUsageHandler" in kinds:
-        return list(source._capture.memory.sums(query).items())  # type: ignore[union-attr]
+        return list(cast("TokenUsageHandler", source)._capture.memory.sums(query).items())
     raise TokensError(f"{source!r} is a {type(source).__name__}; expected a UsageStore, a TokenUsageHandler or a Run")

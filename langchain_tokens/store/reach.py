@@ -22,7 +22,9 @@ __all__ = ("answered",)
 Answer = TypeVar("Answer")
 
 
-def answered(connection: Connection, query: Query, read: Callable[[Query], Answer]) -> Answer:
+def answered(
+    connection: Connection, query: Query, read: Callable[[Query], Answer], *, is_of_rows: bool = False
+) -> Answer:
     """Answer a question, so that rows which are gone never make it too small.
 
     Sums are kept for whole hours. Where a range begins or ends within an hour whose rows are gone, it is widened to
@@ -32,29 +34,31 @@ def answered(connection: Connection, query: Query, read: Callable[[Query], Answe
         connection: one that reads.
         query: what is asked.
         read: gives the answer to a query.
+        is_of_rows: whether only rows can answer, whatever the query's names.
 
     Raises:
         QueryError: for a question that only the rows could answer, of a time whose rows are gone. A session, a user or
             a run all of whose rows are there is answered whatever the range.
 
     """
-    if not needs_rows(query) and _is_whole(query.since) and _is_whole(query.until):
+    is_of_rows = is_of_rows or needs_rows(query)
+    if not is_of_rows and _is_whole(query.since) and _is_whole(query.until):
         return read(query)  # by sums alone
-    return read(_checked(connection, query, rows_since(connection)))
+    return read(_checked(connection, query, rows_since(connection), is_of_rows=is_of_rows))
 
 
 def _is_whole(moment: datetime | None) -> bool:
     return moment is None or floor_of(moment, "hour") == moment
 
 
-def _checked(connection: Connection, query: Query, hour: str | None) -> Query:
+def _checked(connection: Connection, query: Query, hour: str | None, *, is_of_rows: bool) -> Query:
     """The query as it can be answered when sums before an hour have no rows."""
     if hour is None:
         return query
     first = datetime.fromisoformat(hour)
     if query.since is not None and query.since >= first:
         return query
-    if not needs_rows(query):
+    if not is_of_rows:
         since = None if query.since is None else floor_of(query.since, "hour")
         until = query.until if query.until is None or query.until >= first else ceiling_of(query.until, "hour")
         return replace(query, since=since, until=until)

@@ -21,6 +21,7 @@ __all__ = (
     "SUMS",
     "Filters",
     "conditions",
+    "dimension",
     "grouped",
     "key_and_sums",
     "moment_text",
@@ -30,6 +31,7 @@ __all__ = (
     "split_run_filters",
     "sums_statement",
     "tag_value",
+    "unindexed",
 )
 
 Filters = Mapping[str, tuple[str | None, ...]]
@@ -50,9 +52,7 @@ _RUN_FILTERS = {
 
 def sums_statement(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Select[Any]:
     """The statement that answers a query from the rows of calls: the key's columns, then the sums (`only` some)."""
-    keys, sums = [_dimension(name, dialect) for name in query.by], call_sums(CALLS.c)
-    if dialect == "sqlite" and (query.since is not None or query.until is not None):
-        keys = [_unindexed(key) for key in keys]
+    keys, sums = [dimension(name, query, dialect) for name in query.by], call_sums(CALLS.c)
     return grouped(keys, {name: sums[name] for name in only}).where(conditions(query, dialect))
 
 
@@ -158,6 +158,13 @@ def moment_text(column: ColumnElement[Any], step: str, dialect: str) -> ColumnEl
     return func.to_char(func.timezone("UTC", column), _POSTGRESQL_TIMES[step])
 
 
+def dimension(name: str, query: Query, dialect: str) -> ColumnElement[Any]:
+    """A dimension of a query's calls, to group by."""
+    key = _dimension(name, dialect)
+    is_range = query.since is not None or query.until is not None
+    return unindexed(key) if dialect == "sqlite" and is_range else key
+
+
 def _dimension(name: str, dialect: str) -> ColumnElement[Any]:
     if name in TIME_DIMENSIONS:
         return moment_text(CALLS.c.started_at, name, dialect)
@@ -166,7 +173,7 @@ def _dimension(name: str, dialect: str) -> ColumnElement[Any]:
     return CALLS.c[CALL_COLUMNS.get(name, name)]
 
 
-def _unindexed(key: ColumnElement[Any]) -> ColumnElement[Any]:
+def unindexed(key: ColumnElement[Any]) -> ColumnElement[Any]:
     """The same value, for which SQLite uses no index: in its order it would read all rows, not those of a range."""
     return UnaryExpression(key, operator=custom_op("+"), type_=key.type)
 

@@ -14,7 +14,19 @@ from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-__all__ = ("CALLS", "COST_REVISIONS", "METADATA", "RUNS", "CostRevision", "LlmCall", "LlmRun", "UtcDateTime")
+__all__ = (
+    "CALLS",
+    "COST_REVISIONS",
+    "CUT_OFF",
+    "IS_MARKED",
+    "IS_REMARKABLE",
+    "METADATA",
+    "RUNS",
+    "CostRevision",
+    "LlmCall",
+    "LlmRun",
+    "UtcDateTime",
+)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,6 +72,16 @@ def _json() -> Any:
 _HAS_USER = text("user_id IS NOT NULL")
 """Many applications name no users."""
 
+CUT_OFF = ("length", "LENGTH", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length")
+"""What providers call it when an answer ended at the limit of tokens."""
+_CUT_OFF = ", ".join(f"'{reason}'" for reason in CUT_OFF)
+IS_REMARKABLE = f"superseded IS TRUE OR attempt_error IS NOT NULL OR finish_reason IN ({_CUT_OFF})"
+"""Calls whose work was done again, that had to be made again, or that were cut off: few, and found by an index."""
+_REMARKABLE = text(IS_REMARKABLE)
+IS_MARKED = "prompt_mark IS NOT NULL AND status = 'ok' AND superseded IS NOT TRUE"
+"""Answers to questions that can be compared."""
+_MARKED = text(IS_MARKED)
+
 
 class LlmCall(_Table, table=True):
     """One request to one model. Counts in tokens; money in integer pico-USD (1e-12 USD); NULL is unknown."""
@@ -71,6 +93,13 @@ class LlmCall(_Table, table=True):
         Index("ix_llm_call_session_id", "session_id", "started_at"),
         Index("ix_llm_call_agent_name", "agent_name", "started_at"),
         Index("ix_llm_call_user_id", "user_id", "started_at", sqlite_where=_HAS_USER, postgresql_where=_HAS_USER),
+        Index("ix_llm_call_remarkable", "started_at", sqlite_where=_REMARKABLE, postgresql_where=_REMARKABLE),
+        Index(
+            "ix_llm_call_prompt_mark",
+            *("started_at", "prompt_mark", "call_id"),  # all that is asked for, so that no rows have to be read
+            sqlite_where=_MARKED,
+            postgresql_where=_MARKED,
+        ),
     )
 
     call_id: str = Field(primary_key=True, sa_type=Text)

@@ -1,0 +1,309 @@
+"""What was spent in vain, and what could be saved? Findings with tokens, US dollars, and the one line that mends it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from langchain_tokens.breakdown import BreakdownRow
+from langchain_tokens.call import plain
+from langchain_tokens.query import make_query, missing_label
+from langchain_tokens.render import UNKNOWN, Table, clean, html_table
+from langchain_tokens.reports.chances import Chance, chances
+
+if TYPE_CHECKING:
+    from langchain_tokens.prices import PriceBook
+    from langchain_tokens.store.store import UsageStore
+
+__all__ = ("KINDS", "Finding", "Findings", "Wasted", "findings")
+
+_WIDTH = 79
+_SHOWN = 20
+"""Findings that a text shows."""
+_BY = ("chain", "agent", "model", "provider")
+_NUMBERS = ("calls", "tokens", "usd", "unpriced_calls")
+_ALL = (*_BY, "status", "attempt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """What one kind of finding says."""
+
+    what: str
+    remedy: str
+    is_waste: bool = True
+    """Whether it counts as wasted: no call is in two findings of this sort."""
+    is_estimate: bool = False
+
+
+KINDS: Mapping[str, _Kind] = {
+    "failed": _Kind(
+        what="failed",
+        remedy="see why: store.calls(status='error'); a failure that stays should not be retried",
+    ),
+    "cancelled": _Kind(
+        what="were given up before the answer was complete",
+        remedy="set a timeout or max_tokens that fits, and start fewer calls side by side than will be waited for",
+    ),
+    "retries": _Kind(
+        what="were answered, and made again by a retry around them",
+        remedy="put with_retry or RetryPolicy on the step that fails, not around those that succeeded before it",
+    ),
+    "replays": _Kind(
+        what="were answered, and made again when a run was resumed",
+        remedy="call models in a node of their own before the one that interrupts: what stands above it runs again",
+    ),
+    "unusable": _Kind(
+        what="were answered with what the application could not use, and said so",
+        remedy="ask for the form that is needed: model.with_structured_output(...), or an example in the prompt",
+        is_estimate=True,  # which error is about the answer is told by its text
+    ),
+    "repeats": _Kind(
+        what="asked, word for word, what had been answered before",
+        remedy="keep answers: set_llm_cache(SQLiteCache()), unless different answers to one question are wanted",
+    ),
+    "truncated": _Kind(
+        what="were cut off at the limit of tokens",
+        remedy="raise max_tokens, or ask for shorter answers; half an answer costs as much as that half",
+        is_waste=False,
+    ),
+    "uncached": _Kind(
+        what="sent again what the provider's cache could have held",
+        remedy="begin prompts with what stays the same; Anthropic's and Bedrock's need cache_control or cachePoint",
+        is_waste=False,
+        is_estimate=True,
+    ),
+    "growth": _Kind(
+        what="sent an input that grew with each turn",
+        remedy="cut history down: trim_messages(...), or SummarizationMiddleware in create_agent",
+        is_waste=False,
+        is_estimate=True,
+    ),
+    "dearer": _Kind(
+        what="could be made on a cheaper model of the same provider",
+        remedy="try it on your own cases first; store.savings() compares call by call",
+        is_waste=False,
+        is_estimate=True,
+    ),
+}
+"""Kind → what it says of some calls, and what mends it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was in vain, or could be saved, at one place; None in a name is a call without it."""
+
+    kind: str
+    """One of `KINDS`."""
+    chain: str | None
+    agent: str | None
+    model: str | None
+    provider: str | None
+    calls: int
+    tokens: int | None
+    """Tokens that were in vain or could be saved; None where nobody knows."""
+    usd: Decimal | None
+    """What they cost, US dollars; None where nobody knows."""
+    unpriced_calls: int
+    """Calls that `usd` does not cover."""
+    what: str
+    """What is the matter with these calls."""
+    remedy: str
+    """The one line that mends it."""
+    is_waste: bool
+    """Whether it counts in `Findings.total_wasted`: each call once. Other findings may be about the same calls."""
+    is_estimate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wasted:
+    """What findings of waste add up to, each call once."""
+
+    calls: int
+    tokens: int | None
+    usd: Decimal | None
+    unpriced_calls: int
+    """Calls that `usd` does not cover."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """The answer of `findings`, most US dollars first."""
+
+    rows: tuple[Finding, ...]
+    calls: int
+    """All calls that were looked at."""
+    cost_usd: Decimal | None
+    """What they cost, as far as it is known."""
+    unpriced_calls: int
+
+    @property
+    def total_wasted(self) -> Wasted:
+        """What was in vain, each call counted once; savings (`is_waste` false) overlap with it and are not in it."""
+        waste = [row for row in self.rows if row.is_waste]
+        tokens = [row.tokens for row in waste if row.tokens is not None]
+        usd = [row.usd for row in waste if row.usd is not None]
+        return Wasted(
+            calls=sum(row.calls for row in waste),
+            tokens=sum(tokens) if tokens else None,
+            usd=sum(usd, Decimal(0)) if usd else None,
+            unpriced_calls=sum(row.unpriced_calls for row in waste),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        more = len(self.rows) - _SHOWN
+        rest = ["", f"and {more:,} more findings of less"] if more > 0 else []
+        return "\n".join([_summary(self), *(line for row in self.rows[:_SHOWN] for line in ("", *_told(row))), *rest])
+
+    def _repr_html_(self) -> str:
+        headings = ("finding", "where", "remedy", "calls", "tokens", "USD")
+        rows = tuple((row.what, _where(row), row.remedy, *_numbers(row)) for row in self.rows)
+        return html_table(Table(headings=headings, rows=rows, names=3, notes=(_summary(self),)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values: `calls`, `cost_usd`, `unpriced_calls`, `total_wasted`, `findings`."""
+        document: dict[str, Any] = plain(
+            {
+                "calls": self.calls,
+                "cost_usd": self.cost_usd,
+                "unpriced_calls": self.unpriced_calls,
+                "total_wasted": asdict(self.total_wasted),
+                "findings": [asdict(row) for row in self.rows],
+            }
+        )
+        return document
+
+
+def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: Any) -> Findings:
+    """Look for what was spent in vain and what could be saved.
+
+    Args:
+        store: where the calls are.
+        prices: what could be saved is priced by it; None is the store's own, else the usual one.
+        filters: which calls; name a range (`since="30d"`) for large stores.
+
+    Raises:
+        QueryError: for an unknown filter, or a time whose rows were pruned.
+
+    """
+    from langchain_tokens.repricing import usual_prices
+    from langchain_tokens.store.reach import answered
+    from langchain_tokens.store.waste import read_repeating, read_waste
+
+    query, book = make_query((), filters), usual_prices(prices or store._prices)
+    with store._reading() as connection:
+        read = partial(answered, connection, query, is_of_rows=True)
+        wasted = read(partial(read_waste, connection))
+        repeating = read(partial(read_repeating, connection, parts=("system", "tools", "history")))
+    sums = store.breakdown(*_ALL, **filters)
+    rows = [*_failures(sums), *map(_from_row, wasted), *map(_from_chance, chances(sums, repeating, book))]
+    return Findings(
+        rows=tuple(sorted(_merged(rows), key=_dearest_first)),
+        calls=sums.total.calls,
+        cost_usd=sums.total.cost_usd,
+        unpriced_calls=sums.total.unpriced_calls,
+    )
+
+
+def _failures(sums: Iterable[BreakdownRow]) -> Iterator[Finding]:
+    """Calls that failed or were given up."""
+    kinds = {"error": "failed", "cancelled": "cancelled"}
+    for row in sums:
+        kind = kinds.get(str(row.key["status"]))
+        if kind is not None:
+            who = (row.key[name] for name in _BY)
+            numbers = {"tokens": row.total_tokens, "usd": row.cost_usd, "unpriced_calls": row.unpriced_calls}
+            yield _finding(kind, who, calls=row.calls, **numbers)
+
+
+def _merged(rows: Iterable[Finding]) -> list[Finding]:
+    """One finding for each kind and place: some calls are found in several ways, and in several turns."""
+    merged: dict[tuple[Any, ...], Finding] = {}
+    for row in rows:
+        key = (row.kind, *(getattr(row, name) for name in _BY))
+        before = merged.get(key)
+        numbers = {} if before is None else {name: _plus(before, row, name) for name in _NUMBERS}
+        merged[key] = replace(row, **numbers)
+    return list(merged.values())
+
+
+def _plus(left: Finding, right: Finding, name: str) -> Any:
+    known = [value for value in (getattr(left, name), getattr(right, name)) if value is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
+def _from_row(row: Any) -> Finding:
+    from langchain_tokens.store.rows import from_pico
+
+    return _finding(
+        row.kind,
+        (row.chain_name, row.agent_name, row.model_name, row.provider),
+        calls=row.calls,
+        tokens=None if row.total_tokens is None else int(row.total_tokens),  # PostgreSQL sums bigints as numeric
+        usd=from_pico(row.total_cost),
+        unpriced_calls=row.calls - row.priced_calls,
+    )
+
+
+def _from_chance(chance: Chance) -> Finding:
+    values = {item.name: getattr(chance, item.name) for item in fields(chance)}
+    said, who = values.pop("what"), [values.pop(name) for name in _BY]
+    made = _finding(values.pop("kind"), who, **values)
+    return made if said is None else replace(made, what=said)
+
+
+def _finding(kind: str, who: Iterable[Any], **numbers: Any) -> Finding:
+    known = KINDS[kind]
+    names = dict(zip(_BY, who, strict=True))
+    said = {item.name: getattr(known, item.name) for item in fields(known)}
+    return Finding(kind=kind, **names, **numbers, **said)
+
+
+def _dearest_first(row: Finding) -> tuple[Any, ...]:
+    names = tuple(str(getattr(row, name) or "") for name in _BY)
+    return row.usd is None, -(row.usd or 0), -(row.tokens or 0), -row.calls, row.kind, names
+
+
+def _where(row: Finding) -> str:
+    """Who it is about; what is said of a model alone names no chain."""
+    if row.kind == "dearer":
+        return f"{row.provider}/{row.model}"
+    names = [(name, getattr(row, name)) for name in ("agent", "chain", "model")]
+    return ", ".join(f"{name} {missing_label(name) if value is None else value}" for name, value in names)
+
+
+def _numbers(row: Finding) -> tuple[str, str, str]:
+    tokens = UNKNOWN if row.tokens is None else f"{row.tokens:,}"
+    return f"{row.calls:,}", tokens, UNKNOWN if row.usd is None else f"{row.usd:,.6f}"
+
+
+def _summary(found: Findings) -> str:
+    wasted = found.total_wasted
+    cost = UNKNOWN if found.cost_usd is None else f"{found.cost_usd:,.6f}"
+    lost = UNKNOWN if wasted.usd is None else f"{wasted.usd:,.6f}"
+    said = f"{found.calls:,} calls cost {cost} USD; {wasted.calls:,} of them were in vain, and cost {lost} USD"
+    gaps = [(found.unpriced_calls, "of all"), (wasted.unpriced_calls, "of those in vain")]
+    missing = [f"{count:,} {which}" for count, which in gaps if count]
+    lines = [said, *([f"without a price, so in no sum: {', '.join(missing)}"] if missing else [])]
+    if any(not row.is_waste for row in found):
+        lines.append("what could be saved may be about the same calls twice, and is in no total")
+    return "\n".join(lines)
+
+
+def _told(row: Finding) -> Iterator[str]:
+    calls, tokens, usd = _numbers(row)
+    about = "" if row.is_waste else "to be saved: "
+    estimate = " (an estimate)" if row.is_estimate else ""
+    yield f"{about}{usd} USD, {tokens} tokens in {calls} {'call' if row.calls == 1 else 'calls'}{estimate}"
+    for text in (f"{_where(row)}: {row.what}", f"-> {row.remedy}"):
+        yield from textwrap.wrap(clean(text), _WIDTH, initial_indent="  ", subsequent_indent="     ")
