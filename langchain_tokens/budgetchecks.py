@@ -28,6 +28,7 @@ __all__ = (
     "checked_where",
     "described",
     "shown",
+    "shown_of",
 )
 
 Unit = Literal["usd", "tokens", "calls"]
@@ -159,3 +160,8 @@ def shown(unit: Unit, amount: Amount) -> str:
         return f"{amount:,} {unit if amount != 1 else unit[:-1]}"
     places = 2 if amount == round(amount, 2) else 6
     return f"${amount:,.{places}f}"
+
+
+def shown_of(unit: Unit, part: Amount, whole: Amount) -> str:
+    """An amount of another: `$1.50 of $5.00`, `3 of 5 calls`."""
+    return f"{shown(unit, part) if unit == 'usd' else format(part, ',')} of {shown(unit, whole)}"

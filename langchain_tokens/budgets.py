@@ -31,7 +31,7 @@ from langchain_tokens.budgetchecks import (
     checked_per,
     checked_where,
     described,
-    shown,
+    shown_of,
 )
 from langchain_tokens.call import Call
 from langchain_tokens.errors import BudgetError
@@ -258,13 +258,11 @@ class Alert:
     @property
     def text(self) -> str:
         """One sentence."""
-        budget, limit = self.budget, shown(self.budget.unit, self.budget.amount(self.budget.limit))
+        budget = self.budget
         if self.kind == "unpriced":
             return f"budget {budget.name!r} ({self.account}): calls of {self.model!r} have no price and count nothing"
-        return (
-            f"budget {budget.name!r} ({self.account}): {shown(budget.unit, self.spent)} of {limit} spent "
-            f"({self.share:.0%}, mark {self.mark:.0%})"
-        )
+        said = shown_of(budget.unit, self.spent, budget.amount(budget.limit))
+        return f"budget {budget.name!r} ({self.account}): {said} spent ({self.share:.0%}, mark {self.mark:.0%})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; money as text, times as ISO 8601."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from langchain_core.runnables.config import var_child_runnable_config
 
@@ -111,6 +111,12 @@ class Capture:
         """Remember the budgets of the block that a call was made in."""
         if scope is not None and scope.budgets:
             self._opened_gate().note(call_id, scope.budgets)
+
+    def call_here(self, chain: str) -> Call:
+        """A call as it would be attributed if it were made here, in a chain of that name; it is not made."""
+        ambient = var_child_runnable_config.get() or _EMPTY
+        started = self._started(uuid4(), chain, {"metadata": ambient.get("metadata")})
+        return call_at_start(self.runs.imagined_call(started))
 
     @property
     def stopped_calls(self) -> int:
@@ -236,12 +242,14 @@ class Capture:
         if self.runs.is_refused(opened):
             self.refuse_call(UUID(opened.run_id))
             return
+        before = time.perf_counter()
         gate, scoped = self._opened_gate(), () if started.scope is None else started.scope.budgets
         try:
             gate.admit(call_at_start(opened), scoped, asked, parameters)
         except BudgetExceeded:
             REGISTRY.refuse_call(UUID(opened.run_id))
             raise
+        opened.delay(time.perf_counter() - before)
         if not self.runs.is_open(opened):  # stopped meanwhile by another handler, or with another call of its batch
             gate.release(opened.call_id)
 
@@ -284,6 +292,8 @@ class Capture:
         asked: Asked | None,
     ) -> None:
         root = opened.root
+        if self.gate is not None:
+            self.gate.note_end(call)
         fact = self._new_of_run(opened, call, error)
         root.is_announced = True
         for earlier in opened.repeats if call.status != "cached" else ():  # from the cache came the earlier answer

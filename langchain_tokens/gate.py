@@ -10,7 +10,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,12 @@ from langchain_tokens.budgetchecks import shown
 from langchain_tokens.budgets import Account, Alert, Budget
 from langchain_tokens.call import Call
 from langchain_tokens.errors import BudgetExceeded
+from langchain_tokens.learned import Learned
 from langchain_tokens.ledger import WAIT_SECONDS, Ledger
 from langchain_tokens.store.budgetmarks import UNPRICED, Reached, reached_marks, read_longest
 from langchain_tokens.store.ledger import Refusal, Request
-from langchain_tokens.worstcase import Counting, Learned, output_limit, worst_case
+from langchain_tokens.store.rows import to_pico
+from langchain_tokens.worstcase import Counting, output_limit, worst_case
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -39,6 +40,8 @@ class Means(Counting):
     store: UsageStore
     ledger: Ledger
     alerts: Alerts
+    price: Callable[[Call], Call]
+    """Prices a call that has ended."""
     flush: Callable[[float], bool]
     """Waits until what this process has recorded is stored."""
 
@@ -49,13 +52,9 @@ class Gate:
     def __init__(self, budgets: Sequence[Budget], means: Means) -> None:
         self.budgets = tuple(budgets)
         self._means = means
-        self._learned = Learned()
         self._lock = threading.Lock()
         self._scoped: OrderedDict[str, tuple[Budget, ...]] = OrderedDict()
         """Calls on their way → the budgets of the blocks that they were made in."""
-        self._has_learned = self._has_encoder = False
-        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Marks that are known to be told."""
         self.stopped_calls = 0
 
     @property
@@ -99,6 +98,14 @@ class Gate:
         self._scoped.pop(call_id, None)
         self._means.ledger.release(call_id)
 
+    def note_end(self, call: Call) -> None:
+        """A call has ended: learn from it at once, since the next one may be asked for before it is stored."""
+        usage = call.usage
+        if usage is None or usage.total_tokens is None or call.status == "cached":
+            return
+        self._learn(call)
+        self._means.ledger.note_end(call.call_id, usage.total_tokens, lambda: self._price(call))
+
     def after_store(self, calls: Sequence[Call]) -> None:
         """In the writer thread: look at the accounts of calls that were stored, and tell the marks that are reached."""
         self._means.ledger.note_stored([call.call_id for call in calls])
@@ -124,34 +131,22 @@ class Gate:
         self, call: Call, budgets: Sequence[Budget], asked: Any, parameters: Mapping[str, Any]
     ) -> Refusal | None:
         self._learn_first()
-        call = _named(call, self._learned)
+        call = _named(call, self._means.ledger.learned)
         accounts = _distinct(budget.account_of(call) for budget in budgets if budget.holds(call))
         if not accounts:
             return None
         means = self._means
         output = output_limit(parameters) or self._answer_bound(call, accounts)
         worst = worst_case(call, asked, parameters, output, means)
-        self._load_encoder(call)
+        means.bounding.load(call.requested_model, call.provider)
         return self._asked(
             Request(call=call, accounts=accounts, cost=worst.cost, tokens=worst.tokens, process=means.ledger.process)
         )
 
     def _answer_bound(self, call: Call, accounts: Sequence[Account]) -> int:
         """What an answer has at most, as far as earlier ones and the budgets say."""
-        seen = self._learned.longest(call.requested_model, call.chain) or 0
+        seen = self._means.ledger.learned.longest(call.requested_model, call.chain) or 0
         return max(seen, *(account.budget.assumed_output_tokens for account in accounts))
-
-    def _load_encoder(self, call: Call) -> None:
-        """Load the tokenizer's table once, aside, so that later bounds are closer."""
-        if self._has_encoder:
-            return
-        self._has_encoder = True
-        names = (call.requested_model, call.provider)
-        thread = threading.Thread(
-            target=self._means.estimator.load, args=names, name="langchain_tokens-encoder", daemon=True
-        )
-        with suppress(RuntimeError):  # at the end of the interpreter there is no thread to be had, and no need of one
-            thread.start()
 
     def _asked(self, request: Request) -> Refusal | None:
         """Ask; and where it is refused, once more after what has ended here counts by what it was, not by its worst."""
@@ -163,22 +158,29 @@ class Gate:
         left = end - time.monotonic()
         return ledger.ask(request, left) if left > 0 else refusal
 
+    def _price(self, call: Call) -> int | None:
+        """What an ended call costs, in pico-USD."""
+        try:
+            return to_pico(self._means.price(call).cost_usd)
+        except Exception as error:  # noqa: BLE001  # a user's price book may do anything
+            self._means.warnings.once("price", "an ended call could not be priced for budgets", error)
+            return None
+
     def _learn_first(self) -> None:
         """Learn from the newest calls of the store, once."""
-        if self._has_learned:
+        if not self._means.ledger.learned.begin():
             return
-        self._has_learned = True
         found = self._means.ledger.read(read_longest, WAIT_SECONDS)
         for row in found or ():
-            self._learned.note(*row)
+            self._means.ledger.learned.note(*row)
 
     def _learn(self, call: Call) -> None:
         output = None if call.usage is None or call.status == "cached" else call.usage.output_tokens
-        self._learned.note(call.requested_model, call.model, call.chain, output)
+        self._means.ledger.learned.note(call.requested_model, call.model, call.chain, output)
 
     def _tell(self, accounts: Mapping[str, Account], unpriced: Mapping[str, Call]) -> None:
         models = {key: call.model or call.requested_model for key, call in unpriced.items()}
-        for found in reached_marks(self._means.store, accounts, models, self._told):
+        for found in reached_marks(self._means.store, accounts, models, self._means.ledger.told):
             self._means.alerts.tell(_alert(found))
 
 

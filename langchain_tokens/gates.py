@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_tokens.budgets import Budget
-from langchain_tokens.refining import make_estimator
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.trouble import Warnings
 
 if TYPE_CHECKING:
-    from langchain_tokens.estimate import Estimator
     from langchain_tokens.gate import Gate
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.recorder import Recorder
@@ -29,7 +27,6 @@ class Gates:
     """The store's, equal for all that use one database."""
     recorder: Recorder
     prices: PriceBook
-    estimator: Estimator | None
     warnings: Warnings
 
     def open(self, budgets: Sequence[Budget] = ()) -> Gate:
@@ -42,10 +39,13 @@ class Gates:
             ledger=REGISTRY.ledger(self.key, store),
             alerts=REGISTRY.alerts,
             prices=self.prices,
-            estimator=self.estimator or make_estimator(self.warnings),
+            bounding=REGISTRY.bounding,
             warnings=self.warnings,
+            price=self.prices.price,
             flush=self.recorder.flush,
         )
         gate = Gate(budgets, means)
         self.recorder.watch(gate)
+        if gate.stops:
+            means.ledger.warm_up()
         return gate

@@ -18,8 +18,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_tokens.errors import StoreError
+from langchain_tokens.learned import Learned
 from langchain_tokens.store.engine import writing
-from langchain_tokens.store.ledger import Refusal, Request, release, renew, reserve
+from langchain_tokens.store.ledger import (
+    Refusal,
+    Request,
+    database_time,
+    raise_reservation,
+    record,
+    release,
+    renew,
+    reserve,
+)
 from langchain_tokens.trouble import Warnings
 
 if TYPE_CHECKING:
@@ -27,9 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ("WAIT_SECONDS", "Ledger")
 
-WAIT_SECONDS = 2.0
-"""How long a hook waits for the database."""
-_WAIT_WHILE_AWAY_SECONDS = 0.1
+WAIT_SECONDS = 10.0
+"""How long a hook waits for the database: long enough for a machine with far too much to do, where to decide alone
+would let calls through that others have used the room of."""
+_WAIT_WHILE_AWAY_SECONDS = 0.5
 """The same, after it did not answer in time, until it does."""
 LEASE_SECONDS = 120.0
 """How long a reservation holds that nobody renews; more than it takes until a dead process's journal is delivered."""
@@ -48,8 +59,8 @@ class Ledger:
     _lock: threading.Lock
     _queue: queue.SimpleQueue[_Question | _Job | None]
     _thread: threading.Thread | None
-    _held: dict[str, float]
-    """Calls that hold a reservation → when they began, in the monotonic clock's seconds."""
+    _held: dict[str, tuple[float, Request]]
+    """Calls that hold a reservation → when they began, in the monotonic clock's seconds, and what they need."""
     _known: OrderedDict[str, int]
     """Account → what of it was used, as far as this process knows."""
     _is_away: bool
@@ -58,20 +69,32 @@ class Ledger:
     def __init__(self, store: UsageStore) -> None:
         self._store = store
         self.warnings = Warnings()
+        self.learned = Learned()
+        self.told: dict[tuple[str, str], None] = {}
+        """Accounts and marks that are known to be told; for the writer thread alone."""
         self._begin()
 
     def ask(self, request: Request, timeout: float = WAIT_SECONDS) -> Refusal | None:
         """Reserve what a call needs; waits some seconds at most. Returns why it must not be made, if so."""
         question = _Question(request)
         self._put(question)
-        is_answered = question.done.wait(min(timeout, _WAIT_WHILE_AWAY_SECONDS) if self._is_away else timeout)
+        is_answered = question.done.wait(self._patience(timeout))
         with self._lock:
             if not is_answered and not question.done.is_set():
                 question.is_abandoned = True
                 self._is_away = True
-        if question.is_abandoned or question.failure is not None:
-            return self._decide_alone(request, question.failure)
-        return question.refusal
+        if not question.is_abandoned and question.failure is None:
+            return question.refusal
+        refusal = self._decide_alone(request, question.failure)
+        if refusal is None:  # so that others see it as soon as the database answers again
+            self._put(_Job(lambda connection: record(connection, request, timedelta(seconds=LEASE_SECONDS))))
+            with self._lock:
+                self._held[request.call.call_id] = (time.monotonic(), request)
+        return refusal
+
+    def warm_up(self) -> None:
+        """Open the database aside, before the first call asks."""
+        self._put(_Job(database_time))
 
     def release(self, call_id: str) -> None:
         """Let a reservation go whose call will have no record."""
@@ -80,11 +103,17 @@ class Ledger:
         if is_held:
             self._put(_Job(lambda connection: release(connection, [call_id])))
 
+    def note_end(self, call_id: str, tokens: int, price: Callable[[], int | None]) -> None:
+        """A call has ended that is not stored yet: where it used more than was reserved for it, reserve that."""
+        held = self._held.get(call_id)
+        if held is not None and tokens > held[1].tokens:
+            self._put(_Job(lambda connection: raise_reservation(connection, call_id, tokens, price())))
+
     def read(self, work: Callable[[Any], Result], timeout: float) -> Result | None:
         """Read something else; None when the database does not answer in time."""
         job = _Job(work)
         self._put(job)
-        is_done = job.done.wait(min(timeout, _WAIT_WHILE_AWAY_SECONDS) if self._is_away else timeout)
+        is_done = job.done.wait(self._patience(timeout))
         return None if not is_done or isinstance(job.result, Exception) else job.result
 
     def note_stored(self, call_ids: Sequence[str]) -> None:
@@ -109,7 +138,12 @@ class Ledger:
 
     def forget_after_fork(self) -> None:
         """In a forked child: what is reserved belongs to the parent."""
+        self.learned = Learned()
         self._begin()
+
+    def _patience(self, timeout: float) -> float:
+        """How long to wait for the database, in seconds."""
+        return min(timeout, _WAIT_WHILE_AWAY_SECONDS) if self._is_away else timeout
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
@@ -146,13 +180,13 @@ class Ledger:
 
     def _take_turn(self) -> None:
         batch = self._next_batch()
-        questions = [item for item in batch if isinstance(item, _Question) and not item.is_abandoned]
-        if questions:
-            self._answer(questions)
         for item in batch:
             if isinstance(item, _Job):
                 item.result = self._try(item.work)
                 item.done.set()
+        questions = [item for item in batch if isinstance(item, _Question) and not item.is_abandoned]
+        if questions:
+            self._answer(questions)
         late = [question.request.call.call_id for question in questions if self._is_late(question)]
         if late:
             self._try(lambda connection: release(connection, late))
@@ -182,7 +216,7 @@ class Ledger:
                 else:
                     question.refusal = found.refusals[number]
                     if question.refusal is None and not question.is_abandoned:
-                        self._held[question.request.call.call_id] = time.monotonic()
+                        self._held[question.request.call.call_id] = (time.monotonic(), question.request)
             if not isinstance(found, Exception):
                 self._is_away = False
                 self._note(found.used)
@@ -206,7 +240,7 @@ class Ledger:
             return
         self._renew_at = now + _RENEW_SECONDS
         with self._lock:
-            for call_id in [held for held, began in self._held.items() if now - began > _LONGEST_CALL_SECONDS]:
+            for call_id in [held for held, (began, _) in self._held.items() if now - began > _LONGEST_CALL_SECONDS]:
                 del self._held[call_id]
             kept = tuple(self._held)
         if kept:
@@ -222,7 +256,7 @@ class Ledger:
 
     def _decide_alone(self, request: Request, failure: Exception | None) -> Refusal | None:
         """Decide by what this process knows; what its calls may have needed since counts until the database answers."""
-        reason = failure or StoreError(f"no answer within {WAIT_SECONDS:g} seconds")
+        reason = failure or StoreError("no answer in time")
         message = "the database does not say whether budgets allow calls; this process decides by what it knows"
         self.warnings.once("away", message, reason)
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 from langchain_tokens.call import Call, RetryKind
@@ -164,6 +165,11 @@ class OpenCall:
             self.frame.open_calls.discard(self.run_id)
             self.frame.work.note_call(self.asked, self.requested_model, failed=failed)
         self.frame = self.tried_by = None  # who holds a call that ended must not hold the runs around it
+
+    def delay(self, seconds: float) -> None:
+        """Let it start later: that it waited for a budget is no time of the model's."""
+        self.clock += seconds
+        self.started_at += timedelta(seconds=seconds)
 
     def refuse(self) -> None:
         """Undo what its start did: a budget stopped it before it was made."""

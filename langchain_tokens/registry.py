@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import threading
 import weakref
@@ -20,6 +21,7 @@ from langchain_tokens.store.target import StoreTarget, parse_target
 from langchain_tokens.trouble import LOGGER, Warnings
 
 if TYPE_CHECKING:
+    from langchain_tokens.bounding import Bounding
     from langchain_tokens.ledger import Ledger
     from langchain_tokens.store.store import UsageStore
 
@@ -87,6 +89,13 @@ class Registry:
                 self._ledgers[key] = Ledger(store)
             return self._ledgers[key]
 
+    @functools.cached_property
+    def bounding(self) -> Bounding:
+        """Who bounds requests for budgets; made at the first request."""
+        from langchain_tokens.bounding import Bounding
+
+        return Bounding()
+
     def refuse_call(self, run_id: UUID) -> None:
         """Let every handler of this process know that a call is not made, though it may have seen it start."""
         for part in tuple(self._watched):
@@ -130,6 +139,8 @@ class Registry:
         for ledger in self._ledgers.values():
             ledger.forget_after_fork()
         self.alerts.forget_after_fork()
+        if "bounding" in vars(self):
+            self.bounding.forget_after_fork()
         for part in tuple(self._watched):
             part.forget_after_fork()
         for log in self.observers:

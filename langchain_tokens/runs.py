@@ -97,6 +97,16 @@ class OpenRuns:
             self._calls[started.run_id] = call
             return call
 
+    def imagined_call(self, started: Started) -> OpenCall:
+        """A call as it would be attributed if it started; nothing is open or counted after it."""
+        with self._lock:
+            frame = self._parent(started)
+            root = frame.root if frame is not None else Root(started.run_id, None, started.at, started.clock)
+            call = OpenCall(started, root, frame)
+            call.attribute(started, explicit_names(started, frame), self._defaults)
+            call.refuse()
+            return call
+
     def get_call(self, run_id: UUID) -> OpenCall | None:
         """The open call, for events between start and end: hundreds in a row, as a rule, for the same one."""
         asked, call = self._asked_for

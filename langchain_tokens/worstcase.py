@@ -7,22 +7,20 @@ it names only, fees for searches. Then the actual cost takes the place of the bo
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_tokens.bounding import Bounding
 from langchain_tokens.call import Call
 from langchain_tokens.content import sent_with
-from langchain_tokens.estimate import Estimator
 from langchain_tokens.trouble import Warnings
 from langchain_tokens.usage import TokenUsage
 
 if TYPE_CHECKING:
     from langchain_tokens.prices import PriceBook
 
-__all__ = ("Counting", "Learned", "Worst", "output_limit", "worst_case")
+__all__ = ("Counting", "Worst", "output_limit", "worst_case")
 
 _LIMITS = (
     "max_tokens",
@@ -41,7 +39,6 @@ _INSIDE = ("generation_config", "model_kwargs", "inferenceConfig", "parameters",
 _ANSWERS = ("n", "candidate_count", "num_generations", "best_of")
 _SCHEMAS = ("response_format", "format", "text", "response_schema", "output_config", "output_format", "outputConfig")
 _MOST_ANSWERS = 1_000
-_LEARNED = 4_096
 _PICO = 12
 
 
@@ -54,41 +51,12 @@ class Worst:
     """Pico-USD; None where its model has no price."""
 
 
-class Learned:
-    """What earlier calls of this store teach: how long answers were, and by which names models answer. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._longest: OrderedDict[tuple[str | None, str | None], int] = OrderedDict()
-        self._served: OrderedDict[str, str] = OrderedDict()
-
-    def note(self, requested: str | None, served: str | None, chain: str | None, output: int | None) -> None:
-        """Learn from a call."""
-        with self._lock:
-            if requested is not None and served is not None:
-                self._served[requested] = served
-                _shrink(self._served)
-            for model in {requested, served}:
-                if output and output > self._longest.get((model, chain), 0):
-                    self._longest[model, chain] = output
-                    self._longest.move_to_end((model, chain))
-            _shrink(self._longest)
-
-    def longest(self, model: str | None, chain: str | None) -> int | None:
-        """The longest answer of a model in a chain, in tokens."""
-        return self._longest.get((model, chain))
-
-    def served(self, requested: str | None) -> str | None:
-        """The name by which a model answers, as its calls are recorded."""
-        return requested if requested is None else self._served.get(requested, requested)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counting:
     """What a worst case is made with."""
 
     prices: PriceBook
-    estimator: Estimator
+    bounding: Bounding
     warnings: Warnings
 
 
@@ -104,7 +72,7 @@ def worst_case(call: Call, asked: Any, parameters: Mapping[str, Any], output: in
 
     """
     sent = sent_with(tuple(asked) if isinstance(asked, (list, tuple)) else (), parameters)
-    given = means.estimator.bound_input(sent, call.requested_model, call.provider) + _schema_bytes(parameters)
+    given = means.bounding.estimator.bound_input(sent, call.requested_model, call.provider) + _schema_bytes(parameters)
     answered = output * _answers(parameters)
     may_cache = "cache_control" in repr(sent) or "cachePoint" in repr(sent) or "cache_control" in parameters
     try:
@@ -162,8 +130,3 @@ def _schema_bytes(parameters: Mapping[str, Any]) -> int:
     """The bytes of what an answer must look like, which is sent along: no fewer than its tokens."""
     held = [parameters[name] for name in _SCHEMAS if parameters.get(name)]
     return sum(len(repr(schema).encode("utf-8", "surrogatepass")) for schema in held)
-
-
-def _shrink(kept: OrderedDict[Any, Any]) -> None:
-    while len(kept) > _LEARNED:
-        kept.popitem(last=False)

@@ -41,7 +41,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         monkeypatch.setenv(name, str(tmp_path / folder))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    for name in ("LANGCHAIN_TOKENS_URL", "LANGCHAIN_TOKENS_PRICES"):
+    for name in ("LANGCHAIN_TOKENS_URL", "LANGCHAIN_TOKENS_PRICES", "LANGCHAIN_TOKENS_BUDGETS"):
         monkeypatch.delenv(name, raising=False)
     yield
     refused, _refused[:] = list(_refused), []

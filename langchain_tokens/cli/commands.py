@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, Home] = {
     "doctor": Home("diagnosis", "doctor", "EXAMPLES"),
     "check": Home("stored", "check", "CHECK_EXAMPLES"),
     "reprice": Home("stored", "reprice", "REPRICE_EXAMPLES"),
+    "budget": Home("budgets"),
     "prices": Home("pricing"),
     "db": Home("database"),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    bindparam,
     cast,
     delete,
     exists,
@@ -35,6 +37,7 @@ from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
 from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.plan import planned_statement
 from langchain_tokens.store.sums import conditions
+from langchain_tokens.store.tables import CALLS, UtcDateTime
 
 __all__ = (
     "STOPPED",
@@ -46,7 +49,9 @@ __all__ = (
     "balance_statement",
     "database_time",
     "measured_columns",
+    "raise_reservation",
     "read_balance",
+    "record",
     "release",
     "renew",
     "reserve",
@@ -57,6 +62,7 @@ __all__ = (
 
 STOPPED = "stopped"
 """The mark that counts the calls which an account stopped."""
+_STATEMENTS = 256
 _LOCKS = text(
     "SELECT pg_advisory_xact_lock(key) FROM (SELECT unnest(CAST(:keys AS bigint[])) AS key ORDER BY key) AS sorted"
 )
@@ -177,6 +183,20 @@ def renew(connection: Connection, call_ids: Collection[str], lease: timedelta) -
         connection.execute(update(RESERVATIONS).where(RESERVATIONS.c.call_id.in_(chosen)).values(expires_at=until))
 
 
+def record(connection: Connection, request: Request, lease: timedelta) -> None:
+    """Reserve for a call that was let through without a question, unless it is stored already."""
+    call_id = request.call.call_id
+    if not connection.execute(select(exists().where(CALLS.c.call_id == call_id))).scalar():
+        _insert(connection, [_row(request, database_time(connection) + lease)])
+
+
+def raise_reservation(connection: Connection, call_id: str, tokens: int, cost: int | None) -> None:
+    """Reserve for a call what it has turned out to need, where that is more than was thought."""
+    this = _unlocked(connection, RESERVATIONS.c.call_id == call_id)
+    values: dict[str, Any] = {"tokens": tokens} if cost is None else {"tokens": tokens, "cost": cost}
+    connection.execute(update(RESERVATIONS).where(RESERVATIONS.c.call_id.in_(this)).values(values))
+
+
 def tell(connection: Connection, told_key: str, marks: Sequence[str], at: datetime) -> Sequence[str]:
     """Note that marks of an account are told.
 
@@ -209,19 +229,20 @@ def reserved_amount(unit: str) -> ColumnElement[Any]:
 
 def read_balance(connection: Connection, account: Account, now: datetime) -> Balance:
     """What an account holds."""
-    row = connection.execute(balance_statement(account, connection.dialect.name, now)).one()
+    row = connection.execute(balance_statement(account, connection.dialect.name), {"now": now}).one()
     spent, uncovered = balance_of(row._mapping, account.budget.unit)
     return Balance(spent=spent, reserved=int(row.reserved), uncovered=uncovered)
 
 
-def balance_statement(account: Account, dialect: str, now: datetime) -> Select[Any]:
-    """One statement for what is spent and what is reserved, so that both are of the same moment."""
+@lru_cache(_STATEMENTS)  # to put one together takes longer than to run it
+def balance_statement(account: Account, dialect: str) -> Select[Any]:
+    """One statement for what is spent and what is reserved at the moment `now`, so that both are of the same state."""
     query, unit = account.query, account.budget.unit
     spent = planned_statement(query, dialect, _MEASURES[unit]).subquery("spent")
     held = (
         select(cast(reserved_amount(unit), BigInteger).label("reserved"))
         .where(conditions(Query(equals=query.equals, tags=query.tags), dialect, RESERVATIONS.c))
-        .where(*_in_time(account), RESERVATIONS.c.expires_at > now)
+        .where(*_in_time(account), RESERVATIONS.c.expires_at > bindparam("now", type_=UtcDateTime()))
         .subquery("held")
     )
     return select(*spent.c, held.c.reserved).select_from(spent.join(held, true()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -56,12 +57,9 @@ def call_sums(calls: Any) -> dict[str, ColumnElement[Any]]:
     }
 
 
-def rollup_sums(kept: Any) -> dict[str, ColumnElement[Any]]:
-    """The sums over sums that are kept, by their columns."""
-    return {
-        **{name: func.coalesce(func.sum(kept[name]), 0) for name in COUNTS},
-        **{name: func.sum(kept[name]) for name in SUMMED},
-    }
+def rollup_sums(kept: Any, only: Sequence[str] = (*COUNTS, *SUMMED)) -> dict[str, ColumnElement[Any]]:
+    """The sums over sums that are kept, by their columns (`only` some)."""
+    return {name: func.coalesce(func.sum(kept[name]), 0) if name in COUNTS else func.sum(kept[name]) for name in only}
 
 
 def read_sums(stored: Any) -> Sums:

@@ -90,8 +90,7 @@ def rollup_statement(
     is_row = rollup.step == "ever" and len(keys) == 1  # of all time, so that an index can give the largest
     if is_part or is_row:
         return _labelled(keys, {name: kept[name] for name in only}).where(and_(true(), *where))
-    sums = rollup_sums(kept)
-    return grouped(keys, {name: sums[name] for name in only}).where(and_(true(), *where))
+    return grouped(keys, rollup_sums(kept, only)).where(and_(true(), *where))
 
 
 def grouped(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
