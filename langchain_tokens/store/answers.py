@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from langchain_tokens.query import Query
+from langchain_tokens.store.largest import is_of_runs, largest_runs
 from langchain_tokens.store.plan import planned_statement
 from langchain_tokens.store.rolluptables import MANY
 from langchain_tokens.store.sums import SUMS, key_and_sums
@@ -34,7 +35,10 @@ def read_largest(connection: Connection, query: Query, limit: int) -> Answer:
     if not _are_many(query) or limit > _FEW:
         return [key_and_sums(row, query) for row in _largest(connection, query, limit, SUMS)]
     # To add up all sums of all of them would take long: first which they are, then all sums of those few.
-    names = tuple(row[0] for row in _largest(connection, query, limit, _RANKED))
+    if is_of_runs(query):
+        names: tuple[Any, ...] = tuple(largest_runs(connection, query, limit))
+    else:
+        names = tuple(row[0] for row in _largest(connection, query, limit, _RANKED))
     few = replace(query, equals={**query.equals, query.by[0]: names})
     return read_answer(connection, few) if names else []
 
