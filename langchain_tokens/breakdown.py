@@ -12,6 +12,7 @@ from langchain_tokens.call import Call, plain
 from langchain_tokens.errors import MissingExtraError, TokensError
 from langchain_tokens.query import Query, missing_label, missing_labels
 from langchain_tokens.render import UNKNOWN, Table, csv_table, html_table, text_table
+from langchain_tokens.shortening import shortened
 from langchain_tokens.sums import Sums, dimension_value, matches
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Breakdown(Sequence[BreakdownRow]):
         if len(wanted) != len(self.by):
             return None
         parts = zip(self.by, wanted, strict=True)
-        normal = tuple(None if part in missing_labels(name) else part for name, part in parts)
+        normal = tuple(None if part in missing_labels(name) else _kept(name, part) for name, part in parts)
         # A name as it is wins: a chain may really be called what stands for a missing one.
         return next((row for said in (wanted, normal) for row in self._rows if tuple(row.key.values()) == said), None)
 
@@ -248,6 +249,11 @@ def _largest_first(row: BreakdownRow) -> tuple[bool, int, int, tuple[str, ...]]:
 
 def _text_key(row: BreakdownRow) -> tuple[str, ...]:
     return tuple(str(value) if value is not None else "" for value in row.key.values())
+
+
+def _kept(dimension: str, part: object) -> object:
+    """A part of a key as it is kept: enormous names are shortened."""
+    return shortened(part, dimension) if isinstance(part, str) else part
 
 
 def _key_text(row: BreakdownRow) -> Any:
