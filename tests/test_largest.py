@@ -124,6 +124,24 @@ def test_run_of_calls_only_is_told_of_later(store: UsageStore) -> None:
     assert (row.calls, row.first_call_at, row.last_call_at) == (2, early, late)
 
 
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ("DELETE FROM llm_run", "calls"),
+        ("UPDATE llm_run SET total_tokens = 1", "total_tokens"),
+        ("UPDATE llm_run SET first_call_at = last_call_at", "first_call_at"),
+        ("UPDATE llm_run SET last_call_at = first_call_at", "last_call_at"),
+    ],
+)
+def test_check_finds_a_wrong_row_of_a_run(store: UsageStore, change: str, column: str) -> None:
+    """A row that is missing, a wrong total, and a time that leaves calls out are reported."""
+    store.add([make_call(run_id="r"), make_call(run_id="r", started_at=NOON + timedelta(hours=1))])
+    assert store.check().is_clean
+    with writing(store._engine(), store.target) as connection:
+        connection.execute(text(change))
+    assert ("r", column) in {(item.row, item.column) for item in store.check().differences}
+
+
 def test_pruned_time_is_refused_as_before(store: UsageStore) -> None:
     """Of a time whose rows are gone, runs are not told: sums are not kept by run."""
     store.add([make_call(run_id="old", started_at=NOON - timedelta(days=3)), make_call(run_id="new")])
