@@ -288,6 +288,8 @@ def _run(slot: _Slot, at: datetime) -> Row:
             "failed_calls": failed,
             "calls_without_usage": without_usage,
             "unpriced_calls": unpriced,
+            "first_call_at": slot.started,
+            "last_call_at": at.isoformat(" ", "microseconds"),
             **dict(zip(_TOTALS, [*known, None if calls == unpriced else sums[3]], strict=True)),
         }
     )

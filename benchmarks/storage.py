@@ -3,8 +3,10 @@
 Everything is compared with its bare counterpart in one run, in turn, round after round; medians. Ingest: batches of
 calls and runs through `UsageStore.add`, with rows, sums and the runs' totals, beside `executemany` of ready tuples in
 SQLite and `COPY` of ready tuples in PostgreSQL, into a table with the same columns and indexes, a transaction for each
-batch. Journal: `Journal.append` of an encoded call beside `os.write` of the same bytes to a file opened to append.
-The calls are those of an application with 55,000 calls a day.
+batch. The floor is the same by the bare driver with the store's own statements for sums and runs after it, their values
+ready as well: what keeping sums costs whoever does it. Of our processor time it is said what goes into making rows and
+into adding up, and how much the server takes beside it (on Linux). Journal: `Journal.append` of an encoded call beside
+`os.write` of the same bytes to a file opened to append. The calls are those of an application with 55,000 calls a day.
 
 Run: `python -m benchmarks.storage --database sqlite postgresql --folder /var/tmp [--rounds 7]`.
 """
@@ -15,19 +17,21 @@ import argparse
 import gc
 import json
 import os
+import re
 import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import JSON, Table
+from sqlalchemy import JSON, Table, event
 
 from benchmarks.databases import connected, database, insert, sqlite_file
 from benchmarks.history import CALL_NAMES, Row, call_rows
@@ -35,6 +39,10 @@ from langchain_tokens import TokenUsage, TokenUsageHandler
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
 from langchain_tokens.journal import Journal
+from langchain_tokens.store.copying import call_rows as made_rows
+from langchain_tokens.store.facts import fact_of
+from langchain_tokens.store.rollups import sums_of
+from langchain_tokens.store.rolluptables import ROLLUPS
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.tables import CALLS, RUNS, UtcDateTime
@@ -102,76 +110,157 @@ def _value(kind: Any, value: Any) -> Any:
     return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(kind, UtcDateTime) else value
 
 
+Statement = tuple[str, Any, bool]
+"""The text, what goes with it, and whether that is for several runs of it."""
+_DERIVED = re.compile(r"\b(llm_run|usage_\w+)\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Seconds for some batches."""
+
+    ours: float
+    bare: float
+    floor: float
+    """The bare driver, with the statements that keep sums and runs."""
+    processor: float
+    """Of this process, for ours."""
+    server: float
+    """Processor time of the server, for ours; 0 without one."""
+    rows: float
+    """Of our processor time: making rows of calls."""
+    sums: float
+    """Of our processor time: adding them up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bare:
+    """The driver itself: a transaction that inserts rows into a table, and runs statements after it."""
+
+    run: Callable[[str, Sequence[Row], Sequence[Statement]], None]
+    server_seconds: Callable[[], float]
+    """Processor time of the server so far, for the store."""
+
+
 class Pair:
     """Our store, and the bare driver beside it."""
 
-    def __init__(self, store: UsageStore, bare: Callable[[Sequence[Row]], None]) -> None:
-        self.store = store
+    def __init__(self, store: UsageStore, bare: Bare) -> None:
+        self._store = store
         self._bare = bare
         self._sources = {size: batches(size) for size in SIZES}
+        self._derived: list[Statement] = []
+        event.listen(store._engine(), "before_cursor_execute", self._note)
 
-    def round(self, size: int) -> tuple[float, float]:
-        """Seconds for some batches: ours, bare."""
+    def round(self, size: int) -> Times:
+        """Some batches, each by all three ways."""
         made = list(islice(self._sources[size], SIZES[size]))
-        ours = bare = 0.0
-        for batch in made:
-            start = time.perf_counter()
-            self.store.add(batch.calls, batch.runs)
-            middle = time.perf_counter()
-            self._bare(batch.rows)
-            ours, bare = ours + middle - start, bare + time.perf_counter() - middle
-        return ours, bare
+        each = [self._batch(batch) for batch in made]
+        return Times(**{item.name: sum(getattr(times, item.name) for times in each) for item in fields(Times)})
+
+    def _batch(self, batch: Batch) -> Times:
+        self._derived.clear()
+        server, processor, start = self._bare.server_seconds(), time.process_time(), time.perf_counter()
+        self._store.add(batch.calls, batch.runs)
+        ours, processor = time.perf_counter() - start, time.process_time() - processor
+        server = self._bare.server_seconds() - server
+        start = time.perf_counter()
+        self._bare.run("bare_call", batch.rows, ())
+        bare = time.perf_counter() - start
+        start = time.perf_counter()
+        self._bare.run("floor_call", batch.rows, self._derived)
+        floor = time.perf_counter() - start
+        start = time.process_time()
+        facts = [fact_of(row) for row in made_rows(batch.calls)[1]]
+        middle = time.process_time()
+        sums_of(facts)
+        rows, sums = middle - start, time.process_time() - middle
+        return Times(ours=ours, bare=bare, floor=floor, processor=processor, server=server, rows=rows, sums=sums)
+
+    def _note(
+        self, _: Any, __: Any, statement: str, parameters: Any, ___: Any, executemany: bool
+    ) -> None:  # the library names it so
+        if statement.startswith(("INSERT INTO llm_run", "INSERT INTO usage_")):
+            self._derived.append((_DERIVED.sub(r"floor_\1", statement), parameters, executemany))
 
 
 def sqlite_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
-    """A bare table in a file of its own, with the store's pragmas."""
+    """Bare tables in a file of their own, with the store's pragmas."""
     path = sqlite_file(url)
     connection = stack.enter_context(closing(sqlite3.connect(path.with_name("bare.db"), isolation_level=None)))
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
         connection.execute(f"PRAGMA {pragma}")
     with closing(sqlite3.connect(path)) as ours:
-        made = "SELECT sql FROM sqlite_master WHERE tbl_name = 'llm_call' AND sql IS NOT NULL ORDER BY type = 'index'"
-        for (statement,) in ours.execute(made).fetchall():
-            connection.execute(statement)
-    into = insert("llm_call", CALL_NAMES)
+        made = ours.execute(
+            "SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL AND type IN ('table', 'index')"
+            " AND (tbl_name GLOB 'llm_*' OR tbl_name GLOB 'usage_*') ORDER BY type = 'index'"
+        ).fetchall()
+    for table, statement in made:
+        for name in ("bare_call", "floor_call") if table == "llm_call" else (f"floor_{table}",):
+            connection.execute(re.sub(r"\b(ix_\w+)\b", rf"{name}_\1", re.sub(rf"\b{table}\b", name, statement)))
 
-    def bare(rows: Sequence[Row]) -> None:
+    def run(table: str, rows: Sequence[Row], derived: Sequence[Statement]) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(into, rows)
+        connection.executemany(insert(table, CALL_NAMES), rows)
+        for statement, parameters, is_many in derived:
+            (connection.executemany if is_many else connection.execute)(statement, parameters)
         connection.execute("COMMIT")
 
-    return Pair(store, bare)
+    return Pair(store, Bare(run=run, server_seconds=lambda: 0.0))
 
 
 def postgresql_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
-    """A bare table in the same database."""
+    """Bare tables in the same database."""
     connection = stack.enter_context(connected(url))
-    connection.execute("CREATE TABLE bare_call (LIKE llm_call INCLUDING ALL)")
-    cursor = connection.cursor()
+    for table in (CALLS, RUNS, *(rollup.table for rollup in ROLLUPS)):
+        for name in ("bare_call", "floor_call") if table is CALLS else (f"floor_{table.name}",):
+            connection.execute(f"CREATE TABLE {name} (LIKE {table.name} INCLUDING ALL)")
 
-    def bare(rows: Sequence[Row]) -> None:
-        with cursor.copy(f"COPY bare_call ({', '.join(CALL_NAMES)}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+    def run(table: str, rows: Sequence[Row], derived: Sequence[Statement]) -> None:
+        with connection.transaction(), connection.cursor() as cursor:
+            with cursor.copy(f"COPY {table} ({', '.join(CALL_NAMES)}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+            for statement, parameters, _ in derived:
+                cursor.execute(statement, parameters)
 
-    return Pair(store, bare)
+    with store._engine().connect() as ours:  # the store has one connection, as long as one thread uses it
+        server = Path(f"/proc/{ours.exec_driver_sql('SELECT pg_backend_pid()').scalar()}/schedstat")
+    return Pair(store, Bare(run=run, server_seconds=lambda: _processor_seconds(server)))
+
+
+def _processor_seconds(process: Path) -> float:
+    """Processor time of a process, as Linux tells it; 0 elsewhere."""
+    return int(process.read_text().split()[0]) / 1e9 if process.exists() else 0.0
 
 
 def ingest(pair: Pair, rounds: int) -> None:
     """Measure batches of every size, in turn, and print."""
-    taken: dict[int, list[tuple[float, float]]] = {size: [] for size in SIZES}
+    taken: dict[int, list[Times]] = {size: [] for size in SIZES}
     for number in range(rounds + 1):
         for size in SIZES:
             gc.collect()
             found = pair.round(size)
             if number > 0:  # the first warms up
                 taken[size].append(found)
-    print(f"{'calls in a batch':<20}{'ours, calls/s':>16}{'bare, calls/s':>16}{'of bare':>10}")
-    for size, pairs in taken.items():
-        many = size * SIZES[size]
-        ours, bare = (statistics.median(many / seconds for seconds in column) for column in zip(*pairs, strict=True))
-        share = statistics.median(bare_seconds / our_seconds for our_seconds, bare_seconds in pairs)
-        print(f"{size:<20}{ours:>16,.0f}{bare:>16,.0f}{share:>10.0%}")
+    print(f"{'calls in a batch':<18}{'ours, calls/s':>15}{'bare, calls/s':>15}{'of bare':>9}", end="")
+    print(f"{'floor of bare':>15}{'ours of floor':>15}{'processor ms: ours (rows, sums, rest), server':>50}")
+    for size, times in taken.items():
+        print(f"{size:<18}{_shown(times, SIZES[size], size * SIZES[size])}")
+
+
+def _shown(taken: Sequence[Times], batches_each: int, calls_each: int) -> str:
+    def median(of: Callable[[Times], float]) -> float:
+        return statistics.median(map(of, taken))
+
+    def milliseconds(name: str) -> float:
+        return median(attrgetter(name)) * 1_000 / batches_each
+
+    speeds = f"{calls_each / median(attrgetter('ours')):>15,.0f}{calls_each / median(attrgetter('bare')):>15,.0f}"
+    shares = f"{median(lambda of: of.bare / of.ours):>9.0%}{median(lambda of: of.bare / of.floor):>15.0%}"
+    ours, rows, sums = milliseconds("processor"), milliseconds("rows"), milliseconds("sums")
+    parts = f"{ours:.1f} ({rows:.1f}, {sums:.1f}, {ours - rows - sums:.1f}), {milliseconds('server'):.1f}"
+    return f"{speeds}{shares}{median(lambda of: of.floor / of.ours):>15.0%}{parts:>50}"
 
 
 def whole_way(store: UsageStore, folder: Path, rounds: int) -> None:

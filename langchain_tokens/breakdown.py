@@ -13,6 +13,7 @@ from langchain_tokens.charts import Column, column_chart, slot_of
 from langchain_tokens.errors import MissingExtraError, TokensError
 from langchain_tokens.query import TIME_DIMENSIONS, Query, missing_label, missing_labels
 from langchain_tokens.render import UNKNOWN, Bar, Table, csv_table, html_table, text_table
+from langchain_tokens.shortening import shortened
 from langchain_tokens.sums import Sums, dimension_value, matches
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Breakdown(Sequence[BreakdownRow]):
         if len(wanted) != len(self.by):
             return None
         parts = zip(self.by, wanted, strict=True)
-        normal = tuple(None if part in missing_labels(name) else part for name, part in parts)
+        normal = tuple(None if part in missing_labels(name) else _kept(name, part) for name, part in parts)
         # A name as it is wins: a chain may really be called what stands for a missing one.
         return next((row for said in (wanted, normal) for row in self._rows if tuple(row.key.values()) == said), None)
 
@@ -287,6 +288,11 @@ def _largest_first(row: BreakdownRow, order: str) -> tuple[Any, ...]:
 
 def _text_key(row: BreakdownRow) -> tuple[str, ...]:
     return tuple(str(value) if value is not None else "" for value in row.key.values())
+
+
+def _kept(dimension: str, part: object) -> object:
+    """A part of a key as it is kept: enormous names are shortened."""
+    return shortened(part, dimension) if isinstance(part, str) else part
 
 
 def _key_text(row: BreakdownRow) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, TypeVar
 
+from langchain_tokens.shortening import MOST_BYTES, shortened
 from langchain_tokens.usage import TokenUsage
 
 __all__ = (
@@ -20,6 +22,8 @@ __all__ = (
     "RunFact",
     "RunStatus",
     "UsageSource",
+    "bounded_call",
+    "bounded_fact",
     "completed",
     "plain",
     "reported_cost",
@@ -177,6 +181,37 @@ def completed(before: RunFact, now: RunFact) -> RunFact:
     is_kept = now.status == "running" or (now.is_given and (goes_on or now.status != "error"))
     known["status"] = before.status if is_kept else now.status
     return replace(before, **known)
+
+
+def bounded_call(call: Call) -> Call:
+    """The call with names that every database can hold in its keys; itself, unless one is enormous."""
+    return _bounded(call, _names_of_call(call), _CALL_NAMES)
+
+
+def bounded_fact(fact: RunFact) -> RunFact:
+    """The same for a run."""
+    return _bounded(fact, _names_of_fact(fact), _FACT_NAMES)
+
+
+def _bounded(record: _Record, values: Sequence[str | None], names: Mapping[str, str]) -> _Record:
+    for value in values:
+        if value is not None and len(value) > _SURELY_SHORT:
+            break
+    else:
+        return record
+    named = zip(names.items(), values, strict=True)
+    kept: dict[str, Any] = {name: shortened(value, of) for (name, of), value in named if value is not None}
+    return replace(record, **kept)
+
+
+_Record = TypeVar("_Record", Call, RunFact)
+_FACT_NAMES = {"mode": "mode", "session": "session", "user": "user", "run_id": "run"}
+_CALL_NAMES = {**_FACT_NAMES, **{name: name for name in ("agent", "chain", "model", "path", "provider")}}
+"""Field → the dimension whose names it holds."""
+_names_of_call: Callable[[Call], tuple[str | None, ...]] = attrgetter(*_CALL_NAMES)
+_names_of_fact: Callable[[RunFact], tuple[str | None, ...]] = attrgetter(*_FACT_NAMES)
+_SURELY_SHORT = min(MOST_BYTES.values()) // 4
+"""Characters that are no more bytes than any name may have."""
 
 
 def reported_cost(cost: Decimal | None) -> dict[str, Any]:

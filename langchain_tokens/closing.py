@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from langchain_tokens.answers import Answer
-from langchain_tokens.call import NOTHING_USED, Call, CallStatus, reported_cost
+from langchain_tokens.call import NOTHING_USED, Call, CallStatus, bounded_call, reported_cost
 from langchain_tokens.making import maker
 from langchain_tokens.masking import error_text
 from langchain_tokens.opencall import OpenCall
@@ -59,7 +59,7 @@ def closed_call(
     first_token = None if opened.first_token is None else (opened.first_token - opened.clock) * 1000
     status = _status(answer, error)
     failure = error if status == "error" else None
-    return _make_call(
+    call = _make_call(
         call_id=opened.call_id,
         run_id=opened.root.run_id,
         parent_run_id=opened.parent,
@@ -90,6 +90,7 @@ def closed_call(
         estimate_basis=basis,
         revision=1 if opened.provisional and (answer is not None or error is not None) else 0,
     )
+    return bounded_call(call)
 
 
 def ended_alone(opened: OpenCall) -> bool:

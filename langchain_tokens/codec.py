@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from langchain_tokens.call import MONEY, Call, RunFact, plain
+from langchain_tokens.call import MONEY, Call, RunFact, bounded_call, bounded_fact, plain
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("decode", "encode")
@@ -63,7 +63,9 @@ def decode(line: bytes) -> Call | RunFact:
         ((kind, values),) = document.items()
         maker: type[Call | RunFact] = _MAKERS[kind]
         known = {item.name for item in dataclasses.fields(maker)}
-        return maker(**{name: _value(name, value) for name, value in values.items() if name in known})
+        record = maker(**{name: _value(name, value) for name, value in values.items() if name in known})
+        # An earlier version wrote names of any length.
+        return bounded_call(record) if isinstance(record, Call) else bounded_fact(record)
     except (AttributeError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a journal line: {type(error).__name__}: {error}") from error
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
-from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, reported_cost
+from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, bounded_call, bounded_fact, reported_cost
 from langchain_tokens.errors import TokensError
 from langchain_tokens.limits import EARLIEST, LONGEST_MS, MOST_ATTEMPTS, MOST_TOKENS
 from langchain_tokens.masking import error_text
@@ -77,7 +77,7 @@ def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: War
     fact = _fact(given, scope, started, ended, named=named, tags=tags)
     is_cached = given.status == "cached"
     attempt = given.attempt if given.attempt is not None else _number(named.get("attempt"))
-    return Call(
+    call = Call(
         call_id=str(uuid7()),
         run_id=fact.run_id,
         session=named.get("session"),
@@ -102,7 +102,8 @@ def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: War
         **({} if is_cached else reported_cost(reading.reported_cost_usd)),
         status=given.status,  # type: ignore[arg-type]  # checked above
         **_errors(given, named.get("error")),
-    ), fact
+    )
+    return bounded_call(call), fact
 
 
 def _errors(given: Given, named: str | None) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _fact(
 ) -> RunFact:
     if given.run_id is None and scope is not None and scope.log is not None:
         return scope.log.fact
-    return RunFact(
+    fact = RunFact(
         run_id=given.run_id or (scope.run_id if scope is not None else None) or str(uuid7()),
         started_at=started,
         ended_at=ended,
@@ -136,6 +137,7 @@ def _fact(
         status="error" if given.status == "error" else "ok",
         is_given=True,
     )
+    return bounded_fact(fact)
 
 
 def _reading(usage: Any, warnings: Warnings) -> Reading:

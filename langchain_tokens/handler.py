@@ -124,8 +124,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         book.load()  # now, not in the writer thread: a process that forks there would inherit held import locks
         warnings = Warnings()
         counting = make_estimator(warnings) if estimate or inspect_inputs else None
-        estimator = counting if estimate else None
-        refiner = Refiner(book.price, estimator, counting if inspect_inputs else None)
+        refiner = Refiner(book.price, counting if estimate else None, counting if inspect_inputs else None)
         gates = Gates(key=key, recorder=recorder, prices=book, warnings=warnings)
         self._capture = Capture(
             defaults, refiner, recorder, warnings, open_gate=gates.open, gate=gates.open(limits) if limits else None

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from langchain_tokens.errors import QueryError
+from langchain_tokens.shortening import shortened
 from langchain_tokens.zones import STEPS, first_moment, parse_zone
 
 __all__ = (
@@ -167,7 +168,7 @@ def _values(dimension: str, name: str, value: Any) -> tuple[str | None, ...]:
         raise QueryError(f"the filter {name} has an empty list; leave it out or name at least one value")
     texts = [None if item is None else _text(name, item) for item in values]
     missing = missing_labels(dimension)
-    return tuple(None if text in missing else text for text in texts)
+    return tuple(None if text is None or text in missing else shortened(text, dimension) for text in texts)
 
 
 def _text(name: str, value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from langchain_tokens.call import RunFact, RunStatus
+from langchain_tokens.call import RunFact, RunStatus, bounded_fact
 from langchain_tokens.making import maker
 from langchain_tokens.masking import error_text
 from langchain_tokens.runlog import RunLog
@@ -108,7 +108,7 @@ class Root:
         self, status: RunStatus = "running", ended_at: datetime | None = None, error: BaseException | None = None
     ) -> RunFact:
         """What is known of this run now."""
-        return _make_fact(
+        fact = _make_fact(
             run_id=self.run_id,
             name=self.name,
             session=self.session,
@@ -121,6 +121,7 @@ class Root:
             error_type=type(error).__name__ if status == "error" else None,
             error_message=error_text(error) if error is not None and status == "error" else None,
         )
+        return bounded_fact(fact)
 
     def ended(self, at: datetime | None, error: BaseException | None) -> RunFact:
         """The fact that this run ended."""

@@ -19,7 +19,7 @@ from langchain_core.tracers.context import register_configure_hook
 from langchain_core.utils.uuid import uuid7
 
 from langchain_tokens.budgets import Budget, checked_budgets
-from langchain_tokens.call import RunFact
+from langchain_tokens.call import RunFact, bounded_fact
 from langchain_tokens.errors import TokensError
 from langchain_tokens.handler import TokenUsageHandler
 from langchain_tokens.masking import error_text
@@ -280,7 +280,7 @@ def _nodes(runnable: Any) -> Collection[str] | None:
 
 def _fact(run: str | UUID | None, names: Names) -> RunFact:
     run_id, name = _id_and_name(run)
-    return RunFact(
+    fact = RunFact(
         run_id=run_id,
         name=name,
         session=names.session,
@@ -289,6 +289,7 @@ def _fact(run: str | UUID | None, names: Names) -> RunFact:
         tags=names.tags,
         started_at=datetime.now(UTC),
     )
+    return bounded_fact(fact)
 
 
 def _id_and_name(run: str | UUID | None) -> tuple[str, str | None]:

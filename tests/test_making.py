@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, select, text
+from sqlalchemy.dialects import sqlite
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.making import changer, maker
 from langchain_tokens.store.inserts import insert_calls
-from langchain_tokens.store.rows import call_values, run_values
-from langchain_tokens.store.runrows import _insert_runs, write_runs
+from langchain_tokens.store.rows import call_values
+from langchain_tokens.store.runrows import _completing, write_runs
 from langchain_tokens.store.tables import CALLS, METADATA, RUNS
 from langchain_tokens.usage import TokenUsage
 from tests.builders import make_call, make_fact
@@ -117,4 +118,11 @@ def _write(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact
 
 def _write_by_sqlalchemy(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
     connection.execute(CALLS.insert(), [call_values(call) for call in calls])
-    connection.execute(_insert_runs("sqlite"), [run_values(fact) | {"is_given": fact.is_given} for fact in runs])
+    connection.execute(_completing(sqlite.insert(RUNS), "sqlite"), [_run_values(fact) for fact in runs])
+
+
+def _run_values(fact: RunFact) -> dict[str, Any]:
+    values = {column.name: getattr(fact, column.name, None) for column in RUNS.columns}
+    counts = dict.fromkeys(("calls", "failed_calls", "calls_without_usage", "unpriced_calls"), 0)
+    told = {"session_id": fact.session, "user_id": fact.user, "tags": dict(fact.tags) or None}
+    return {**values, **counts, **told, "known_by": "record" if fact.is_given else None}

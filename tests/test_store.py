@@ -481,7 +481,7 @@ def test_sessions_are_a_breakdown(store: UsageStore) -> None:
 WRONG: list[tuple[Callable[[UsageStore], Any], str]] = [
     (lambda store: store.breakdown("chian"), "'chian'"),
     (lambda store: store.breakdown(chian="x"), "'chian'"),
-    (lambda store: store.timeline("week"), "'week' of a timeline; allowed: hour, day, month"),
+    (lambda store: store.timeline("year"), "'year' of a timeline; allowed: hour, day, week, month"),
     (lambda store: store.timeline("week' --"), "unknown step"),
     (lambda store: store.timeline("day", by="day"), "day, day"),
     (lambda store: store.timeline("day", by="chian"), "'chian'"),

@@ -50,8 +50,8 @@ COMMANDS: Mapping[str, Home] = {
     "doctor": Home("diagnosis", "doctor", "EXAMPLES"),
     "check": Home("stored", "check", "CHECK_EXAMPLES"),
     "reprice": Home("stored", "reprice", "REPRICE_EXAMPLES"),
-    "prices": Home("pricing"),
     "budget": Home("budgets"),
+    "prices": Home("pricing"),
     "db": Home("database"),
 }
 """All commands, in the order in which help lists them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_tokens.breakdown import add_up
@@ -36,15 +35,7 @@ def sums_of(source: Source, query: Query) -> list[tuple[tuple[Any, ...], Sums]]:
         return list(add_up(source.calls, query).items())
     kinds = {kind.__name__ for kind in type(source).__mro__}  # by name: neither has to be loaded for the other
     if "UsageStore" in kinds:
-        return _stored(cast("UsageStore", source), query)
+        return cast("UsageStore", source)._sums(query)
     if "TokenUsageHandler" in kinds:
         return list(cast("TokenUsageHandler", source)._capture.memory.sums(query).items())
     raise TokensError(f"{source!r} is a {type(source).__name__}; expected a UsageStore, a TokenUsageHandler or a Run")
-
-
-def _stored(store: UsageStore, query: Query) -> list[tuple[tuple[Any, ...], Sums]]:
-    from langchain_tokens.store.answers import read_answer
-    from langchain_tokens.store.reach import answered
-
-    with store._reading() as connection:
-        return answered(connection, query, partial(read_answer, connection))

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from langchain_tokens.query import Query
+from langchain_tokens.store.largest import is_of_runs, largest_runs
 from langchain_tokens.store.plan import planned_statement
 from langchain_tokens.store.rolluptables import MANY
 from langchain_tokens.store.sums import SUMS, key_and_sums
@@ -40,8 +41,12 @@ def read_largest(connection: Connection, query: Query, limit: int, order: str = 
     if not _are_many(query) or limit > _FEW:
         return [key_and_sums(row, query) for row in _largest(connection, query, limit, SUMS, rank)]
     # To add up all sums of all of them would take long: first which they are, then all sums of those few.
-    ranked = tuple(dict.fromkeys(("calls", rank)))
-    names = tuple(row[0] for row in _largest(connection, query, limit, ranked, rank))
+    names: tuple[Any, ...]
+    if is_of_runs(query) and order == "total_tokens":
+        names = tuple(largest_runs(connection, query, limit))
+    else:
+        ranked = tuple(dict.fromkeys(("calls", rank)))
+        names = tuple(row[0] for row in _largest(connection, query, limit, ranked, rank))
     few = replace(query, equals={**query.equals, query.by[0]: names})
     return read_answer(connection, few) if names else []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -20,10 +20,12 @@ __all__ = (
     "RUN",
     "VECTOR",
     "Fact",
+    "Numbers",
+    "added_up",
     "fact_of",
     "facts_statement",
+    "numbers_of",
     "read_facts",
-    "vector",
 )
 
 Fact = tuple[Any, ...]
@@ -36,6 +38,7 @@ _TOKENS = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
+_OUTPUT, _TOTAL = _TOKENS.index("output_tokens"), _TOKENS.index("total_tokens")
 _READ = (
     *CUBE_COLUMNS,
     *MANY.values(),
@@ -57,24 +60,12 @@ MANY_KEYS = {dimension: _PLACES[column] for dimension, column in MANY.items()}
 RUN = _PLACES["run_id"]
 VECTOR = (*COUNTS, *SUMMED)
 """The numbers that some calls add up to, in order; a sum is None where none of them knows it."""
+Numbers = Sequence[int | None]
+"""One for each of `VECTOR`, or of some of them."""
+_STATUS = _PLACES["status"]
+_REST = slice(_PLACES["usage_source"], None)
 _of_gathered = itemgetter(*(COLUMNS.index(name) for name in _READ))
 _STARTED = COLUMNS.index("started_at")
-_STATUS, _SOURCE, _PRICE, _COST, _SAVED, _SUPERSEDED, _DURATION, _SPEED, _OUTPUT, _TOTAL = (
-    _PLACES[name]
-    for name in (
-        "status",
-        "usage_source",
-        "price_status",
-        "total_cost",
-        "saved_cost",
-        "superseded",
-        "duration_ms",
-        "tokens_per_second",
-        "output_tokens",
-        "total_tokens",
-    )
-)
-_FIRST_TOKENS = _PLACES[_TOKENS[0]]
 
 
 def fact_of(gathered: Sequence[Any]) -> Fact:
@@ -94,70 +85,36 @@ def read_facts(connection: Connection, condition: ColumnElement[bool]) -> list[F
     return [tuple(row) for row in connection.execute(statement)]
 
 
-def vector(facts: Sequence[Fact]) -> list[int | None]:
-    """What facts add up to; the same sums as `measures.call_sums`."""
-    if len(facts) == 1:
-        return _alone(facts[0])
-    columns = tuple(zip(*facts, strict=True))
-    status, costs, speeds = columns[_STATUS], columns[_COST], columns[_SPEED]
-    counts = [
-        len(facts),
-        status.count("error"),
-        status.count("ok") + status.count("cached"),
-        status.count("cached"),
-        columns[_SOURCE].count("estimated"),
-        columns[_PRICE].count("unpriced"),
-        columns[_TOTAL].count(None),
-    ]
-    durations = [None if known is None else whole_microseconds(known) for known in columns[_DURATION]]
-    summed = [
-        *columns[_FIRST_TOKENS : _FIRST_TOKENS + len(_TOKENS)],
-        costs,
-        columns[_SAVED],
-        _where(costs, zip(columns[_SUPERSEDED], status, strict=True), _is_wasted),
-        durations,
-        _where(columns[_OUTPUT], speeds, _is_known),
-        _where(durations, speeds, _is_known),
-    ]
-    return [*counts, *map(_sum, summed)]
-
-
-def _alone(fact: Fact) -> list[int | None]:
-    """The same for one call, which is what most users and many sessions of a batch have."""
-    status, cost, duration = fact[_STATUS], fact[_COST], fact[_DURATION]
-    duration = None if duration is None else whole_microseconds(duration)
-    is_timed = fact[_SPEED] is not None
-    return [
+def numbers_of(fact: Fact) -> tuple[int | None, ...]:
+    """What a call adds to a sum, in the order of `VECTOR`; what `measures.call_sums` gives for its row alone."""
+    status = fact[_STATUS]
+    source, price, *tokens, cost, saved, superseded, milliseconds, speed = fact[_REST]
+    duration = None if milliseconds is None else whole_microseconds(milliseconds)
+    return (
         1,
         1 if status == "error" else 0,
         1 if status in ("ok", "cached") else 0,
         1 if status == "cached" else 0,
-        1 if fact[_SOURCE] == "estimated" else 0,
-        1 if fact[_PRICE] == "unpriced" else 0,
-        1 if fact[_TOTAL] is None else 0,
-        *fact[_FIRST_TOKENS : _FIRST_TOKENS + len(_TOKENS)],
+        1 if source == "estimated" else 0,
+        1 if price == "unpriced" else 0,
+        1 if tokens[_TOTAL] is None else 0,
+        *tokens,
         cost,
-        fact[_SAVED],
-        cost if _is_wasted((fact[_SUPERSEDED], status)) else None,
+        saved,
+        cost if superseded or status in ("error", "cancelled") else None,
         duration,
-        fact[_OUTPUT] if is_timed else None,
-        duration if is_timed else None,
+        None if speed is None else tokens[_OUTPUT],
+        None if speed is None else duration,
+    )
+
+
+def added_up(parts: Sequence[Numbers]) -> Numbers:
+    """The sum of numbers in the order of `VECTOR`; None where none of them is known."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: Sequence[tuple[Any, ...]] = tuple(zip(*parts, strict=True))
+    counted, summed = columns[: len(COUNTS)], columns[len(COUNTS) :]
+    return [
+        *map(sum, counted),
+        *[sum(filter(None, column)) or (None if column.count(None) == len(column) else 0) for column in summed],
     ]
-
-
-def _sum(values: Sequence[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _where(values: Iterable[Any], marks: Iterable[Any], is_meant: Callable[[Any], bool]) -> list[Any]:
-    return [value for value, mark in zip(values, marks, strict=True) if is_meant(mark)]
-
-
-def _is_wasted(mark: tuple[Any, str]) -> bool:
-    superseded, status = mark
-    return bool(superseded) or status in ("error", "cancelled")
-
-
-def _is_known(value: object) -> bool:
-    return value is not None

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, FromClause, Integer, literal_column, select
+from sqlalchemy import Connection, FromClause, Integer, exc, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from langchain_tokens.call import Call
-from langchain_tokens.store.copying import call_rows
+from langchain_tokens.store.copying import SENT, STAGING_PAYS, call_rows, copy, json_rows, may_stage, sent, stage
 from langchain_tokens.store.facts import Fact, fact_of, facts_statement, read_facts
 from langchain_tokens.store.partitions import is_partitioned, unstored
+from langchain_tokens.store.rollups import Added, sums_of
 from langchain_tokens.store.tables import CALLS
-from langchain_tokens.store.tuples import COLUMNS, Prepared, gathered_rows, plain_moment, prepare
-from langchain_tokens.store.upserts import sent_rows
+from langchain_tokens.store.tuples import COLUMNS, Prepared, gathered, plain_moment, prepare, valid
 
 __all__ = ("chunks", "insert_calls")
 
@@ -25,25 +25,32 @@ Item = TypeVar("Item")
 
 _CHUNK = 500
 _PIECE = 50
+_COPYING_PAYS = 20
+"""How many rows it takes until to copy them is as fast as JSON in the statement."""
+_IS_THERE = "23505"
+"""PostgreSQL's code for a key that is there already."""
 _BY_ID = attrgetter("call_id")
 _LAST = f"SELECT coalesce(max(rowid), 0), total_changes() FROM {CALLS.name}"  # noqa: S608  # our own name
 
 
-def insert_calls(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact]:
+def insert_calls(connection: Connection, calls: Sequence[Call]) -> Added:
     """Insert the calls that are not stored yet.
 
     Returns:
-        Those that were inserted.
+        Those that were inserted, and what they add up to.
 
     """
     if not calls:
-        return ()
+        return sums_of(())
     if connection.dialect.name == "sqlite":
-        return _insert_tuples(connection, calls)
+        return sums_of(_insert_tuples(connection, calls))
     if is_partitioned(connection):  # where the key has the time in it too
         calls = unstored(connection, calls)
     # Sorted, so that writers with the same calls never wait for each other in a circle.
-    return _insert_sent(connection, sorted(calls, key=_BY_ID)) if calls else ()
+    calls = sorted(calls, key=_BY_ID)
+    are_new = len(calls) >= _COPYING_PAYS and not any(call.revision for call in calls)
+    added = _copy(connection, calls) if are_new and len({call.call_id for call in calls}) == len(calls) else None
+    return sums_of(_insert_sent(connection, calls) if calls else ()) if added is None else added
 
 
 def chunks(items: Sequence[Item], size: int = _CHUNK) -> Iterable[Sequence[Item]]:
@@ -52,12 +59,13 @@ def chunks(items: Sequence[Item], size: int = _CHUNK) -> Iterable[Sequence[Item]
 
 
 def _insert_tuples(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact]:
-    into_calls, arrange = _prepared()
+    into_calls = _prepared()
     last, before = connection.exec_driver_sql(_LAST).one()
     facts: list[Fact] = []
     for chunk in chunks(calls, _PIECE):
-        rows = gathered_rows(chunk, plain_moment)
-        connection.exec_driver_sql(into_calls.sql, [arrange(row) for row in rows])
+        with valid():
+            rows = [gathered(call, plain_moment) for call in chunk]
+        connection.exec_driver_sql(into_calls.sql, into_calls.arranged(rows))
         facts += map(fact_of, rows)
         time.sleep(0)  # lets go of the interpreter, for the host's threads
     if connection.exec_driver_sql("SELECT total_changes()").scalar_one() - before == len(facts):
@@ -67,15 +75,44 @@ def _insert_tuples(connection: Connection, calls: Sequence[Call]) -> Sequence[Fa
 
 
 @cache
-def _prepared() -> tuple[Prepared, Callable[[Any], tuple[Any, ...]]]:
-    into_calls = prepare(sqlite.insert(CALLS).on_conflict_do_nothing())
-    return into_calls, itemgetter(*(COLUMNS.index(name) for name in into_calls.names))
+def _prepared() -> Prepared:
+    return prepare(sqlite.insert(CALLS).on_conflict_do_nothing(), COLUMNS)
+
+
+def _copy(connection: Connection, calls: Sequence[Call]) -> Added | None:
+    """Copy calls into the table itself; None where one of them is there already, and nothing was done then.
+
+    The server writes each row once so, and while it does, what they add up to is found out here.
+    """
+    added: list[Added] = []
+    savepoint = connection.begin_nested()
+    try:
+        copy(connection, CALLS, _rows_and_sums(calls, added), COLUMNS)
+    except exc.IntegrityError as error:
+        savepoint.rollback()
+        if getattr(error.orig, "sqlstate", None) != _IS_THERE:
+            raise
+        return None
+    savepoint.commit()
+    return added[0]
+
+
+def _rows_and_sums(calls: Sequence[Call], added: list[Added]) -> Iterator[tuple[Any, ...]]:
+    facts: list[Fact] = []
+    for values in call_rows(calls)[1]:
+        facts.append(fact_of(values))
+        yield values
+    added.append(sums_of(facts))
 
 
 def _insert_sent(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact]:
+    """Insert those calls that are not there, from a stage or from JSON in the statement."""
     names, rows = call_rows(calls)
-    source, values = sent_rows(connection, CALLS, names, rows, len(calls))
-    return [tuple(row) for row in connection.execute(_insert_from(source, names), values)]
+    if len(calls) >= STAGING_PAYS and may_stage(connection):
+        statement, values = _insert_from(stage(connection, CALLS, rows, names), names), {}
+    else:
+        statement, values = _insert_from(sent(CALLS, names), names), {SENT: json_rows(names, rows)}
+    return [tuple(row) for row in connection.execute(statement, values)]
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -18,7 +19,6 @@ from sqlalchemy import (
     and_,
     cast,
     delete,
-    except_,
     func,
     insert,
     literal_column,
@@ -49,6 +49,7 @@ __all__ = ("rebuild_rollups", "wrong_rollups")
 
 _LENGTHS = {"day": 10, "month": 7}
 _Span = tuple[datetime | None, datetime | None]
+_PAGE = 1_000
 _PART = 50_000
 """Rows that are summed in one statement, and those of the hour in which the last of them lies."""
 
@@ -82,15 +83,15 @@ def wrong_rollups(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]
 def _wrong(
     connection: Connection, rollup: Rollup, kept_before: str | None, span: _Span
 ) -> Iterator[tuple[str, str, Any, Any]]:
-    width = len(rollup.keys)
-    both: dict[tuple[Any, ...], list[Any]] = {}
-    for place, statement in enumerate(_differences(rollup, connection.dialect.name, kept_before, span)):
-        for row in connection.execute(statement):
-            both.setdefault(tuple(row[:width]), [None, None])[place] = row[width:]
-    for key, (stored, derived) in sorted(both.items()):
+    width = 1 + len(rollup.keys)
+    differing = _difference(rollup, connection.dialect.name, kept_before, span).execution_options(yield_per=_PAGE)
+    for key, rows in groupby(connection.execute(differing), key=lambda row: row[1:width]):
+        both: list[Any] = [None, None]
+        for row in rows:
+            both[row[0]] = row[width:]
         shown = f"{rollup.table.name} {' '.join(str(part) or '-' for part in key)}"
         for position, column in enumerate(VECTOR):
-            found, right = (None if row is None else row[position] for row in (stored, derived))
+            found, right = (None if row is None else row[position] for row in both)
             if found != right:
                 yield shown, column, found, right
 
@@ -124,17 +125,23 @@ def _next_hour(moment: datetime) -> datetime | None:
         return None
 
 
-def _differences(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span) -> tuple[Any, Any]:
-    """What is stored and is not derived, and what is derived and is not stored."""
-    columns = [rollup.table.c[name] for name in (*rollup.keys, *VECTOR)]
-    stored = select(*columns)
+def _difference(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span) -> Select[Any]:
+    """What is stored and is not derived (0), and what is derived and is not stored (1), by key; derived only once."""
+    names = (*rollup.keys, *VECTOR)
+    stored = select(literal_column("0").label("is_derived"), *(rollup.table.c[name] for name in names))
     if rollup.step == "hour":
         stored = stored.where(_within(rollup.table.c.hour, _hours(span)))
     if rollup.step == "hour" and kept_before is not None:
         lasting = rollup.table.c.hour >= kept_before
         stored = stored.where(lasting if rollup is CUBES["hour"] else rollup.table.c.dimension.not_in(MANY) | lasting)
-    derived = union_all(*_derived(rollup, dialect, kept_before, span)).subquery()
-    return except_(stored, select(derived)), except_(select(derived), stored)
+    derived = (
+        select(literal_column("1").label("is_derived"), *statement.subquery().c)
+        for statement in _derived(rollup, dialect, kept_before, span)
+    )
+    both = union_all(stored, *derived).subquery().c
+    alike = [both[name] for name in names]
+    found = select(func.max(both.is_derived), *alike).group_by(*alike).having(func.count() == 1)
+    return found.order_by(*(both[key] for key in rollup.keys))
 
 
 def _derived(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span) -> Sequence[Select[Any]]:

@@ -60,7 +60,7 @@ def _only_name(query: Query) -> tuple[str | None, list[str]]:
 
 
 def rebuild(connection: Connection) -> int:
-    """Derive all sums again that can be derived, and compare them with the rows.
+    """Compare all sums that can be derived with the rows, and where any differ derive all of them again.
 
     Returns:
         How many numbers were not those of the rows before.
@@ -72,6 +72,8 @@ def rebuild(connection: Connection) -> int:
     lock_maintenance(connection)
     lock_writers(connection)
     wrong = sum(1 for _ in wrong_rollups(connection))
+    if not wrong:
+        return 0
     rebuild_rollups(connection)
     for row, column, found, right in wrong_rollups(connection):
         raise StoreError(f"{row} {column} is {found} also when it is derived again, not {right}; nothing was changed")

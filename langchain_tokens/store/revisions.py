@@ -48,14 +48,24 @@ def read_batch(connection: Connection, query: Query, after: str, size: int) -> l
 
 
 def wrong_totals(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
-    """Where a run's row says another total than its calls: run, column, what stands there, what it should be."""
+    """Where a run's row says another total than its calls, or leaves out a time in which it had some: run, column, what
+    stands there, what it should be. A run that has calls and no row has None there.
+    """
     sums = sums_statement(Query(by=("run",)), connection.dialect.name).subquery()
-    both = select(RUNS, sums).join(sums, sums.c.key_0 == RUNS.c.run_id)
+    both = select(RUNS, sums).select_from(sums.outerjoin(RUNS, sums.c.key_0 == RUNS.c.run_id))
     for row in connection.execute(both):
         for column in TOTALS:
             stored, right = row._mapping[RUNS.c[column]], row._mapping[sums.c[column]]
             if stored != (None if right is None else int(right)):
-                yield row._mapping[RUNS.c.run_id], column, stored, right
+                yield row._mapping[sums.c.key_0], column, stored, right
+    started = CALLS.c.started_at
+    times = select(CALLS.c.run_id, func.min(started).label("first_call_at"), func.max(started).label("last_call_at"))
+    right = times.group_by(CALLS.c.run_id).subquery().c
+    is_beyond = {"first_call_at": RUNS.c.first_call_at > right.first_call_at}
+    is_beyond["last_call_at"] = RUNS.c.last_call_at < right.last_call_at
+    for column, condition in is_beyond.items():
+        found = select(RUNS.c.run_id, RUNS.c[column], right[column]).where(RUNS.c.run_id == right.run_id, condition)
+        yield from ((run_id, column, stored, at) for run_id, stored, at in connection.execute(found))
 
 
 def change_costs(connection: Connection, changes: Sequence[tuple[Call, Call]], reason: str | None) -> int:

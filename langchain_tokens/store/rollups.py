@@ -7,24 +7,56 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from langchain_tokens.store.facts import CUBE_KEY, MANY_KEYS, RUN, VECTOR, Fact, vector
+from langchain_tokens.store.facts import CUBE_KEY, MANY_KEYS, RUN, VECTOR, Fact, Numbers, added_up, numbers_of
 from langchain_tokens.store.forgetting import forget
 from langchain_tokens.store.rolluptables import ALL, CUBE_COLUMNS, CUBES, NAMED, NAMES, ROLLUPS
-from langchain_tokens.store.upserts import Numbers, add_numbers, drop_empty
+from langchain_tokens.store.upserts import add_numbers, drop_empty
 
-__all__ = ("add_facts", "run_totals")
+__all__ = ("Added", "add_facts", "add_sums", "sums_of")
 
 _DAY, _MONTH = 10, 7
 Key = tuple[Any, ...]
 Value = TypeVar("Value")
 
 
-def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[Fact] = ()) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What calls add up to."""
+
+    facts: Sequence[Fact]
+    """The calls."""
+    rollups: Mapping[str, Mapping[Key, Numbers]]
+    """Rollup's table → key of a row → what is added there; in the order in which rows are to be locked."""
+    runs: Mapping[str, Numbers]
+    """Run → what is added to its totals, in the order of `VECTOR`."""
+
+
+def sums_of(facts: Iterable[Fact]) -> Added:
+    """Add calls up, for all that is derived from them."""
+    each = [(fact, numbers_of(fact)) for fact in facts]
+    runs: dict[str, list[Numbers]] = defaultdict(list)
+    for fact, numbers in each:
+        runs[fact[RUN]].append(numbers)
+    return Added(
+        facts=[fact for fact, _ in each],
+        rollups=_all_steps(_hourly(each), added_up),
+        runs={run_id: added_up(parts) for run_id, parts in runs.items()},
+    )
+
+
+def add_sums(connection: Connection, added: Added) -> None:
+    """Count calls in that came."""
+    for name, deltas in added.rollups.items():
+        add_numbers(connection, _BY_NAME[name], deltas)
+
+
+def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[Fact]) -> None:
     """Count calls in, and others out.
 
     Args:
@@ -33,13 +65,14 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
         removed: what went, or was otherwise before.
 
     """
-    if not removed:
-        for name, deltas in _all_steps(_hourly(added), _added_up).items():
-            add_numbers(connection, _BY_NAME[name], deltas)
-        return
     new, old = Counter(added), Counter(removed)
-    both = tuple(zip(_hourly((new - old).elements()), _hourly((old - new).elements()), strict=True))
-    changes = _all_steps([_less(came, went) for came, went in both], _added_up)
+    both = tuple(
+        zip(
+            *(_hourly([(fact, numbers_of(fact)) for fact in some.elements()]) for some in (new - old, old - new)),
+            strict=True,
+        )
+    )
+    changes = _all_steps([_less(came, went) for came, went in both], added_up)
     unknown = _all_steps([_lost(came, went) for came, went in both], _united)
     for name, deltas in changes.items():
         add_numbers(connection, _BY_NAME[name], deltas)
@@ -48,27 +81,23 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
         forget(connection, _BY_NAME[name], unknown[name])
 
 
-def run_totals(facts: Iterable[Fact]) -> Mapping[str, dict[str, int | None]]:
-    """What calls add to the totals of each run: run → number → how much."""
-    return {run_id: dict(zip(VECTOR, vector(of_run), strict=True)) for run_id, of_run in _by(facts, itemgetter(RUN))}
-
-
 _IN_CUBE = {name: CUBE_COLUMNS.index(column) for name, column in NAMED.items() if column in CUBE_COLUMNS}
 """Dimension that is summed by itself, too → where a cube's key has its name, after the hour."""
 _BY_NAME = {rollup.table.name: rollup for rollup in ROLLUPS}
 
 
-def _hourly(facts: Iterable[Fact]) -> Sequence[dict[Key, Numbers]]:
+def _hourly(each: Iterable[tuple[Fact, Numbers]]) -> Sequence[dict[Key, Numbers]]:
     """What calls add up to in the rows of the finest rollups: that of all names, and that of one at a time."""
-    facts = list(facts)
-    cube: dict[Key, list[Numbers]] = defaultdict(list)
+    alike: dict[Key, list[Numbers]] = defaultdict(list)
     names: dict[Key, list[Numbers]] = defaultdict(list)
-    for key, alike in _by(facts, itemgetter(CUBE_KEY)):
-        cube[tuple(["" if name is None else name for name in key])].append(vector(alike))
-    for dimension, place in MANY_KEYS.items():
-        for (hour, name), alike in _by(facts, itemgetter(0, place)):
-            names[dimension, hour, name or ""].append(vector(alike))
-    return _merged(cube, _added_up), _merged(names, _added_up)
+    for fact, numbers in each:
+        alike[fact[CUBE_KEY]].append(numbers)
+        for dimension, place in MANY_KEYS.items():
+            names[dimension, fact[0], fact[place] or ""].append(numbers)
+    cube: dict[Key, list[Numbers]] = defaultdict(list)
+    for key, parts in alike.items():
+        cube[tuple(["" if name is None else name for name in key])] += parts
+    return _merged(cube, added_up), _merged(names, added_up)
 
 
 def _all_steps(
@@ -103,7 +132,7 @@ def _less(more: Mapping[Key, Numbers], less: Mapping[Key, Numbers]) -> dict[Key,
     changes = {**more}
     for key, numbers in less.items():
         gone = [None if number is None else -number for number in numbers]
-        changes[key] = _added_up([changes[key], gone]) if key in changes else gone
+        changes[key] = added_up([changes[key], gone]) if key in changes else gone
     return changes
 
 
@@ -120,24 +149,8 @@ def _lost(more: Mapping[Key, Numbers], less: Mapping[Key, Numbers]) -> dict[Key,
     }
 
 
-def _by(facts: Iterable[Fact], key_of: Callable[[Fact], Any]) -> Iterable[tuple[Any, list[Fact]]]:
-    groups: dict[Any, list[Fact]] = defaultdict(list)
-    for fact in facts:
-        groups[key_of(fact)].append(fact)
-    return groups.items()
-
-
 def _merged(parts: Mapping[Key, Sequence[Value]], merge: Callable[[Sequence[Value]], Value]) -> dict[Key, Value]:
     return {key: merge(values) for key, values in parts.items()}
-
-
-def _added_up(parts: Sequence[Numbers]) -> Numbers:
-    return parts[0] if len(parts) == 1 else [_sum(numbers) for numbers in zip(*parts, strict=True)]
-
-
-def _sum(numbers: Sequence[int | None]) -> int | None:
-    """Their sum; None where none of them is known."""
-    return sum(filter(None, numbers)) or (None if numbers.count(None) == len(numbers) else 0)
 
 
 def _united(parts: Sequence[frozenset[str]]) -> frozenset[str]:

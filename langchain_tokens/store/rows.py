@@ -20,7 +20,6 @@ __all__ = (
     "call_values",
     "fact_from_row",
     "from_pico",
-    "run_values",
     "to_pico",
 )
 
@@ -90,24 +89,6 @@ def call_from_row(row: Row[Any]) -> Call:
         usage=None if all(value is None for value in usage.values()) else TokenUsage(**usage),
         saved_usage=None if saved is None else TokenUsage(**saved),
     )
-
-
-def run_values(fact: RunFact) -> dict[str, Any]:
-    """The columns of a run's row that its fact knows."""
-    return {
-        "run_id": fact.run_id,
-        "name": fact.name,
-        "session_id": fact.session,
-        "mode": fact.mode,
-        "user_id": fact.user,
-        "tags": _json_ready(fact.tags),
-        "started_at": fact.started_at,
-        "ended_at": fact.ended_at,
-        "duration_ms": fact.duration_ms,
-        "status": fact.status,
-        "error_type": fact.error_type,
-        "error_message": fact.error_message,
-    }
 
 
 def fact_from_row(row: Row[Any]) -> RunFact:

@@ -1,21 +1,24 @@
-"""How is a run kept? Inserted or completed, with totals that follow its calls."""
+"""How is a run kept? Inserted or completed, with totals that follow its calls, in one statement for a whole batch.
+
+Every run that has calls has a row, whose totals are those of its calls: so what calls add up to can be added there,
+whichever batch of however many hosts comes first. A run of which nothing has come but calls has a row that says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     Connection,
     Float,
     Row,
     Select,
-    Table,
     and_,
     bindparam,
     case,
@@ -27,68 +30,171 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from langchain_tokens.call import RunFact
-from langchain_tokens.store.facts import Fact
+from langchain_tokens.call import Call, RunFact, completed
+from langchain_tokens.store.copying import SENT, json_rows, sent
+from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.measures import call_sums
-from langchain_tokens.store.rollups import run_totals
-from langchain_tokens.store.rows import run_values
 from langchain_tokens.store.sums import grouped
-from langchain_tokens.store.tables import CALLS, RUNS
-from langchain_tokens.store.tuples import Prepared, execute, prepare, run_tuple
-
-__all__ = ("TOTALS", "follow_totals", "refresh_totals", "stored_runs", "write_runs")
-
-TOTALS = (
-    "calls",
-    "failed_calls",
-    "calls_without_usage",
-    "unpriced_calls",
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "total_cost",
+from langchain_tokens.store.tables import BY_CALLS, BY_RECORD, CALLS, RUNS
+from langchain_tokens.store.tuples import (
+    FACT_COLUMNS,
+    Prepared,
+    gathered_fact,
+    offset_moment,
+    plain_moment,
+    prepare,
+    valid,
 )
+
+__all__ = ("TOTALS", "lock_runs", "refresh_totals", "write_runs")
+
+_COUNTED = ("calls", "failed_calls", "calls_without_usage", "unpriced_calls")
+_SUMMED = ("input_tokens", "output_tokens", "total_tokens", "total_cost")
+TOTALS = (*_COUNTED, *_SUMMED)
 """The sums over its calls that stand in a run's row."""
-_BY_ID = attrgetter("run_id")
 _THIS = "this_run"
 _SOURCES = {_THIS: "key_0"} | {f"new_{name}": name for name in TOTALS}
 """Parameter of the statement that changes a run's totals → the column that it takes."""
+_COLUMNS = (*FACT_COLUMNS, "known_by", *TOTALS, "first_call_at", "last_call_at")
+_totals_in: Callable[[Numbers], tuple[int | None, ...]] = itemgetter(*(VECTOR.index(name) for name in TOTALS))
+_NOTHING = (*(0 for _ in _COUNTED), *(None for _ in _SUMMED))
+_Span = tuple[datetime, datetime]
+_Write = Callable[[datetime], str]
 
 
-def write_runs(connection: Connection, runs: Sequence[RunFact]) -> None:
-    """Insert runs, or complete those that are stored."""
-    if runs and connection.dialect.name == "sqlite":
-        execute(connection, *_prepared_runs(), runs)
-    elif runs:
-        # Sorted, so that writers with the same runs never wait for each other in a circle.
-        values = [run_values(fact) | {"is_given": fact.is_given} for fact in sorted(runs, key=_BY_ID)]
-        connection.execute(_insert_runs("postgresql"), values)
+def write_runs(
+    connection: Connection,
+    runs: Sequence[RunFact],
+    calls: Sequence[Call] = (),
+    added: Mapping[str, Numbers] | None = None,
+) -> None:
+    """Insert runs, or complete those that are stored, and add to their totals.
+
+    Args:
+        connection: one that writes.
+        runs: facts, in the order in which they were told.
+        calls: calls that came, for runs of which nothing else may be known.
+        added: run → what those of them that are new add to its totals, in the order of `VECTOR`.
+
+    """
+    first, *later = _in_turn(runs)
+    spans, totals = _spans(calls), added or {}
+    moment = plain_moment if connection.dialect.name == "sqlite" else offset_moment
+    with valid():
+        rows = [
+            (*_told(name, first.get(name), spans, moment), *_sums(totals.get(name)), *_times(spans.get(name), moment))
+            # Sorted, so that writers with the same runs never wait for each other in a circle.
+            for name in sorted({*first, *spans})
+        ]
+        rest = [
+            [(*_told(name, facts[name], spans, moment), *_sums(None), *_times(None, moment)) for name in sorted(facts)]
+            for facts in later
+        ]
+    for these in (rows, *rest):  # all rows are locked by the first
+        _upsert(connection, these)
+
+
+def _in_turn(runs: Iterable[RunFact]) -> list[dict[str, RunFact]]:
+    """Facts by run. Those of one run that count as one are one; where more are left, they have to take turns."""
+    turns: list[dict[str, RunFact]] = [{}]
+    last: dict[str, int] = {}
+    for fact in runs:
+        place = last.setdefault(fact.run_id, 0)
+        before = turns[place].get(fact.run_id)
+        if before is not None and not _count_as_one(before, fact):
+            last[fact.run_id] = place = place + 1
+            before = None
+        if place == len(turns):
+            turns.append({})
+        turns[place][fact.run_id] = fact if before is None else completed(before, fact)
+    return turns
+
+
+def _count_as_one(before: RunFact, now: RunFact) -> bool:
+    """Whether it does not matter to what is stored already that the second comes after the first."""
+    if before.is_given != now.is_given:
+        return False
+    return not now.is_given or "running" not in (before.status, now.status)
+
+
+def _spans(calls: Iterable[Call]) -> dict[str, _Span]:
+    """From when to when calls started, by run."""
+    spans: dict[str, _Span] = {}
+    for call in calls:
+        at, known = call.started_at, spans.get(call.run_id)
+        spans[call.run_id] = (at, at) if known is None else (min(known[0], at), max(known[1], at))
+    return spans
+
+
+def _told(run_id: str, fact: RunFact | None, spans: Mapping[str, _Span], moment: _Write) -> tuple[Any, ...]:
+    """What a fact says of a run; where there is none, that it has calls."""
+    if fact is None:
+        return (*gathered_fact(RunFact(run_id=run_id, started_at=spans[run_id][0]), moment), BY_CALLS)
+    return (*gathered_fact(fact, moment), BY_RECORD if fact.is_given else None)
+
+
+def _sums(numbers: Numbers | None) -> tuple[int | None, ...]:
+    return _NOTHING if numbers is None else _totals_in(numbers)
+
+
+def _times(span: _Span | None, moment: _Write) -> tuple[str | None, str | None]:
+    return (None, None) if span is None else (moment(span[0]), moment(span[1]))
+
+
+def _upsert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        prepared = _prepared()
+        connection.exec_driver_sql(prepared.sql, prepared.arranged(rows))
+    else:
+        connection.execute(_insert_sent(), {SENT: json_rows(_COLUMNS, rows)})
 
 
 @cache
-def _prepared_runs() -> tuple[Prepared, Callable[[RunFact], Any]]:
-    into_runs = prepare(_insert_runs("sqlite"))
-    return into_runs, run_tuple(into_runs)
+def _prepared() -> Prepared:
+    return prepare(_completing(sqlite.insert(RUNS), "sqlite"), _COLUMNS)
 
 
-def _insert_runs(dialect: str) -> Any:
-    """Insert or complete, as `completed` does in memory."""
-    statement = _insert(dialect, RUNS).values({name: bindparam(name) for name in _RUN_COLUMNS} | _ZERO_TOTALS)
+@cache
+def _insert_sent() -> Any:
+    source = sent(RUNS, _COLUMNS)
+    chosen = select(*(source.c[name] for name in _COLUMNS)).order_by(source.c.run_id)
+    return _completing(postgresql.insert(RUNS).from_select(_COLUMNS, chosen), "postgresql")
+
+
+def _completing(statement: Any, dialect: str) -> Any:
+    """An insert that completes the row that is there, as `completed` does in memory."""
     new, old = statement.excluded, RUNS.c
-    kept: dict[str, Any] = {name: func.coalesce(new[name], old[name]) for name in _RUN_COLUMNS if name != "run_id"}
-    is_given = bindparam("is_given", type_=Boolean)
-    goes_on = old.status == "running"
-    kept["started_at"] = case((new.started_at < old.started_at, new.started_at), else_=old.started_at)
+    kept: dict[str, Any] = {name: func.coalesce(new[name], old[name]) for name in FACT_COLUMNS if name != "run_id"}
+    tells_nothing, is_given = new.known_by == BY_CALLS, new.known_by == BY_RECORD
+    is_known = old.known_by.is_distinct_from(BY_CALLS)
+    goes_on = and_(is_known, old.status == "running")
+    kept["started_at"] = case(
+        (tells_nothing, old.started_at),
+        (and_(is_known, old.started_at <= new.started_at), old.started_at),
+        else_=new.started_at,
+    )
     kept["ended_at"] = case(
         (and_(is_given, goes_on), old.ended_at),
         (or_(old.ended_at.is_(None), new.ended_at > old.ended_at), new.ended_at),
         else_=old.ended_at,
     )
     kept["duration_ms"] = _milliseconds(dialect, kept["started_at"], kept["ended_at"])
-    is_kept = or_(new.status == "running", and_(is_given, or_(goes_on, new.status != "error")))
+    is_kept = or_(new.status == "running", and_(is_given, is_known, or_(goes_on, new.status != "error")))
     kept["status"] = case((is_kept, old.status), else_=new.status)
+    kept["known_by"] = case((or_(tells_nothing, and_(is_given, is_known)), old.known_by), else_=new.known_by)
+    kept |= {name: old[name] + new[name] for name in _COUNTED}
+    kept |= {name: func.coalesce(old[name] + new[name], old[name], new[name]) for name in _SUMMED}
+    kept["first_call_at"] = _wider(old.first_call_at, new.first_call_at, new.first_call_at < old.first_call_at)
+    kept["last_call_at"] = _wider(old.last_call_at, new.last_call_at, new.last_call_at > old.last_call_at)
     return statement.on_conflict_do_update(index_elements=["run_id"], set_=kept)
+
+
+def _wider(old: ColumnElement[Any], new: ColumnElement[Any], is_beyond: ColumnElement[bool]) -> ColumnElement[Any]:
+    """A bound of the time in which a run has calls; of calls from before this was kept it is not known."""
+    return case((or_(is_beyond, and_(old.is_(None), RUNS.c.calls == 0)), new), else_=old)
 
 
 def _milliseconds(dialect: str, start: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -104,97 +210,20 @@ def _microseconds(moment: ColumnElement[Any]) -> ColumnElement[Any]:
     return seconds * 1_000_000 + cast(func.substr(moment, 21), BigInteger)
 
 
-_RUN_COLUMNS = (
-    "run_id",
-    "name",
-    "session_id",
-    "mode",
-    "user_id",
-    "tags",
-    "started_at",
-    "ended_at",
-    "duration_ms",
-    "status",
-    "error_type",
-    "error_message",
-)
-_ZERO_TOTALS = {"calls": 0, "failed_calls": 0, "calls_without_usage": 0, "unpriced_calls": 0}
-
-
-def _insert(dialect: str, table: Table) -> Any:
-    maker = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return maker(table)
-
-
 def refresh_totals(connection: Connection, run_ids: Sequence[str]) -> None:
     """Derive the totals of runs from their calls again."""
     for chunk in chunks(run_ids):
-        if connection.dialect.name == "postgresql":  # sum only what no other writer is about to change
-            connection.execute(
-                select(RUNS.c.run_id).where(RUNS.c.run_id.in_(chunk)).order_by(RUNS.c.run_id).with_for_update()
-            )
+        lock_runs(connection, chunk)  # sum only what no other writer is about to change
         rows = connection.execute(_totals_of(chunk)).all()
         if rows:
             connection.execute(_update_totals(), [_changes(row) for row in rows])
 
 
-def stored_runs(connection: Connection, run_ids: Sequence[str]) -> set[str]:
-    """Which of these runs are stored; nobody else changes them until the transaction ends."""
-    found: set[str] = set()
-    for chunk in chunks(run_ids):
-        these = select(RUNS.c.run_id).where(RUNS.c.run_id.in_(chunk)).order_by(RUNS.c.run_id)
-        if connection.dialect.name == "postgresql":
-            these = these.with_for_update()
-        found.update(connection.execute(these).scalars())
-    return found
-
-
-def follow_totals(connection: Connection, new: Sequence[Fact], run_ids: Iterable[str], known: Container[str]) -> None:
-    """Let the totals of runs follow calls that came.
-
-    What came is added where nothing else is missing; to derive totals again would read all that a long run has so far.
-
-    Args:
-        connection: one that writes.
-        new: calls that came.
-        run_ids: the runs that calls or facts came for.
-        known: those of them whose totals were right before.
-
-    """
-    deltas = run_totals(new)
-    fresh = [run_id for run_id in run_ids if run_id not in known]
-    counts: dict[str, int] = {}
-    for chunk in chunks(fresh):
-        counted = select(CALLS.c.run_id, func.count()).where(CALLS.c.run_id.in_(chunk)).group_by(CALLS.c.run_id)
-        counts.update((row[0], row[1]) for row in connection.execute(counted))
-    late = {run_id for run_id, count in counts.items() if run_id not in deltas or deltas[run_id]["calls"] != count}
-    refresh_totals(connection, sorted(late))
-    _add_to_totals(connection, {run_id: numbers for run_id, numbers in deltas.items() if run_id not in late})
-
-
-def _add_to_totals(connection: Connection, deltas: Mapping[str, Mapping[str, int | None]]) -> None:
-    if not deltas:
-        return
-    ordered = sorted(deltas.items(), key=itemgetter(0))
-    values: list[dict[str, Any]] = [
-        {_THIS: run_id} | {f"new_{name}": delta[name] for name in TOTALS} for run_id, delta in ordered
-    ]
-    if connection.dialect.name == "sqlite":
-        prepared = _prepared_addition()
-        connection.exec_driver_sql(prepared.sql, [tuple([row[name] for name in prepared.names]) for row in values])
-    else:
-        connection.execute(_addition(), values)
-
-
-@cache
-def _prepared_addition() -> Prepared:
-    return prepare(_addition())
-
-
-def _addition() -> Any:
-    new = {name: bindparam(f"new_{name}", type_=BigInteger) for name in TOTALS}
-    added = {name: func.coalesce(RUNS.c[name] + new[name], new[name], RUNS.c[name]) for name in TOTALS}
-    return update(RUNS).where(RUNS.c.run_id == bindparam(_THIS)).values(added)
+def lock_runs(connection: Connection, run_ids: Sequence[str]) -> None:
+    """Keep others from changing some runs until the transaction ends; SQLite's lock does it by itself."""
+    if connection.dialect.name == "postgresql":
+        these = select(RUNS.c.run_id).where(RUNS.c.run_id.in_(run_ids))
+        connection.execute(these.order_by(RUNS.c.run_id).with_for_update())
 
 
 def _update_totals() -> Any:

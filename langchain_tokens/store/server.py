@@ -18,10 +18,10 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from langchain_tokens.errors import MissingExtraError, StoreError
 from langchain_tokens.store.target import PUBLIC_OPTIONS, StoreTarget
 
-__all__ = ("COPIED", "IS_LONG", "WRITES", "make_server_engine")
+__all__ = ("DRIVEN", "IS_LONG", "WRITES", "make_server_engine")
 
-COPIED = "tokens_copied"
-"""Execution option of a statement: the rows that a `COPY … FROM STDIN` sends."""
+DRIVEN = "tokens_driven"
+"""Execution option of a statement: a function that runs it in a way of the driver's own, from its cursor and text."""
 IS_LONG = "tokens_is_long"
 """Execution option of a connection: what it does may take hours, such as a migration."""
 WRITES = "tokens_writes"
@@ -64,7 +64,7 @@ def make_server_engine(target: StoreTarget) -> Engine:
     else:
         reads, writes = _limits(url, 0), _limits(url, 1)
         event.listen(engine, "begin", lambda connection: _limit(connection, reads, writes))
-        event.listen(engine, "do_execute", _copy)
+        event.listen(engine, "do_execute", _drive)
         event.listen(engine, "handle_error", _leave_read_only)
         return engine
     raise StoreError(f"the store URL {target} cannot be read ({kind})")  # not in the handler: that error has it all
@@ -116,15 +116,12 @@ def _limit(connection: Connection, reads: str | None, writes: str | None) -> Non
         connection.exec_driver_sql(statement)
 
 
-def _copy(cursor: Any, statement: str, _: Any, context: Any) -> bool:
-    """Run a `COPY` that sends rows, which the driver does in its own way; true when this was one."""
-    rows = context.execution_options.get(COPIED)
-    if rows is None:
-        return False
-    with cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
-    return True
+def _drive(cursor: Any, statement: str, _: Any, context: Any) -> bool:
+    """Run a statement in a way of the driver's own, within the library's care for errors; true when this was one."""
+    drive = context.execution_options.get(DRIVEN)
+    if drive is not None:
+        drive(cursor, statement)
+    return drive is not None
 
 
 def _leave_read_only(context: ExceptionContext) -> None:

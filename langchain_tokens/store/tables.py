@@ -15,6 +15,8 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 __all__ = (
+    "BY_CALLS",
+    "BY_RECORD",
     "CALLS",
     "COST_REVISIONS",
     "CUT_OFF",
@@ -69,6 +71,10 @@ def _json() -> Any:
     return Field(default=None, sa_type=JSON(none_as_null=True), nullable=True)
 
 
+BY_CALLS = "calls"
+"""`LlmRun.known_by` of a run of which nothing has come but calls."""
+BY_RECORD = "record"
+"""The same of a run that was said with a call, by `TokenUsageHandler.record()`."""
 _HAS_USER = text("user_id IS NOT NULL")
 """Many applications name no users."""
 
@@ -196,6 +202,7 @@ class LlmRun(_Table, table=True):
     __table_args__: ClassVar[Any] = (
         Index("ix_llm_run_started_at", "started_at"),
         Index("ix_llm_run_session_id", "session_id", "started_at"),
+        Index("ix_llm_run_total_tokens", "total_tokens", "calls", "run_id", "first_call_at", "last_call_at"),
     )
 
     run_id: str = Field(primary_key=True, sa_type=Text)
@@ -218,6 +225,12 @@ class LlmRun(_Table, table=True):
     output_tokens: int | None = _count()
     total_tokens: int | None = _count()
     total_cost: int | None = _count()
+    first_call_at: datetime | None = _moment(nullable=True)
+    """All its calls started from then on; NULL where that is not known, or it has none."""
+    last_call_at: datetime | None = _moment(nullable=True)
+    """None of its calls started after that."""
+    known_by: str | None = _text()
+    """NULL for a run whose start or end was seen; else what is known of it comes from its calls, see `BY_CALLS`."""
 
 
 METADATA = _Table.metadata

@@ -8,34 +8,32 @@ and JSON that reads the same. `copying` takes the same values to PostgreSQL.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from operator import attrgetter
-from typing import Any, TypeVar
+from operator import attrgetter, itemgetter
+from typing import Any
 
 import orjson
-from sqlalchemy import Connection
 from sqlalchemy.dialects import sqlite
 
 from langchain_tokens.call import MONEY, Call, RunFact
 from langchain_tokens.store.engine import RowError
-from langchain_tokens.store.rows import CALL_COLUMNS, PLAIN_FIELDS, USAGE_FIELDS, run_values, to_pico
+from langchain_tokens.store.rows import CALL_COLUMNS, PLAIN_FIELDS, USAGE_FIELDS, to_pico
 from langchain_tokens.usage import TokenUsage
 
 __all__ = (
     "COLUMNS",
-    "NOT_A_VALUE",
+    "FACT_COLUMNS",
     "Prepared",
-    "execute",
     "gathered",
-    "gathered_rows",
+    "gathered_fact",
+    "offset_moment",
     "plain_moment",
     "prepare",
-    "run_tuple",
+    "valid",
 )
-
-Fact = TypeVar("Fact")
 
 _NULL_IF_EMPTY = ("tags", "usage_flags", "tool_calls", "price_flags")
 _NULL_IF_NONE = ("unit_prices", "raw_usage", "price_context", "estimate_basis", "input_parts", "saved_usage")
@@ -53,14 +51,18 @@ COLUMNS = (
     "tokens_per_second",
 )
 """The columns of a call in the order in which its values are gathered."""
+_FACT_FIELDS = ("run_id", "name", "session", "mode", "user", "status", "error_type", "error_message")
+FACT_COLUMNS = (*(CALL_COLUMNS.get(name, name) for name in _FACT_FIELDS), "tags", *_MOMENTS, "duration_ms")
+"""The columns of a run that its fact knows, in the order in which its values are gathered."""
 _plain_of = attrgetter(*_PLAIN)
+_fact_of = attrgetter(*_FACT_FIELDS)
 _counts_of = attrgetter(*_COUNTS)
 _money_of = attrgetter(*MONEY)
 _emptiable_of = attrgetter(*_NULL_IF_EMPTY)
 _noneable_of = attrgetter(*_NULL_IF_NONE)
 _UNKNOWN = TokenUsage()
 _MOMENT_LENGTH = len("2026-11-23 10:00:00.000000")
-NOT_A_VALUE = (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError)
+_NOT_A_VALUE = (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError)
 """What `gathered` raises for a value that is none of its field's."""
 
 
@@ -69,50 +71,43 @@ class Prepared:
     """A statement in the driver's own words."""
 
     sql: str
-    names: tuple[str, ...]
-    """What stands for each of its question marks, in order."""
-    constants: Mapping[str, Any]
-    """Those of them that are the same for every row."""
+    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None
+    """Takes what stands for its question marks, in order, from a row and `constants`; None for a row as it is."""
+    constants: tuple[Any, ...]
+
+    def arranged(self, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+        """What stands for its question marks."""
+        pick, constants = self.pick, self.constants
+        return rows if pick is None else [pick((*row, *constants)) for row in rows]
 
 
-def prepare(statement: Any) -> Prepared:
-    """Compile a statement for SQLite, whose values are named by its parameters."""
-    compiled = statement.compile(dialect=sqlite.dialect())
-    names = tuple(compiled.positiontup)
-    constants = {name: value for name, value in compiled.params.items() if value is not None}
-    return Prepared(sql=compiled.string, names=names, constants=constants)
-
-
-def execute(connection: Connection, prepared: Prepared, make: Callable[[Fact], Any], facts: Iterable[Fact]) -> None:
-    """Run a statement once for each fact.
+def prepare(statement: Any, columns: Sequence[str]) -> Prepared:
+    """Compile a statement for SQLite.
 
     Args:
-        connection: one that writes, of SQLite.
-        prepared: the statement.
-        make: makes a fact's values: a tuple in the order of the statement's names.
-        facts: what the rows are made of.
+        statement: one whose parameters are named as the columns.
+        columns: the names of a row's values, in their order.
+
+    """
+    compiled = statement.compile(dialect=sqlite.dialect())
+    constants = {name: value for name, value in compiled.params.items() if name not in columns}
+    place = {name: number for number, name in enumerate((*columns, *constants))}
+    order = [place[name] for name in compiled.positiontup]
+    pick = None if order == list(range(len(columns))) else itemgetter(*order)
+    return Prepared(sql=compiled.string, pick=pick, constants=tuple(constants.values()))
+
+
+@contextmanager
+def valid() -> Iterator[None]:
+    """Turn what comes of a value that is none of its field's into our error.
 
     Raises:
-        RowError: for a fact with a value that cannot be stored.
+        RowError: for a value that cannot be stored.
 
     """
     try:
-        rows = [make(fact) for fact in facts]
-    except NOT_A_VALUE as error:
-        raise RowError(f"the store refused a value: {error}") from error
-    connection.exec_driver_sql(prepared.sql, rows)
-
-
-def gathered_rows(calls: Iterable[Call], moment: Callable[[datetime], str]) -> list[tuple[Any, ...]]:
-    """The values of calls' rows, as `gathered`.
-
-    Raises:
-        RowError: for a call with a value that cannot be stored.
-
-    """
-    try:
-        return [gathered(call, moment) for call in calls]
-    except NOT_A_VALUE as error:
+        yield
+    except _NOT_A_VALUE as error:
         raise RowError(f"the store refused a value: {error}") from error
 
 
@@ -124,7 +119,7 @@ def gathered(call: Call, moment: Callable[[datetime], str]) -> tuple[Any, ...]:
         moment: writes a moment as the database reads it.
 
     Raises:
-        Exception: one of `NOT_A_VALUE`.
+        Exception: within `valid`, for a value that is none of its field's.
 
     """
     usage = _UNKNOWN if call.usage is None else call.usage
@@ -141,24 +136,26 @@ def gathered(call: Call, moment: Callable[[datetime], str]) -> tuple[Any, ...]:
     )
 
 
-def run_tuple(prepared: Prepared) -> Callable[[RunFact], tuple[Any, ...]]:
-    """The same for a run."""
-    names, constants = prepared.names, prepared.constants
-
-    def make(fact: RunFact) -> tuple[Any, ...]:
-        values = {**constants, **run_values(fact), "is_given": fact.is_given}
-        values["tags"] = None if values["tags"] is None else _json(values["tags"])
-        for name in _MOMENTS:
-            values[name] = None if values[name] is None else plain_moment(values[name])
-        return tuple([values[name] for name in names])
-
-    return make
+def gathered_fact(fact: RunFact, moment: Callable[[datetime], str]) -> tuple[Any, ...]:
+    """The same for a run, in the order of `FACT_COLUMNS`."""
+    return (
+        *_fact_of(fact),
+        _json(fact.tags) if fact.tags else None,
+        moment(fact.started_at),
+        None if fact.ended_at is None else moment(fact.ended_at),
+        fact.duration_ms,
+    )
 
 
 def plain_moment(moment: datetime) -> str:
     """As SQLAlchemy writes it: UTC, without an offset."""
     plain = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return plain.isoformat(" ", "microseconds")[:_MOMENT_LENGTH]
+
+
+def offset_moment(moment: datetime) -> str:
+    """As PostgreSQL reads it, whatever zone a session has."""
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat(" ")
 
 
 def _json(value: object) -> str:

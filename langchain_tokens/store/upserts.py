@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Table, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from langchain_tokens.store.copying import SENT, STAGING_PAYS, json_rows, may_stage, sent, stage
-from langchain_tokens.store.facts import VECTOR
+from langchain_tokens.store.copying import SENT, json_rows, sent
+from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.rolluptables import COUNTS, SUMMED, Rollup
 from langchain_tokens.store.tuples import Prepared, prepare
 
-__all__ = ("Numbers", "add_numbers", "drop_empty", "sent_rows")
-
-Numbers = Sequence[int | None]
+__all__ = ("add_numbers", "drop_empty")
 
 
 def add_numbers(connection: Connection, rollup: Rollup, changed: Mapping[tuple[Any, ...], Numbers]) -> None:
@@ -32,33 +30,17 @@ def add_numbers(connection: Connection, rollup: Rollup, changed: Mapping[tuple[A
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_prepared_upsert(rollup).sql, rows)
+        prepared = _prepared_upsert(rollup)
+        connection.exec_driver_sql(prepared.sql, prepared.arranged(rows))
     else:
-        _add_sent(connection, rollup, rows)
-
-
-def sent_rows(
-    connection: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]], count: int
-) -> tuple[FromClause, dict[str, Any]]:
-    """Take rows to PostgreSQL, the way that is fastest for so many.
-
-    Returns:
-        What to select them from, and the parameters of the statement that does.
-
-    """
-    if count >= STAGING_PAYS and may_stage(connection):
-        return stage(connection, table, rows, names), {}
-    return sent(table, tuple(names)), {SENT: json_rows(names, rows)}
-
-
-def _add_sent(connection: Connection, rollup: Rollup, rows: Sequence[tuple[Any, ...]]) -> None:
-    source, values = sent_rows(connection, rollup.table, (*rollup.keys, *VECTOR), rows, len(rows))
-    connection.execute(_add_from(source, rollup), values)
+        names = (*rollup.keys, *VECTOR)
+        connection.execute(_add_sent(rollup), {SENT: json_rows(names, rows)})
 
 
 @cache
-def _add_from(source: FromClause, rollup: Rollup) -> Any:
+def _add_sent(rollup: Rollup) -> Any:
     names = (*rollup.keys, *VECTOR)
+    source = sent(rollup.table, names)
     chosen = select(*(source.c[name] for name in names)).order_by(*(source.c[key] for key in rollup.keys))
     return _adding(postgresql.insert(rollup.table).from_select(names, chosen), rollup)
 
@@ -73,7 +55,7 @@ def _adding(statement: Any, rollup: Rollup) -> Any:
 
 @cache
 def _prepared_upsert(rollup: Rollup) -> Prepared:
-    return prepare(_adding(sqlite.insert(rollup.table), rollup))
+    return prepare(_adding(sqlite.insert(rollup.table), rollup), (*rollup.keys, *VECTOR))
 
 
 def drop_empty(connection: Connection, rollup: Rollup, keys: Iterable[tuple[Any, ...]]) -> None:

@@ -12,9 +12,9 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.facts import RUN, Fact, facts_statement, read_facts
 from langchain_tokens.store.inserts import chunks, insert_calls
 from langchain_tokens.store.ledger import settle
-from langchain_tokens.store.revisions import correct_calls
-from langchain_tokens.store.rollups import add_facts
-from langchain_tokens.store.runrows import follow_totals, refresh_totals, stored_runs, write_runs
+from langchain_tokens.store.revisions import Change, correct_calls
+from langchain_tokens.store.rollups import Added, add_facts, add_sums
+from langchain_tokens.store.runrows import lock_runs, refresh_totals, write_runs
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
@@ -27,15 +27,21 @@ def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[Ru
     """
     new = insert_calls(connection, calls)
     change = correct_calls(connection, [call for call in calls if call.revision])
-    touched = sorted({call.run_id for call in calls} | {fact.run_id for fact in runs})
-    known = stored_runs(connection, touched)
-    write_runs(connection, runs)
-    refresh_totals(connection, sorted(change.run_ids))
-    follow_totals(
-        connection, [fact for fact in new if fact[RUN] not in change.run_ids], touched, known | change.run_ids
-    )
-    add_facts(connection, [*new, *change.added], change.removed)
+    if change.run_ids:
+        _write_corrected(connection, calls, runs, new, change)
+    else:
+        write_runs(connection, runs, calls, new.runs)
+        add_sums(connection, new)
     settle(connection, [call.call_id for call in calls])
+
+
+def _write_corrected(
+    connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact], new: Added, change: Change
+) -> None:
+    """Write what is derived from calls, some of which corrected others."""
+    write_runs(connection, runs, calls, {run_id: new.runs[run_id] for run_id in new.runs.keys() - change.run_ids})
+    refresh_totals(connection, sorted(change.run_ids))
+    add_facts(connection, [*new.facts, *change.added], change.removed)
 
 
 def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = False) -> int:
@@ -58,7 +64,9 @@ def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = Fal
         _delete_runs(connection, sorted({fact[RUN] for fact in gone}))
         if not keeps_sums:
             add_facts(connection, (), gone)
-    connection.execute(delete(RUNS).where(run_conditions(query, connection.dialect.name), ~_has_calls()))
+    # The number of a row is that of now, whoever adds a call to it meanwhile.
+    is_empty = and_(RUNS.c.calls == 0, ~_has_calls())
+    connection.execute(delete(RUNS).where(run_conditions(query, connection.dialect.name), is_empty))
     return deleted
 
 
@@ -93,6 +101,7 @@ def _delete_day(connection: Connection, condition: ColumnElement[bool]) -> Seque
 def _delete_runs(connection: Connection, run_ids: Sequence[str]) -> None:
     """Delete runs that have no call left, and derive the others' totals again."""
     for chunk in chunks(run_ids):
+        lock_runs(connection, chunk)  # else one that gets a call just now might go
         connection.execute(delete(RUNS).where(RUNS.c.run_id.in_(chunk), ~_has_calls()))
     refresh_totals(connection, run_ids)
 

@@ -1,0 +1,126 @@
+"""Which runs have the most tokens? Those with the most of all time are gone through until no other can have more.
+
+A run's row has the sums of all its calls, and from when to when they started. Where all of that lies in the range that
+is asked for, the row's sums are the answer; else the rows of its calls are asked, and what they add up to is at most
+what the run's row says. So whoever is beyond the last that is looked at has no more than that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, literal, or_, select, true, tuple_
+
+from langchain_tokens.query import Query
+from langchain_tokens.store.plan import planned_statement
+from langchain_tokens.store.sums import sums_statement
+from langchain_tokens.store.tables import RUNS
+
+__all__ = ("is_of_runs", "largest_runs")
+
+_FEW = 20_000
+"""Calls in a range that are added up as fast as runs are gone through for those that belong to it."""
+_PAGE = 500
+_RANKED = ("calls", "total_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Size:
+    """What of a run lies in the range."""
+
+    run_id: str
+    total_tokens: int | None
+    calls: int
+
+    @property
+    def rank(self) -> tuple[bool, int, int]:
+        """What runs are ordered by: known tokens first."""
+        return (self.total_tokens is not None, self.total_tokens or 0, self.calls)
+
+
+def is_of_runs(query: Query) -> bool:
+    """Whether a question is one for `largest_runs`: about runs, of any time, without other filters."""
+    return query.by == ("run",) and not query.equals and not query.tags
+
+
+def largest_runs(connection: Connection, query: Query, limit: int) -> Sequence[str]:
+    """The runs with the most tokens in a range, the largest first; those without known tokens come last.
+
+    Args:
+        connection: one that reads.
+        query: which range.
+        limit: the most runs.
+
+    """
+    if limit == 0:
+        return ()
+    if _are_few(connection, query):
+        return [size.run_id for size in _ordered(_from_calls(connection, query), limit)]
+    sizes: list[_Size] = []
+    for page in chain.from_iterable(_pages(connection, query, is_known=is_known) for is_known in (True, False)):
+        sizes = _ordered([*sizes, *_sizes(connection, query, page)], limit)
+        if len(sizes) == limit and sizes[-1].rank >= _whole(page[-1]).rank:
+            break
+    return [size.run_id for size in sizes]
+
+
+def _are_few(connection: Connection, query: Query) -> bool:
+    if query.since is None and query.until is None:
+        return False
+    counted = planned_statement(replace(query, by=()), connection.dialect.name, ("calls",))
+    return int(connection.execute(counted).scalar_one()) <= _FEW
+
+
+def _pages(connection: Connection, query: Query, *, is_known: bool) -> Iterator[Sequence[Any]]:
+    """Runs that may have calls in the range, by their tokens, or those that know none by their calls."""
+    kept = RUNS.c
+    where = [kept.calls > 0, kept.total_tokens.is_not(None) if is_known else kept.total_tokens.is_(None)]
+    if query.since is not None:
+        where.append(or_(kept.last_call_at.is_(None), kept.last_call_at >= query.since))
+    if query.until is not None:
+        where.append(or_(kept.first_call_at.is_(None), kept.first_call_at < query.until))
+    order = (kept.total_tokens, kept.calls, kept.run_id)
+    statement = select(*order, kept.first_call_at, kept.last_call_at).where(*where)
+    statement = statement.order_by(*(column.desc() for column in order)).limit(_PAGE)
+    after: ColumnElement[bool] = true()
+    while page := connection.execute(statement.where(after)).all():
+        yield page
+        if len(page) < _PAGE:
+            return
+        columns = order if is_known else order[1:]
+        after = tuple_(*columns) < tuple_(*(literal(getattr(page[-1], column.name), column.type) for column in columns))
+
+
+def _sizes(connection: Connection, query: Query, page: Sequence[Any]) -> Iterator[_Size]:
+    """What of some runs lies in the range."""
+    cut: list[str] = []
+    for row in page:
+        if _is_within(row, query):
+            yield _whole(row)
+        else:
+            cut.append(row.run_id)
+    if cut:
+        yield from _from_calls(connection, replace(query, equals={"run": tuple(cut)}))
+
+
+def _is_within(row: Any, query: Query) -> bool:
+    """Whether all calls of a run are known to lie in the range."""
+    begins = query.since is None or (row.first_call_at is not None and row.first_call_at >= query.since)
+    return begins and (query.until is None or (row.last_call_at is not None and row.last_call_at < query.until))
+
+
+def _whole(row: Any) -> _Size:
+    return _Size(run_id=row.run_id, total_tokens=row.total_tokens, calls=row.calls)
+
+
+def _from_calls(connection: Connection, query: Query) -> Iterator[_Size]:
+    for run_id, calls, total in connection.execute(sums_statement(query, connection.dialect.name, _RANKED)):
+        yield _Size(run_id=run_id, total_tokens=None if total is None else int(total), calls=calls)
+
+
+def _ordered(sizes: Iterable[_Size], limit: int) -> list[_Size]:
+    return sorted(sizes, key=attrgetter("rank"), reverse=True)[:limit]
