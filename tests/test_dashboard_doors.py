@@ -137,6 +137,15 @@ def test_login_gives_a_cookie_and_takes_it_back(locked: TestClient) -> None:
     assert locked.get("/api/v1/status").status_code == 401
 
 
+def test_behind_a_proxy_that_takes_a_path_away(store: UsageStore) -> None:
+    """The login and its cookie are where the browser sees them."""
+    client = make_client(store, token=TOKEN)
+    client = TestClient(client.app, base_url=str(client.base_url), root_path="/tokens")
+    assert client.get("/", headers=HTML, follow_redirects=False).headers["location"] == "/tokens/login"
+    cookie = client.post("/api/v1/login", json={"token": TOKEN}, headers=INTENT).headers["set-cookie"]
+    assert "Path=/tokens;" in cookie
+
+
 def test_login_is_of_this_page_only(locked: TestClient) -> None:
     """No other site can log a visitor in."""
     assert locked.post("/api/v1/login", json={"token": TOKEN}).status_code == 403

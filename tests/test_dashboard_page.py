@@ -222,6 +222,18 @@ def test_address_is_all_that_is_shared(page: Page, desk: str) -> None:
     expect(page.get_by_role("table", name="Breakdown").get_by_role("button", name="error")).to_be_visible()
 
 
+def test_an_address_that_nobody_made_is_harmless(page: Page, desk: str, watched: Watched) -> None:
+    """What an address says wrongly is left out; what cannot be asked is told."""
+    watched.expected = ("422",)
+    page.goto(
+        f"{desk}?view=constructor&range=toString&metric=valueOf&kind=x&every=constructor&by=toString&order=a&from=1"
+    )
+    ready(page)
+    expect(value(page, "Calls")).to_have_text("6")
+    page.goto(f"{desk}?view=explore&by=tag:&range=all")
+    expect(page.get_by_role("alert")).to_contain_text("unknown dimension")
+
+
 def test_a_filter_can_be_added(page: Page, desk: str) -> None:
     """The menu offers the names there are, tags among them."""
     page.goto(f"{desk}?view=explore&range=all")

@@ -48,7 +48,7 @@ def dashboard(
     secret = token or os.environ.get(_TOKEN) or (None if is_local else make_token())
     hosts = (*LOCAL_HOSTS, host) if is_local else ("*",)
     with opened(database) as store:
-        app = create_app(store, read_only=read_only, token=secret, allowed_hosts=hosts, root_path=root_path)
+        app = create_app(store, read_only=read_only, token=secret, allowed_hosts=hosts)
         listener = bind(host, port)
         url = page_url(listener, host)
 

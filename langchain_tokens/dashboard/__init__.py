@@ -25,12 +25,12 @@ def create_app(
     read_only: bool = True,
     token: str | None = None,
     allowed_hosts: Sequence[str] = LOCAL_HOSTS,
-    root_path: str = "",
     budgets: Sequence[Budget] | None = None,
 ) -> FastAPI:
     """Make the dashboard and its JSON API, to be served alone or mounted in an application.
 
-    `app.mount("/tokens", create_app(store))` is all that a mount takes; every address in its pages is relative.
+    `app.mount("/tokens", create_app(store))` is all that a mount takes; every address in its pages is relative. Behind
+    a proxy that takes a path away, the server has to know that path (its `root_path`).
 
     Args:
         store: what it shows.
@@ -38,7 +38,6 @@ def create_app(
         token: a secret of 16 characters or more that every visitor must know; None lets everybody in who can reach it.
         allowed_hosts: host names, without ports, that requests may be addressed to; `"*"` allows any. Others are
             refused, so that no page of another site can reach a dashboard on this machine by a name of its own.
-        root_path: the path under which a proxy offers it and which it takes away; a mount is seen by itself.
         budgets: whose state is shown; None reads the file that `LANGCHAIN_TOKENS_BUDGETS` names.
 
     Raises:
@@ -54,7 +53,7 @@ def create_app(
 
     rules = make_rules(token=token, allowed_hosts=allowed_hosts)
     chosen = None if budgets is None else checked_budgets(budgets)
-    return make_application(store, rules, is_read_only=read_only, root_path=root_path, budgets=chosen)
+    return make_application(store, rules, is_read_only=read_only, budgets=chosen)
 
 
 def require_extra() -> None:

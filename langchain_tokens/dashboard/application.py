@@ -47,7 +47,7 @@ class Login(BaseModel):
 
 
 def make_application(
-    store: UsageStore, rules: Rules, *, is_read_only: bool, root_path: str, budgets: Sequence[Budget] | None
+    store: UsageStore, rules: Rules, *, is_read_only: bool, budgets: Sequence[Budget] | None
 ) -> FastAPI:
     """Put the application together; as `create_app`, which has the defaults."""
     app = FastAPI(
@@ -56,7 +56,6 @@ def make_application(
         description=_ABOUT,
         docs_url=None,  # FastAPI's own pages load from elsewhere
         redoc_url=None,
-        root_path=root_path,
     )
     services = Services(store=store, is_read_only=is_read_only, needs_token=rules.token is not None, budgets=budgets)
     _add_routes(app, services)

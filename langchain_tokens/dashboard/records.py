@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from starlette.concurrency import iterate_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -81,7 +81,12 @@ class Records:
         first = await self._services.ask(next, parts)  # an error that comes at once is told as one
         name = f"langchain_tokens-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{kind}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": CONTENT_TYPES[kind]}
-        return StreamingResponse(_all(first, parts), headers=headers)
+        return StreamingResponse(self._rest(first, parts), headers=headers)
+
+    async def _rest(self, part: bytes | None, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+        while part is not None:
+            yield part
+            part = await self._services.ask(next, parts, None)
 
     async def history(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What a deletion with these filters would take away. Its `until` and `calls` confirm that deletion."""
@@ -132,9 +137,3 @@ def _delete(store: UsageStore, filters: dict[str, Any], confirmed: int) -> int:
     if calls != confirmed:
         raise HTTPException(409, f"{calls:,} calls match now, and {confirmed:,} were confirmed; nothing was deleted")
     return store.delete(**filters)
-
-
-async def _all(first: bytes, parts: Any) -> Any:
-    yield first
-    async for part in iterate_in_threadpool(parts):
-        yield part

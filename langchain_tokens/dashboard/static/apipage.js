@@ -1,5 +1,6 @@
 // What can a program ask? The API's own description, as a page.
 import { h, replace } from "./dom.js";
+import { plural } from "./format.js";
 
 const described = await (await fetch("openapi.json")).json();
 
@@ -18,7 +19,7 @@ function route(path, method, operation) {
   return h("section", { class: "panel" },
     h("div", { class: "head" }, h("h2", {}, `${method.toUpperCase()} ${path}`), example),
     h("p", {}, operation.description || operation.summary || ""),
-    parameters.length ? h("details", {}, h("summary", {}, `${parameters.length} parameters`),
+    parameters.length ? h("details", {}, h("summary", {}, plural(parameters.length, "parameter")),
       h("div", { class: "scroll" }, h("table", {}, h("tbody", {}, parameters.map(parameter))))) : null);
 }
 

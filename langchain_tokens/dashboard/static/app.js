@@ -39,8 +39,8 @@ function read_address() {
   return {
     ...DEFAULTS,
     ...own,
-    view: asked.get("view") in PAGES ? asked.get("view") : DEFAULTS.view,
-    range: range in RANGES ? range : DEFAULTS.range,
+    view: Object.hasOwn(PAGES, asked.get("view")) ? asked.get("view") : DEFAULTS.view,
+    range: Object.hasOwn(RANGES, range) ? range : DEFAULTS.range,
     from: date_or_nothing(asked.get("from")),
     to: date_or_nothing(asked.get("to")),
     filters,
@@ -252,7 +252,7 @@ export async function refresh() {
   is_stale = false;
   last_refresh = performance.now();
   try {
-    if (!status || state.range === "current") status = await get("status", {}, {}, mine.signal);
+    if (!status || view.needs_status || state.range === "current") status = await get("status", {}, {}, mine.signal);
     update_status();
     await view.load(asked(), mine.signal);
     clear_error();

@@ -26,7 +26,7 @@ export async function show_call(dialog, call_id, { leave_call, link, follow }) {
     follow(event, { call: undefined, ...changes });
   };
   replace(dialog,
-    h("h2", { id: "dialog-title" }, call ? `Call of ${name(call.chain, "chain")}` : "Call"),
+    h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, call ? `Call of ${name(call.chain, "chain")}` : "Call"),
     content,
     h("div", { class: "actions" },
       call && h("a", { class: "button", href: link({ view: "runs", id: call.run_id, call: undefined }), onclick: leave({ view: "runs", id: call.run_id }) }, "Whole run"),

@@ -137,7 +137,7 @@ export class Select {
     this.known = wanted;
     const value = this.select.value;
     replace(this.select, Object.entries(options).map(([key, text]) => h("option", { value: key }, text)));
-    if (value in options) this.select.value = value;
+    if (Object.hasOwn(options, value)) this.select.value = value;
   }
 
   set(value) {

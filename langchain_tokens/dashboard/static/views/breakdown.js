@@ -51,7 +51,7 @@ export class Breakdown {
   }
 
   show(found, metric) {
-    const wanted = this.fixed || (metric in METRICS ? metric : "total_tokens");
+    const wanted = this.fixed || (Object.hasOwn(METRICS, metric) ? metric : "total_tokens");
     const rows = ranked(found.rows, wanted);
     const left = rows.length - SHOWN;
     this.table.fill(rows.slice(0, SHOWN));

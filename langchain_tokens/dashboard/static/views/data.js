@@ -34,7 +34,7 @@ export function make(page) {
     ].map(([head, text]) => h("div", {}, h("dt", {}, head), h("dd", {}, text))));
   }
 
-  return { element, load, close: () => {} };
+  return { element, load, close: () => {}, needs_status: true };
 }
 
 /** Ask what would go, say it, and delete exactly that. */

@@ -69,7 +69,7 @@ export function make(page) {
 
   async function load(filters, signal) {
     const state = page.state();
-    const metric = state.metric in METRICS ? state.metric : "total_tokens";
+    const metric = Object.hasOwn(METRICS, state.metric) ? state.metric : "total_tokens";
     const kind = ["sunburst", "treemap", "paths"].includes(state.kind) ? state.kind : "pie";
     dimension = state.by && (DIMENSIONS.includes(state.by) || state.by.startsWith("tag:")) ? state.by : next_dimension(state.filters);
     const [found, { tags }, nested] = await Promise.all([
@@ -115,7 +115,7 @@ export class Calls {
 
   /** The first page again; pages that were added stay below it while the question is the same. */
   async load(filters, signal) {
-    const order = this.page.state().order in ORDERS ? this.page.state().order : "-started_at";
+    const order = Object.hasOwn(ORDERS, this.page.state().order) ? this.page.state().order : "-started_at";
     this.order.set(order);
     const asked = JSON.stringify([this.page.state().filters, this.page.state().range, order]);
     if (asked !== this.asked) this.extra = 0;

@@ -30,8 +30,8 @@ export class TimePanel {
 
   async ask(filters, signal) {
     const state = this.page.state();
-    this.step = STEPS[state.every] && state.every !== "auto" ? state.every : step_of(filters, this.page.status().first_call_at);
-    this.dimension = state.by === "none" ? "" : state.by && state.by in BY ? state.by : "model";
+    this.step = Object.hasOwn(STEPS, state.every || "auto") && (state.every || "auto") !== "auto" ? state.every : step_of(filters, this.page.status().first_call_at);
+    this.dimension = state.by === "none" ? "" : state.by && Object.hasOwn(BY, state.by) ? state.by : "model";
     this.filters = filters;
     const asked = { every: this.step, by: this.dimension || undefined };
     this.found = await get("timeline", filters, asked, signal);
@@ -39,10 +39,10 @@ export class TimePanel {
 
   show() {
     const state = this.page.state();
-    this.metric = this.fixed || (state.metric in METRICS ? state.metric : "total_tokens");
+    this.metric = this.fixed || (Object.hasOwn(METRICS, state.metric) ? state.metric : "total_tokens");
     this.metrics.set(this.metric);
     this.by.set(this.dimension);
-    this.every.set(state.every in STEPS ? state.every : "auto");
+    this.every.set(Object.hasOwn(STEPS, state.every) ? state.every : "auto");
     const kind = state.kind === "line" ? "line" : "bar";
     this.kinds.set(kind);
     this.buckets = buckets_of(this.found.rows, this.step, this.filters);
