@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ("Gate", "Means")
 
 _SCOPED = 10_000
+_FLUSH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +153,10 @@ class Gate:
         """Ask; and where it is refused, once more after what has ended here counts by what it was, not by its worst."""
         end, ledger = time.monotonic() + WAIT_SECONDS, self._means.ledger
         refusal = ledger.ask(request)
+        if refusal is None or refusal.reason != "limit" or not ledger.held:
+            return refusal
         left = end - time.monotonic()
-        if refusal is None or refusal.reason != "limit" or not ledger.held or left <= 0 or not self._means.flush(left):
+        if left <= 0 or not self._means.flush(min(left, _FLUSH_SECONDS)):
             return refusal
         left = end - time.monotonic()
         return ledger.ask(request, left) if left > 0 else refusal
