@@ -1,7 +1,8 @@
 """How many tokens did a call have, where nobody says? An estimate of the request and of the answer, marked as one.
 
-Used by the writer thread, never by a hook. Counts with tiktoken and the table in `estimate_rules`. How far from true
-counts, by the median error of a recorded call, on the same recordings that the table was made from:
+Used by the writer thread, never by a hook, but for the bounds of budgets that stop. Counts with tiktoken and the table
+in `estimate_rules`. How far from true counts, by the median error of a recorded call, on the same recordings that the
+table was made from:
 
 - answers of 30 and more tokens: OpenAI 0 % (the visible text of its reasoning models 2 %); DeepSeek, Cohere, Qwen,
   Nova, Grok and Llama 1 to 3 %; Claude 3 to 6 %; Gemini 4 to 7 %; Mistral 8 %; gpt-oss 11 %. Short ones are off by 0

@@ -20,6 +20,7 @@ from langchain_tokens.call import Call
 from langchain_tokens.errors import BudgetExceeded
 from langchain_tokens.learned import Learned
 from langchain_tokens.ledger import WAIT_SECONDS, Ledger
+from langchain_tokens.masking import NOT_STORED
 from langchain_tokens.store.budgetmarks import UNPRICED, Reached, reached_marks, read_longest
 from langchain_tokens.store.ledger import Refusal, Request
 from langchain_tokens.store.rows import to_pico
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ("Gate", "Means")
 
 _SCOPED = 10_000
+_NAMES = ("session", "chain", "agent", "mode", "user", "model", "provider")
+_FLUSH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +116,10 @@ class Gate:
         unpriced: dict[str, Call] = {}
         for call in calls:
             self._learn(call)
+            named = _storable(call)
             for budget in (*self.budgets, *self._scoped.pop(call.call_id, ())):
-                if budget.holds(call):
-                    account = budget.account_of(call)
+                if budget.holds(named):
+                    account = budget.account_of(named)
                     accounts[account.told_key] = account
                     if budget.unit == "usd" and budget.unpriced != "ignore" and _is_unpriced(call):
                         unpriced.setdefault(account.told_key, call)
@@ -152,8 +156,10 @@ class Gate:
         """Ask; and where it is refused, once more after what has ended here counts by what it was, not by its worst."""
         end, ledger = time.monotonic() + WAIT_SECONDS, self._means.ledger
         refusal = ledger.ask(request)
+        if refusal is None or refusal.reason != "limit" or not ledger.held:
+            return refusal
         left = end - time.monotonic()
-        if refusal is None or refusal.reason != "limit" or not ledger.held or left <= 0 or not self._means.flush(left):
+        if left <= 0 or not self._means.flush(min(left, _FLUSH_SECONDS)):
             return refusal
         left = end - time.monotonic()
         return ledger.ask(request, left) if left > 0 else refusal
@@ -191,7 +197,18 @@ def _distinct(accounts: Iterable[Account]) -> tuple[Account, ...]:
 
 def _named(call: Call, learned: Learned) -> Call:
     """The call with the name that its model will answer by, as far as earlier calls say; so it will be recorded."""
-    return replace(call, model=learned.served(call.requested_model))
+    return _storable(replace(call, model=learned.served(call.requested_model)))
+
+
+def _storable(call: Call) -> Call:
+    """The call with names that every database takes: one that is none would spoil the question for all others."""
+    names = {name: value for name in _NAMES if (value := getattr(call, name)) is not None and NOT_STORED.search(value)}
+    tags = "".join((*call.tags, *call.tags.values()))
+    if not names and not NOT_STORED.search(tags):
+        return call
+    cleaned: dict[str, Any] = {name: NOT_STORED.sub("\ufffd", value) for name, value in names.items()}
+    pairs = {NOT_STORED.sub("\ufffd", key): NOT_STORED.sub("\ufffd", value) for key, value in call.tags.items()}
+    return replace(call, **cleaned, tags=pairs)
 
 
 def _is_unpriced(call: Call) -> bool:

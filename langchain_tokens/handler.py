@@ -79,16 +79,7 @@ class TokenUsageHandler(BaseCallbackHandler):
 
     """
 
-    @property
-    def run_inline(self) -> bool:  # type: ignore[override]  # LangChain only asks for it
-        """Whether hooks of asynchronous runs stay on the event loop: not where one may wait for the database."""
-        return not self.raise_error
-
-    @property
-    def raise_error(self) -> bool:  # type: ignore[override]  # as above
-        """Whether LangChain lets out what a hook raises: only where a budget may stop a call."""
-        scope = CURRENT_SCOPE.get()
-        return self._stops or (scope is not None and scope.stops)
+    run_inline = True
 
     def __init__(
         self,
@@ -131,6 +122,8 @@ class TokenUsageHandler(BaseCallbackHandler):
         )
         self._stops = any(budget.stops for budget in limits)
         self._watchers: list[Watcher] = []
+        if self._stops:  # then a hook may wait for the database, and LangChain has to let a stop out
+            vars(self).update(run_inline=False, raise_error=True)
         REGISTRY.watch(self._capture)
         self._store = cast("UsageStore", recorder.sink).reading_after(self._capture.finish, book)
 

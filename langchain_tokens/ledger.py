@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_tokens.errors import StoreError
 from langchain_tokens.learned import Learned
-from langchain_tokens.store.engine import writing
+from langchain_tokens.store.engine import RowError, writing
 from langchain_tokens.store.ledger import (
     Refusal,
     Request,
@@ -209,6 +209,10 @@ class Ledger:
         """Ask for all of them in one transaction."""
         requests = [question.request for question in questions]
         found = self._try(lambda connection: reserve(connection, requests, timedelta(seconds=LEASE_SECONDS)))
+        if isinstance(found, RowError) and len(questions) > 1:  # one of them is at fault; the others are not to suffer
+            for question in questions:
+                self._answer([question])
+            return
         with self._lock:
             for number, question in enumerate(questions):
                 if isinstance(found, Exception):

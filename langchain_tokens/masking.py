@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ("error_text",)
+__all__ = ("NOT_STORED", "error_text")
 
 _LENGTH = 2_000
 _READ = 10_000
@@ -23,7 +23,8 @@ _ANSWERS = re.compile(
     r"|(input_value=).*?(?=, input_type=)",  # so does pydantic
     re.IGNORECASE | re.DOTALL,
 )
-_NOT_STORED = re.compile("[\0\ud800-\udfff]")
+NOT_STORED = re.compile("[\0\ud800-\udfff]")
+"""Characters that PostgreSQL, or UTF-8, does not take."""
 _NAMED_SECRETS = re.compile(
     r"((?:api[_-]?key|password|passwd|secret|(?:access|auth|refresh)[_-]?token)['\"]?\s*[=:]\s*['\"]?)[^\s'\",}]{4,}",
     re.IGNORECASE,
@@ -41,7 +42,7 @@ def error_text(error: BaseException | str) -> str:
     except Exception:  # noqa: BLE001  # a foreign class may fail even here, and the call is to be recorded all the same
         return f"<{type(error).__name__} without a text>"
     text = _without_answer(text, error)[:_READ]  # masking takes its time for each character, and the host waits
-    text = _NOT_STORED.sub("\ufffd", _NAMED_SECRETS.sub(r"\1***", _SECRETS.sub("***", text)))
+    text = NOT_STORED.sub("\ufffd", _NAMED_SECRETS.sub(r"\1***", _SECRETS.sub("***", text)))
     return text if len(text) <= _LENGTH else text[:_LENGTH] + "…"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from langchain_tokens.budgets import Budget
 from langchain_tokens.errors import TokensError
+from langchain_tokens.masking import NOT_STORED
 from langchain_tokens.runlog import RunLog
 
 __all__ = (
@@ -46,8 +46,6 @@ _SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
 _KEYS = tuple(METADATA_KEYS.values())
 _KEY_SET = frozenset(_KEYS)
 _POSITIONS = tuple(METADATA_KEYS)
-_NOT_STORED = re.compile("[\0\ud800-\udfff]")
-"""Characters that PostgreSQL, or UTF-8, does not take."""
 
 type_names = tuple[str | None, ...]
 NO_NAMES: type_names = (None,) * len(_KEYS)
@@ -125,7 +123,7 @@ def checked_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TokensError(f"{name}={value!r} is a {type(value).__name__}; expected text")
     text = str.__str__(value)
-    if _NOT_STORED.search(text):
+    if NOT_STORED.search(text):
         raise TokensError(f"{name}={text!r} has a NUL or half of a surrogate pair; expected text that can be stored")
     return text
 

@@ -193,6 +193,21 @@ def register_once() -> None:
     register_configure_hook(_CAPTURING, inheritable=True, handle_class=TokenUsageHandler)
 
 
+@functools.cache
+def _let_blocks_stop() -> None:
+    """From now on, for all handlers: in a block with a budget that stops, hooks leave the event loop and may raise.
+
+    Done with the first such block, since LangChain asks for both at each event, hundreds of times for a stream.
+    """
+
+    def may_raise(handler: TokenUsageHandler) -> bool:
+        scope = CURRENT_SCOPE.get()
+        return handler._stops or (scope is not None and scope.stops)
+
+    TokenUsageHandler.raise_error = property(may_raise)  # type: ignore[assignment]  # LangChain only reads it
+    TokenUsageHandler.run_inline = property(lambda handler: not may_raise(handler))  # type: ignore[assignment]
+
+
 @contextmanager
 def _entered(variable: ContextVar[Any], value: Any) -> Iterator[None]:
     before = variable.get()
@@ -304,9 +319,12 @@ def _id_and_name(run: str | UUID | None) -> tuple[str, str | None]:
 def _joined_budgets(outer: Scope | None, inner: tuple[Budget, ...]) -> dict[str, Any]:
     """The budgets of a block, as its scope has them."""
     both = (*(() if outer is None else outer.budgets), *inner)
+    stops = any(budget.stops for budget in both)
     if inner:
         from langchain_tokens import gate  # noqa: F401  # loaded now, since a hook must not import
-    return {"budgets": both, "stops": any(budget.stops for budget in both)} if both else {}
+    if stops:
+        _let_blocks_stop()
+    return {"budgets": both, "stops": stops} if both else {}
 
 
 def _joined(outer: Names, inner: Names) -> Names:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_tokens import Budget, TokenUsageHandler, UsageStore
+from langchain_tokens import Budget, TokenUsageHandler, UsageStore, ledger
 from langchain_tokens.call import Call
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.store.budgetreading import read_reservations
 from langchain_tokens.store.engine import reading, writing
 from langchain_tokens.store.ledger import Refusal, Request, read_balance, record, release, renew, reserve
 from tests.builders import make_call
+from tests.models import StreamingChat
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -150,28 +151,59 @@ def test_what_was_let_through_unasked_is_recorded_later(store: UsageStore) -> No
         assert release(connection, [going.call.call_id, "unknown"]) == 1
 
 
+def test_a_call_that_goes_on_is_renewed(lasting_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is reserved for a call that goes on holds as long as its process lives; but not for ever, if it never ends."""
+    budget = Budget(limit_calls=5, action="stop")
+    monkeypatch.setattr(ledger, "LEASE_SECONDS", -1.0)  # lapsed at once
+    with TokenUsageHandler(lasting_database.url, budgets=[budget]) as handler:
+        stream = StreamingChat().stream("q", {"callbacks": [handler]})
+        next(stream)
+        gate = handler._capture.gate
+        assert gate is not None
+        asking = gate._means.ledger
+        assert asking.held == 1
+        assert held(handler.store, budget) == (0, 0)
+        monkeypatch.setattr(ledger, "LEASE_SECONDS", 60.0)
+        asking._renew_at = 0.0
+        asking._renew_in_time()
+        assert held(handler.store, budget) == (0, 1)
+        monkeypatch.setattr(ledger, "_LONGEST_CALL_SECONDS", -1.0)
+        asking._renew_at = 0.0
+        asking._renew_in_time()
+        assert asking.held == 0
+        assert len(list(stream)) > 1
+        assert handler.flush(30)
+        assert held(handler.store, budget) == (1, 0)
+
+
 # Processes
 
 PROGRAM = """
 import json, os, sys
 from langchain_tokens import Budget, BudgetExceeded, TokenUsageHandler
 from tests.models import Reply, ScriptedChat, in_turn
-url, folder, number, limit = sys.argv[1:]
-os.environ["XDG_STATE_HOME"] = folder + "/" + number
-usage = {"input_tokens": 20, "output_tokens": 100, "total_tokens": 120}
-model = ScriptedChat(script=in_turn(Reply(usage=usage))).bind(max_tokens=100)
-made = stopped = 0
-print("ready", flush=True)
-sys.stdin.readline()
-with TokenUsageHandler(url, budgets=[Budget(limit_usd=limit, action="stop")]) as handler:
-    for _ in range(12):
-        try:
-            model.invoke("q", {"callbacks": [handler]})
-            made += 1
-        except BudgetExceeded:
-            stopped += 1
-    is_stored = handler.flush(30)
-print(json.dumps([made, stopped, is_stored]))
+
+def work(url, limit):
+    usage = {"input_tokens": 20, "output_tokens": 100, "total_tokens": 120}
+    model = ScriptedChat(script=in_turn(Reply(usage=usage))).bind(max_tokens=100)
+    made = 0
+    with TokenUsageHandler(url, budgets=[Budget(limit_usd=limit, action="stop")]) as handler:
+        for _ in range(12):
+            try:
+                model.invoke("q", {"callbacks": [handler]})
+                made += 1
+            except BudgetExceeded:
+                pass
+        return made, handler.stopped_calls, handler.flush(60)
+
+url, folder, limit = sys.argv[1:]
+for number in range(4):
+    if os.fork() == 0:
+        os.environ["XDG_STATE_HOME"] = f"{folder}/{number}"
+        os.write(1, (json.dumps(work(url, limit)) + "\\n").encode())
+        os._exit(0)
+for _ in range(4):
+    os.wait()
 """
 
 
@@ -202,18 +234,11 @@ def test_processes_stay_within_one_limit(
     limit = Decimal(one * 16).scaleb(-12)
     store = make_store(lasting_database)
     store.breakdown()
-    programs = [start(PROGRAM, lasting_database.url, str(tmp_path), str(number), str(limit)) for number in range(4)]
-    for program in programs:
-        assert program.stdout is not None
-        assert program.stdout.readline() == "ready\n"
-    for program in programs:
-        assert program.stdin is not None
-        program.stdin.write("go\n")
-        program.stdin.flush()
-    said = [json.loads(program.communicate(timeout=100)[0]) for program in programs]
+    program = start(PROGRAM, lasting_database.url, str(tmp_path), str(limit))
+    said = [json.loads(line) for line in program.communicate(timeout=100)[0].splitlines()]
 
     total = store.breakdown().total
-    assert all(is_stored for _, _, is_stored in said)
+    assert [is_stored for _, _, is_stored in said] == [True] * 4
     assert total.calls == sum(made for made, _, _ in said)
     assert total.cost_usd is not None
     assert total.cost_usd <= limit

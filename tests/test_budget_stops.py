@@ -345,6 +345,31 @@ def test_names_have_accounts_of_their_own(script: Counting, tmp_path: Path) -> N
         assert (ask("s1"), ask("s2"), ask("s1", "batch")) == (2, 2, 3)
 
 
+@pytest.mark.parametrize("name", ["x" * 1_000, "'; DROP TABLE llm_call; --", "\u202e", "%", "(none)", '"'])
+def test_hostile_names_are_counted(name: str, lasting_database: Database) -> None:
+    """Names that look like SQL, or like something else, have accounts like all others."""
+    with TokenUsageHandler(lasting_database.url, budgets=[stopping(limit_calls=2, per="session")]) as handler:
+        config: Any = {"callbacks": [handler], "metadata": {"tokens_session": name, "tokens_tag_a": name}}
+        with track(budgets=[Budget(limit_calls=1, per="tag:a", action="stop")]):
+            answers, errors = made(lambda: ScriptedChat().invoke("q", config), 3)
+
+    assert (answers, len(errors)) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["a\ud800b", "a\0b"])
+def test_names_that_are_not_stored_spoil_nothing(
+    name: str, lasting_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names that a database does not take neither get past a budget of all calls, nor keep others from being asked."""
+    with TokenUsageHandler(lasting_database.url, budgets=[stopping(limit_calls=2)]) as handler:
+        config: Any = {"callbacks": [handler], "metadata": {"tokens_session": name, "tokens_tag_a": name}}
+        with track(budgets=[Budget(limit_calls=9, per=("session", "tag:a"), action="stop")]):
+            answers, errors = made(lambda: ScriptedChat().invoke("q", config), 4)
+
+    assert (answers, len(errors)) == (2, 2)
+    assert "does not say whether budgets" not in caplog.text
+
+
 # What calls turn out to need
 
 

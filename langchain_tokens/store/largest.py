@@ -24,7 +24,7 @@ __all__ = ("is_of_runs", "largest_runs")
 
 _FEW = 20_000
 """Calls in a range that are added up as fast as runs are gone through for those that belong to it."""
-_PAGE = 500
+_PAGE = 100
 _RANKED = ("calls", "total_tokens")
 
 
