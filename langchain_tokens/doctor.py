@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from langchain_tokens.call import Call
 from langchain_tokens.query import missing_label
-from langchain_tokens.render import clean
+from langchain_tokens.render import clean, counted
 from langchain_tokens.usage import contradicts
 
 __all__ = ("Diagnosis", "Finding", "diagnose")
@@ -44,7 +44,7 @@ class Diagnosis(Sequence[Finding]):
 
     def __str__(self) -> str:
         if not self._findings:
-            return f"{self.calls:,} {'call' if self.calls == 1 else 'calls'}, nothing missing"
+            return f"{counted(self.calls, 'call')}, nothing missing"
         return "\n".join(
             f"{finding.calls:,} of {self.calls:,} calls {finding.what}\n  {finding.fix}" for finding in self
         )

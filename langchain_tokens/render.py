@@ -17,6 +17,7 @@ __all__ = (
     "Bar",
     "Table",
     "clean",
+    "counted",
     "csv_table",
     "from_spreadsheet",
     "html_table",
@@ -68,6 +69,11 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode() for char in text)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, in words that agree: `1 call`, `1,200 calls`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def text_table(table: Table) -> str:

@@ -13,7 +13,7 @@ from langchain_tokens.call import Call
 from langchain_tokens.errors import QueryError
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.query import make_query
-from langchain_tokens.render import clean
+from langchain_tokens.render import clean, counted
 from langchain_tokens.store.store import UsageStore
 
 __all__ = ("Repriced", "Repricing", "Terms", "priced_again", "reprice", "shortened", "usual_prices")
@@ -62,7 +62,7 @@ class Repricing:
         lines = [f"{'model':<34}{'calls':>8}{'unpriced':>10}{'before USD':>16}{'after USD':>16}{'was unknown':>16}"]
         lines += [_line(row) for row in (*self.rows, self.total)]
         written = self.written_calls
-        notes = [f"{written:,} {'call' if written == 1 else 'calls'} written" if written else "nothing written"]
+        notes = [f"{counted(written, 'call')} written" if written else "nothing written"]
         notes += ["an estimate: other models count and cache differently"] if self.is_estimate else []
         return "\n".join([*lines, "; ".join(notes)])
 

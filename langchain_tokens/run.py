@@ -11,7 +11,7 @@ from langchain_tokens.breakdown import Breakdown, BreakdownRow, aggregate
 from langchain_tokens.call import Call, RunFact, RunStatus, plain
 from langchain_tokens.notebook import facts_html, total_facts
 from langchain_tokens.query import make_query, missing_label
-from langchain_tokens.render import UNKNOWN, clean
+from langchain_tokens.render import UNKNOWN, clean, counted
 from langchain_tokens.tree import RunNode, call_tree
 
 __all__ = ("FixedRun", "Run", "RunSource")
@@ -210,7 +210,7 @@ class Run:
         mine = [call for call in self.calls if call.chain == chain]
         succeeded = sum(call.status in ("ok", "cached") for call in mine)
         name = clean(_shown(chain))
-        return f"  {name}: {_number_of(row.calls)}, {_tokens(row)}, success rate {succeeded}/{row.calls}"
+        return f"  {name}: {counted(row.calls, 'call')}, {_tokens(row)}, success rate {succeeded}/{row.calls}"
 
 
 def _seconds(milliseconds: float | None) -> str:
@@ -233,16 +233,12 @@ def _free_name(chain: str, taken: Container[str]) -> str:
     return chain
 
 
-def _number_of(calls: int) -> str:
-    return f"{calls:,} call" if calls == 1 else f"{calls:,} calls"
-
-
 def _gaps(total: BreakdownRow) -> list[str]:
     gaps = []
     if total.calls_without_usage:
-        gaps.append(f"Not covered by the tokens: {_number_of(total.calls_without_usage)} without complete usage")
+        gaps.append(f"Not covered by the tokens: {counted(total.calls_without_usage, 'call')} without complete usage")
     if total.unpriced_calls:
-        gaps.append(f"Not covered by the cost: {_number_of(total.unpriced_calls)} without a price")
+        gaps.append(f"Not covered by the cost: {counted(total.unpriced_calls, 'call')} without a price")
     return gaps
 
 

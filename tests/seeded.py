@@ -1,10 +1,11 @@
 """A database with the same calls each time: three agents, five chains, four models, two weeks around a change of the clock.
 
-What golden outputs and the page on commands show is made from it.
+What golden outputs and the page on commands show is made from it, with files beside it: budgets, and a provider's report.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,14 +13,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from langchain_tokens import UsageStore
 from langchain_tokens.call import Call, RunFact
+from langchain_tokens.reports import anomalies, forecasting
+from langchain_tokens.store import budgetreading
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_usage
 
-__all__ = ("SEEDED_FROM", "fill_seeded")
+__all__ = ("SEEDED_FROM", "SEEDED_NOW", "fill_seeded", "set_clocks")
 
 SEEDED_FROM = datetime(2026, 10, 20, 6, 0, tzinfo=UTC)
+SEEDED_NOW = datetime(2026, 11, 4, 9, 0, tzinfo=UTC)
+"""What time it is for what looks ahead, or back from now: forecasts, budgets, the unusual."""
 _SEED = 20_261_020
 _RUNS = 40
 _RATES = {"gpt-4o": (2_500, 10_000), "gpt-4o-mini": (150, 600), "claude-sonnet-4-5": (3_000, 15_000)}
@@ -33,13 +40,64 @@ _STEPS = (
 )
 
 
+_WILD = ("0029", "sql_fix", 30)
+"""A run in which a chain was given far more than usual, and how many times as much."""
+_PARTS = {"system": 0.3, "tools": 0.25, "history": 0.2, "tool_results": 0.15}
+"""What fills the inputs of the agent whose calls were inspected; the rest is the question."""
+_BUDGETS = """\
+[[budget]]
+name = "team"
+limit_usd = "1.20"
+per = "month"
+
+[[budget]]
+name = "coder-daily"
+limit_usd = "0.05"
+per = "day"
+where = { agent = "coder" }
+action = "stop"
+
+[[budget]]
+limit_tokens = 40_000
+per = "session"
+"""
+
+
+def set_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is `SEEDED_NOW` for what goes by a clock."""
+    monkeypatch.setattr(budgetreading, "database_time", lambda _: SEEDED_NOW)
+    for module in (forecasting, anomalies):
+        monkeypatch.setattr(module, "now_or", lambda _: SEEDED_NOW)
+
+
 def fill_seeded(path: Path) -> Path:
-    """Make the database."""
+    """Make the database, and the files beside it."""
+    (path.parent / "budgets.toml").write_text(_BUDGETS, encoding="utf-8")
+    (path.parent / "openai-usage.json").write_text(json.dumps(_usage_report()), encoding="utf-8")
     store = UsageStore(parse_target(path))
     for run, calls in _seeded_runs():
         store.add(calls, [run])
     store.close()
     return path
+
+
+def _usage_report() -> dict[str, Any]:
+    """What a provider says of three days; on the last it saw more than is stored."""
+    said = [("gpt-4o-mini", 1_450, 370), ("gpt-4o", 8_000, 700)]
+    results = [{"model": model, "input_tokens": given, "output_tokens": got} for model, given, got in said]
+    starts = [datetime(2026, 10, day, tzinfo=UTC) for day in (21, 22, 23)]
+    buckets = [
+        {
+            "object": "bucket",
+            "start_time": int(start.timestamp()),
+            "end_time": int((start + timedelta(days=1)).timestamp()),
+            "results": [
+                {"object": "organization.usage.completions.result", "num_model_requests": 5, **each} for each in results
+            ],
+        }
+        for start in starts
+    ]
+    return {"object": "page", "data": buckets, "has_more": False}
 
 
 def _seeded_runs() -> Iterator[tuple[RunFact, list[Call]]]:
@@ -69,6 +127,8 @@ def _call(chance: random.Random, names: dict[str, Any], moment: datetime, number
     has_failed = chance.random() < 0.04
     is_estimated = not has_failed and chance.random() < 0.05
     cached = tokens[0] // 2 if provider == "openai" and chance.random() < 0.5 else 0
+    if (f"{number:04d}", chain) == _WILD[:2]:
+        tokens = tokens[0] * _WILD[2], tokens[1]
     usage = None if has_failed else make_usage(*tokens, cache_read_tokens=cached)
     return Call(
         **names,
@@ -84,10 +144,17 @@ def _call(chance: random.Random, names: dict[str, Any], moment: datetime, number
         usage=usage,
         usage_source="missing" if has_failed else "estimated" if is_estimated else "provider",
         **_cost(model, usage),
+        input_parts=None if usage is None or agent != "coder" else _parts(tokens[0]),
         status="error" if has_failed else "ok",
         error_type="TimeoutError" if has_failed else None,
         error_message="the model did not answer in 30 s" if has_failed else None,
     )
+
+
+def _parts(size: int) -> dict[str, int]:
+    """Tokens by part, which add up to the input."""
+    parts = {name: int(size * share) for name, share in _PARTS.items()}
+    return {**parts, "human": size - sum(parts.values()), "other": 0}
 
 
 def _cost(model: str, usage: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden import FOLDER, expect, said
-from tests.seeded import fill_seeded
+from tests.seeded import fill_seeded, set_clocks
 
 WIDTHS = (40, 60, 80, 120)
 COMMANDS = {
@@ -29,7 +29,30 @@ COMMANDS = {
     "calls": "calls -n 6",
     "calls-failed": "calls --status error --sort duration -n 5",
     "tail": "tail -n 5",
+    "compare": "compare tag:variant=a tag:variant=b --until 2026-11-01",
+    "compare-models": "compare gpt-4o-mini gpt-4o claude-sonnet-4-5 --unit call --agent supervisor --agent coder",
+    "forecast": "forecast --measure tokens --until week",
+    "forecast-cost": "forecast --agent coder",
+    "unusual": "unusual --by run --since 2026-10-20",
+    "unusual-nothing": "unusual --every hour --measure calls --since 2026-10-20 --tz Asia/Kolkata",
+    "profile": "profile",
+    "profile-agent": "profile --agent coder --mode batch --since 2026-10-24 --until 2026-11-01",
+    "inputs": "inputs --since 2026-10-20",
+    "inputs-tag": "inputs --by tag:variant --since 2026-10-20 --agent coder",
+    "findings": "findings --since 2026-10-20 --status error",
+    "reconcile": "reconcile openai-usage.json",
+    "budget-list": "budget list --file budgets.toml -n 3 --tz Asia/Kolkata",
+    "budget-check": "budget check --file budgets.toml",
 }
+FILES = {
+    "profile-folded": "profile --format folded --measure cost",
+    "profile-speedscope": "profile --format speedscope --agent coder",
+    "export-csv": "export --format csv --chain summarize --until 2026-10-25",
+    "export-jsonl": "export --chain summarize --until 2026-10-25",
+    "import": "import usage.jsonl --dry-run --db other.db",
+    "import-json": "import usage.jsonl --dry-run --db other.db --json",
+}
+"""What is no table, and the same at each width."""
 _CUT_NUMBER = re.compile(r"(?<![\w-])[\d,.]*\d…")
 
 
@@ -43,6 +66,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the commands run in."""
     monkeypatch.chdir(database.parent)
+    set_clocks(monkeypatch)
     for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "LANGCHAIN_TOKENS_TZ"):
         monkeypatch.delenv(name, raising=False)
     return database.parent
@@ -74,6 +98,15 @@ def test_json(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None
     expect(f"{name}.json", said([*COMMANDS[name].split(), "--json"], capsys, here))
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_files(name: str, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other programs read, and what is said of it, as it is."""
+    if name.startswith("import"):
+        said(["export", "-o", "usage.jsonl", "--force"], capfd, here)
+    monkeypatch.setenv("COLUMNS", "40")
+    expect(f"{name}.txt", f"$ langchain-tokens {FILES[name]}\n{said(FILES[name].split(), capfd, here)}")
+
+
 def test_no_golden_file_is_left_over() -> None:
     """Each file belongs to a command."""
-    assert {file.stem for file in FOLDER.iterdir()} == set(COMMANDS)
+    assert {file.stem for file in FOLDER.iterdir()} == {*COMMANDS, *FILES}

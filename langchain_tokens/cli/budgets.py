@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import tzinfo
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from langchain_tokens.cli.options import Database, Json
-from langchain_tokens.cli.output import hint, say, say_document
+from langchain_tokens.cli.options import Database, Json, Shown, TimeZone, with_groups
+from langchain_tokens.cli.output import NOTHING_MATCHED, hint, say, say_document
+from langchain_tokens.cli.settings import setting
+from langchain_tokens.cli.sheets import Column
+from langchain_tokens.cli.tables import say_report
+from langchain_tokens.cli.terminal import look
+from langchain_tokens.errors import BudgetError
+from langchain_tokens.render import counted
+from langchain_tokens.zones import parse_zone, zone_name
 
 if TYPE_CHECKING:
-    from langchain_tokens.budgets import Budget
     from langchain_tokens.budgetstates import BudgetState
 
 __all__ = ("check", "make_app", "release", "show")
 
+
+def _file(said: Path | None) -> Path | None:
+    found = setting("budgets") if said is None else None
+    return said if found is None else Path(found)
+
+
 File = Annotated[
     Path | None,
-    typer.Option("--file", help="Budgets as TOML; else $LANGCHAIN_TOKENS_BUDGETS, else pyproject.toml here."),
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        help="Budgets as TOML; else $LANGCHAIN_TOKENS_BUDGETS, or budgets in pyproject.toml.",
+        callback=_file,
+    ),
 ]
-Limit = Annotated[int, typer.Option("-n", "--limit", help="The most accounts of each budget.", min=1)]
+Accounts = Annotated[int, typer.Option("-n", "--limit", metavar="N", help="The most accounts of each budget.", min=1)]
 EXAMPLES = """\b
 Examples:
   langchain-tokens budget list --file budgets.toml
@@ -39,48 +55,47 @@ Examples:
   langchain-tokens budget release --all"""
 _EXCEEDED = 4
 _BAR = 12
+_LEAST = 14
+"""Characters of an account that tell it apart."""
 _MOST = 1_000
 
 
 def make_app() -> typer.Typer:
     """Put the commands together."""
     app = typer.Typer(help="What budgets have left.", no_args_is_help=True, rich_markup_mode=None)
-    app.command("list", epilog=EXAMPLES)(show)
-    app.command(epilog=CHECK_EXAMPLES)(check)
-    app.command(epilog=RELEASE_EXAMPLES)(release)
+    app.command("list", epilog=EXAMPLES)(with_groups(show))
+    app.command("check", epilog=CHECK_EXAMPLES)(with_groups(check))
+    app.command("release", epilog=RELEASE_EXAMPLES)(release)
     return app
 
 
 def show(
-    database: Database = None,
-    file: File = None,
-    limit: Limit = 10,
-    json: Json = False,  # an option
+    *, file: File = None, limit: Accounts = 10, database: Database = None, tz: TimeZone = None, shown: Shown
 ) -> None:
     """Show what budgets have spent and left. "At this rate" goes on as since the period's begin; it is no forecast."""
-    states = _states(database, file, limit)
-    if json:
+    states, place = _states(database, file, limit)
+    if shown.json:
         say_document(budgets=[state.to_dict() for state in states])
-        return
-    say(_table(states))
+    elif states:
+        _say(states, f"Budgets of {place}", tz, shown)
+    if not states:
+        _no_accounts(place, shown)
 
 
-def check(
-    database: Database = None,
-    file: File = None,
-    json: Json = False,
-) -> None:
+def check(*, file: File = None, database: Database = None, tz: TimeZone = None, shown: Shown) -> None:
     """Check that no limit is reached; says which are."""
-    states = _states(database, file, _MOST)
+    states, place = _states(database, file, _MOST)
     exceeded = [state for state in states if state.is_exceeded]
-    if json:
+    if shown.json:
         say_document(is_exceeded=bool(exceeded), exceeded=[state.to_dict() for state in exceeded])
     elif exceeded:
-        say(_table(exceeded))
-    else:
-        say(f"{len(states):,} accounts, all within their limits")
+        _say(exceeded, f"Limits of {place} that are reached", tz, shown)
+    elif states:
+        say("1 account, within its limit" if len(states) == 1 else f"{len(states):,} accounts, all within their limits")
     if exceeded:
         raise typer.Exit(_EXCEEDED)
+    if not states:
+        _no_accounts(place, shown)
 
 
 def release(
@@ -108,98 +123,76 @@ def release(
     say(f"{gone:,} of {len(found):,} reservations released")
 
 
-def budgets_of(file: Path | None) -> tuple[Sequence[Budget], str]:
-    """The budgets that are meant, and where they were found.
+def _states(database: str | None, file: Path | None, limit: int) -> tuple[Sequence[BudgetState], Path]:
+    """What the budgets hold, and where they were found.
 
     Raises:
         BudgetError: when they cannot be read, or there are none.
 
     """
-    import os
-
-    from langchain_tokens.budgetfile import VARIABLE
     from langchain_tokens.budgets import Budget
-    from langchain_tokens.errors import BudgetError
-
-    if file is not None:
-        return Budget.load(file), str(file)
-    if os.environ.get(VARIABLE):
-        return Budget.load(), VARIABLE
-    project = Path("pyproject.toml")
-    found = _project_budgets(project)
-    if found:
-        return found, str(project)
-    raise BudgetError(
-        f"there are no budgets to look at: name a file with --file or ${VARIABLE}, with tables [[budget]]"
-    )
-
-
-def _project_budgets(project: Path) -> Sequence[Budget]:
-    """Those of `[[tool.langchain_tokens.budgets]]` in the project's own file, or of the file that `budgets` names."""
-    from langchain_tokens.budgetfile import read_budgets
-    from langchain_tokens.budgets import Budget
-    from langchain_tokens.errors import BudgetError
-
-    try:
-        said: Any = tomllib.loads(project.read_text(encoding="utf-8"))
-        tables = said.get("tool", {}).get("langchain_tokens", {}).get("budgets", ())
-    except (OSError, ValueError, AttributeError):
-        return ()
-    if isinstance(tables, str):
-        return Budget.load(tables)
-    if not isinstance(tables, list) and tables:
-        raise BudgetError(f"{project}: tool.langchain_tokens.budgets is no list of tables and no file's name")
-    return read_budgets(Budget, list(tables), str(project))
-
-
-def _states(database: str | None, file: Path | None, limit: int) -> Sequence[BudgetState]:
     from langchain_tokens.budgetstates import budget_states
     from langchain_tokens.cli.opening import opened
 
-    budgets, place = budgets_of(file)
+    if file is None:
+        raise BudgetError(
+            "there are no budgets to look at: name a file with tables [[budget]], by --file,"
+            " $LANGCHAIN_TOKENS_BUDGETS, or budgets in pyproject.toml"
+        )
+    budgets = Budget.load(file)
     with opened(database) as store:
-        states = budget_states(store, budgets, limit=limit)
-    if not states:
-        hint(f"the budgets in {place} have no accounts yet: no call counts in them")
-    return states
+        return budget_states(store, budgets, limit=limit), file
 
 
-def _table(states: Sequence[BudgetState]) -> str:
-    from langchain_tokens.render import Table, text_table
+def _no_accounts(place: Path, shown: Shown) -> NoReturn:
+    """Say that nobody has used the budgets yet, and end the command."""
+    hint(f"the budgets of {place} have no accounts yet: no call counts in them")
+    raise typer.Exit(NOTHING_MATCHED if shown.fail_empty else 0)
 
-    rows = tuple(_row(state) for state in states)
+
+def _say(states: Sequence[BudgetState], title: str, tz: str | None, shown: Shown) -> None:
+    zone = parse_zone(tz or "UTC")
     uncovered = sum(state.uncovered_calls for state in states)
-    notes = (f"{uncovered:,} calls count nothing: no price or no usage is known of them",) if uncovered else ()
-    headings = ("budget", "account", "used", "spent", "reserved", "limit", "%", "stopped", "at this rate")
-    return text_table(Table(headings=headings, rows=rows, names=3, notes=notes))
+    notes = [f"{counted(uncovered, 'call')} without a price or usage: not in what is spent"] if uncovered else []
+    can_draw = look(wide=shown.wide, no_color=shown.no_color).can_draw
+    say_report(f"{title} · {zone_name(zone)}", _columns(states, zone, can_draw=can_draw), shown, notes=notes)
 
 
-def _row(state: BudgetState) -> tuple[str, ...]:
+def _columns(states: Sequence[BudgetState], zone: tzinfo, *, can_draw: bool) -> list[Column]:
     from langchain_tokens.budgetchecks import shown
 
-    filled = min(_BAR, int(state.share * _BAR))
-    return (
-        str(state.budget.name),
-        state.label,
-        "█" * filled + "░" * (_BAR - filled),
-        shown(state.unit, state.spent),
-        shown(state.unit, state.reserved),
-        shown(state.unit, state.limit),
-        f"{state.share:.0%}",
-        f"{state.stopped_calls:,}",
-        _rate(state),
-    )
+    amounts = {
+        name: [shown(state.unit, getattr(state, name)) for state in states] for name in ("spent", "reserved", "limit")
+    }
+    is_over = ["red" if state.is_exceeded else "" for state in states]
+    return [
+        Column(heading="budget", cells=[str(state.budget.name) for state in states], is_text=True),
+        Column(heading="account", cells=[state.label for state in states], is_text=True, least=_LEAST),
+        Column(heading="used", cells=[_bar(state.share, can_draw=can_draw) for state in states], is_left=True, goes=6),
+        Column(heading="spent", cells=amounts["spent"], goes=1),
+        Column(heading="reserved", cells=amounts["reserved"], goes=5),
+        Column(heading="limit", cells=amounts["limit"], goes=2),
+        Column(heading="%", cells=[f"{state.share:.0%}" for state in states], styles=is_over),
+        Column(heading="stopped", cells=[f"{state.stopped_calls:,}" for state in states], goes=4),
+        Column(heading="at this rate", cells=[_rate(state, zone) for state in states], goes=3, styles=is_over),
+    ]
 
 
-def _rate(state: BudgetState) -> str:
+def _bar(share: float, *, can_draw: bool) -> str:
+    """How much of the limit is spent; a limit that is passed is a full one."""
+    filled = min(_BAR, int(share * _BAR))
+    full, empty = ("█", "░") if can_draw else ("#", ".")
+    return full * filled + empty * (_BAR - filled)
+
+
+def _rate(state: BudgetState, zone: tzinfo) -> str:
     from langchain_tokens.budgetchecks import shown
     from langchain_tokens.render import UNKNOWN
 
     if state.is_exceeded:
         return "over"
     if state.reached_at is not None:
-        when = state.reached_at.astimezone(UTC)
-        return f"reached {when:%H:%M} UTC" if when.date() == datetime.now(UTC).date() else f"reached {when:%m-%d}"
+        return f"reached {state.reached_at.astimezone(zone):%m-%d %H:%M}"
     if state.projected is None:
         return UNKNOWN
     amount = state.projected

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_tokens.cli.options import (
-    Agent,
-    Chain,
-    Database,
-    Json,
-    Model,
-    Prices,
-    Provider,
-    Session,
-    Since,
-    Until,
-)
-from langchain_tokens.cli.output import hint, say, say_document
+from langchain_tokens.cli.opening import has_content, opened, why_nothing
+from langchain_tokens.cli.options import Asked, Database, FailEmpty, Json, Prices, Shown, Without, tags_of
+from langchain_tokens.cli.output import NOTHING_MATCHED, hint, say, say_document
 from langchain_tokens.cli.progress import shown_progress
+from langchain_tokens.cli.tables import columns_of, say_report
+from langchain_tokens.errors import QueryError
+from langchain_tokens.render import counted
 
 if TYPE_CHECKING:
-    from langchain_tokens.importing.imported import Imported
     from langchain_tokens.store.store import UsageStore
 
 __all__ = ("EXPORT_EXAMPLES", "IMPORT_EXAMPLES", "RECONCILE_EXAMPLES", "export", "import_", "reconcile")
@@ -48,78 +41,73 @@ Examples:
   langchain-tokens reconcile usage.json
   langchain-tokens reconcile usage.json costs.json --json"""
 
-User = Annotated[str | None, typer.Option(help="Only calls on this user's behalf.")]
-Mode = Annotated[str | None, typer.Option(help="Only calls in this mode.")]
-Status = Annotated[str | None, typer.Option(help="Only ok, error, cancelled or cached calls.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE; once for each.")]
 _STDOUT = "-"
 _USUAL = "jsonl"
 _THOUSAND = 1_000
+_RECONCILE_GOES = {
+    "missing": 1,
+    "USD missing": 2,
+    "reported": 3,
+    "stored": 4,
+    "USD reported": 5,
+    "USD stored": 6,
+    "%": 7,
+    "% of USD": 8,
+}
 
 
 def export(
-    output: Annotated[str, typer.Option("--output", "-o", help="The file; - is standard output.")] = _STDOUT,
+    *,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="The file; - is standard output.")
+    ] = _STDOUT,
     format: Annotated[  # noqa: A002  # the option's name
-        str | None, typer.Option(help="csv, json, jsonl or parquet; else by the file's ending.")
+        str | None, typer.Option(metavar="KIND", help="csv, json, jsonl or parquet; else by the file's ending.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-    since: Since = None,
-    until: Until = None,
-    session: Session = None,
-    agent: Agent = None,
-    chain: Chain = None,
-    model: Model = None,
-    provider: Provider = None,
-    mode: Mode = None,
-    user: User = None,
-    status: Status = None,
-    tag: Tags = None,
-    database: Database = None,
+    asked: Asked,
+    fail_empty: FailEmpty = False,
 ) -> None:
     """Write calls to a file. Unknown is empty, money exact, times UTC; `import` reads it back to equal calls."""
-    from langchain_tokens.cli.opening import opened, why_nothing
-    from langchain_tokens.query import make_query
-
-    names = {"session": session, "agent": agent, "chain": chain, "model": model, "provider": provider}
-    chosen = {
-        "since": since,
-        "until": until,
-        "mode": mode,
-        "user": user,
-        "status": status,
-        "tags": tags_of(tag),
-        **names,
-    }
-    chosen = {name: value for name, value in chosen.items() if value}
-    make_query((), chosen)
-    with opened(database) as store, shown_progress("exporting") as progress:
+    chosen = asked.filters()
+    with opened(asked.database) as store, shown_progress("exporting") as progress:
         if output == _STDOUT:
             count = _to_stdout(store, format or _USUAL, progress, chosen)
         else:
             count = store.export(output, format=format, force=force, progress=progress, **chosen)
         nothing = "" if count else f"; {why_nothing(store)}"
-    hint(f"wrote {_calls(count)}{_where(output)}{nothing}")
+    hint(f"wrote {counted(count, 'call')}{_where(output)}{nothing}")
+    if fail_empty and not count:
+        raise typer.Exit(NOTHING_MATCHED)
 
 
 def import_(
+    *,
     files: Annotated[
-        list[Path], typer.Argument(help="CSV, JSON, JSON Lines, Parquet or SQLite files, or gzip of them.")
+        list[Path],
+        typer.Argument(metavar="FILE …", help="CSV, JSON, JSON Lines, Parquet or SQLite files, or gzip of them."),
     ],
     format: Annotated[  # noqa: A002  # the option's name
-        str, typer.Option(help="The form of the rows, such as results or litellm; auto tells by their columns.")
+        str,
+        typer.Option(metavar="KIND", help="What rows are, such as results or litellm; auto tells by their columns."),
     ] = "auto",
-    mapping: Annotated[Path | None, typer.Option("--map", help="A TOML file that renames columns.")] = None,
-    session: Annotated[str | None, typer.Option(help="The session of rows that name none.")] = None,
-    tag: Tags = None,
+    mapping: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE", help="A TOML file that renames columns.")
+    ] = None,
+    session: Annotated[str | None, typer.Option(metavar="NAME", help="The session of rows that name none.")] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="KEY=VALUE", help="A tag that calls get; once for each key."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be stored.")] = False,
     prices: Prices = None,
     database: Database = None,
-    json: Json = False,  # an option
+    json: Json = False,
 ) -> None:
     """Store the calls that files hold. Each once, however often it is imported; prompts and answers are read over."""
     from langchain_tokens import PriceBook
 
-    terms: dict[str, Any] = {"format": format, "mapping": mapping, "session": session, "tags": tags_of(tag)}
+    terms: dict[str, Any] = {"format": format, "mapping": mapping, "session": session, "tags": _given(tag or ())}
     book, done = PriceBook(prices), []
     with _writable(database, dry_run=dry_run) as store:
         for file in files:
@@ -129,53 +117,58 @@ def import_(
             if not json:
                 say(str(done[-1]))
     if json:
-        say_document(files=[_document(imported) for imported in done])
+        say_document(files=[asdict(imported) for imported in done])
     if any(imported.refused_rows for imported in done):
         raise typer.Exit(1)
 
 
 def reconcile(
-    files: Annotated[list[Path], typer.Argument(help="Usage or cost reports of OpenAI's or Anthropic's API, as JSON.")],
+    *,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE …", help="Usage or cost reports of OpenAI's or Anthropic's API, as JSON."),
+    ],
     format: Annotated[  # noqa: A002  # the option's name
         str,
-        typer.Option(help="openai-usage, openai-costs, anthropic-usage, anthropic-costs; auto tells by their keys."),
+        typer.Option(
+            metavar="KIND",
+            help="openai-usage, openai-costs, anthropic-usage, anthropic-costs; auto tells by their keys.",
+        ),
     ] = "auto",
     prices: Prices = None,
     database: Database = None,
-    json: Json = False,  # an option
+    shown: Annotated[Shown, Without(names=("fail_empty",))],
 ) -> None:
     """Compare with a provider's reports. By day and model, tokens and US dollars; nothing is stored."""
     from langchain_tokens import PriceBook
-    from langchain_tokens.cli.opening import opened
 
     with opened(database) as store:
         found = store.reconcile(*files, format=format, prices=PriceBook(prices))
-    if json:
-        say_document(database=str(store.target), **found.to_dict())
-    else:
-        say(str(found))
+        if shown.json:
+            say_document(database=str(store.target), **found.to_dict())
+            return
+    table = found._table()
+    title = f"Reported and stored · {found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} · UTC"
+    say_report(title, columns_of(table, _RECONCILE_GOES), shown, totals=1, notes=table.notes)
 
 
-def tags_of(said: list[str] | None) -> dict[str, str]:
-    """Tags as a command line says them.
+def _given(said: Sequence[str]) -> dict[str, str]:
+    """The tags that calls get.
 
     Raises:
-        QueryError: for one that is not `KEY=VALUE`.
+        QueryError: for one that is not `KEY=VALUE`, or a key that is said twice.
 
     """
-    from langchain_tokens.errors import QueryError
-
-    pairs = [text.partition("=") for text in said or ()]
-    for key, equals, value in pairs:
-        if not (key and equals):
-            raise QueryError(f"--tag {key}{equals}{value} is no tag; expected KEY=VALUE")
-    return {key: value for key, _, value in pairs}
+    tags = tags_of(said)
+    for key, values in tags.items():
+        if len(values) > 1:
+            raise QueryError(f"--tag says {key} twice: {', '.join(values)}; a call has one value of a tag")
+    return {key: value for key, (value,) in tags.items()}
 
 
 @contextmanager
 def _writable(database: str | None, *, dry_run: bool) -> Iterator[UsageStore]:
     """The store, made where there is none; for a dry run one in memory then."""
-    from langchain_tokens.cli.opening import has_content
     from langchain_tokens.registry import open_store
     from langchain_tokens.store.target import parse_target
 
@@ -185,7 +178,6 @@ def _writable(database: str | None, *, dry_run: bool) -> Iterator[UsageStore]:
 
 
 def _to_stdout(store: UsageStore, format: str, progress: Any, chosen: dict[str, Any]) -> int:  # noqa: A002  # the option's name
-    from langchain_tokens.errors import QueryError
     from langchain_tokens.exporting import FORMATS
 
     if format not in FORMATS:
@@ -200,12 +192,6 @@ def _to_stdout(store: UsageStore, format: str, progress: Any, chosen: dict[str, 
     return count
 
 
-def _document(imported: Imported) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(imported)
-
-
 def _where(output: str) -> str:
     return "" if output == _STDOUT else f" to {output} ({_size(Path(output).expanduser().stat().st_size)})"
 
@@ -216,7 +202,3 @@ def _size(count: float) -> str:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
         count /= _THOUSAND
     return f"{count:,.1f} GB"
-
-
-def _calls(count: int) -> str:
-    return "1 call" if count == 1 else f"{count:,} calls"

@@ -6,12 +6,12 @@ A command names what it needs, `def report(*, asked: Asked, shown: Shown)`, and 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import tzinfo
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -29,21 +29,19 @@ from langchain_tokens.query import EQUALITY_FILTERS, make_query
 from langchain_tokens.zones import parse_zone, zone_name
 
 __all__ = (
-    "Agent",
     "Asked",
-    "Chain",
     "Database",
+    "FailEmpty",
     "Json",
     "Limit",
-    "Model",
+    "NoColor",
     "Prices",
-    "Provider",
-    "Session",
     "Shown",
-    "Since",
     "TimeZone",
-    "Until",
+    "Wide",
+    "Without",
     "filters",
+    "tags_of",
     "with_groups",
 )
 
@@ -165,7 +163,11 @@ class Asked:
     def names(self) -> dict[str, Any]:
         """The filters that are no range."""
         named = {name: getattr(self, name) for name in EQUALITY_FILTERS}
-        return {name: value for name, value in {**named, "tags": _tags(self.tag or ())}.items() if value}
+        return {name: value for name, value in {**named, "tags": tags_of(self.tag or ())}.items() if value}
+
+    def within(self, since: str) -> Asked:
+        """The same, from a moment on where neither end of the range is said."""
+        return replace(self, since=since) if self.since is None and self.until is None else self
 
     def filters(self) -> dict[str, Any]:
         """The filters that were given, as the store's methods take them, checked; moments are counted from now.
@@ -185,9 +187,12 @@ class Asked:
         parts = [
             f"{name} {given[name].astimezone(self.zone):%Y-%m-%d %H:%M}" for name in ("since", "until") if name in given
         ]
+        return " · ".join([*([*parts, *self.named()] or ["all time"]), zone_name(self.zone)])
+
+    def named(self) -> list[str]:
+        """The filters that are no range, for people."""
         named = {**self.names(), **{f"tag:{key}": values for key, values in self.names().get("tags", {}).items()}}
-        parts += [f"{name}={','.join(values)}" for name, values in named.items() if name != "tags"]
-        return " · ".join([*(parts or ["all time"]), zone_name(self.zone)])
+        return [f"{name}={','.join(values)}" for name, values in named.items() if name != "tags"]
 
     def document(self) -> dict[str, Any]:
         """What is asked, for JSON."""
@@ -222,43 +227,68 @@ def filters(**said: Any) -> dict[str, Any]:
     return given
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Without:
+    """Which options of a group a command does not take: `asked: Annotated[Asked, Without(names=("tz",))]`."""
+
+    names: tuple[str, ...]
+
+
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes the options of its groups one by one, as the library of options wants them."""
     parameters = list(inspect.signature(command, eval_str=True).parameters.values())
-    groups: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
+    groups = {each.name: group for each in parameters if (group := _group(each.annotation)) is not None}
 
     def run(**said: Any) -> None:
         for name, group in groups.items():
-            said[name] = group(**{field.name: said.pop(field.name) for field in fields(group)})
+            said[name] = group.kind(**{option.name: said.pop(option.name) for option in _members(group)})
         command(**said)
 
-    options = [option for each in parameters for option in _options(each)]
+    own = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        option
+        for each in parameters
+        for option in (_members(groups[each.name]) if each.name in groups else [each.replace(kind=own)])
+    ]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # what `inspect` looks for
     run.__annotations__ = {option.name: option.annotation for option in options}
     return run
 
 
-def _options(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """A parameter as it is, or those of a group."""
-    if not is_dataclass(parameter.annotation):
-        yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        return
-    group: Any = parameter.annotation
-    yield from _members(group)
+class _Group(NamedTuple):
+    """A group of options, and which of them a command does not take."""
+
+    kind: Any
+    left_out: tuple[str, ...] = ()
+
+
+def _group(annotation: Any) -> _Group | None:
+    """The group that a parameter is; None for a plain option."""
+    kind, *said = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    if not is_dataclass(kind):
+        return None
+    return _Group(kind, tuple(name for each in said if isinstance(each, Without) for name in each.names))
 
 
 @cache
-def _members(group: Any) -> Sequence[inspect.Parameter]:
-    """The options of a group."""
-    hints, kind = get_type_hints(group, include_extras=True), inspect.Parameter.KEYWORD_ONLY
+def _members(group: _Group) -> Sequence[inspect.Parameter]:
+    """The options of a group that a command takes."""
+    hints, own = get_type_hints(group.kind, include_extras=True), inspect.Parameter.KEYWORD_ONLY
     return [
-        inspect.Parameter(each.name, kind, default=each.default, annotation=hints[each.name]) for each in fields(group)
+        inspect.Parameter(each.name, own, default=each.default, annotation=hints[each.name])
+        for each in fields(group.kind)
+        if each.name not in group.left_out
     ]
 
 
-def _tags(said: Sequence[str]) -> Mapping[str, list[str]]:
-    """Tags by their keys; a key that is said again has one value or the other."""
+def tags_of(said: Sequence[str]) -> Mapping[str, list[str]]:
+    """Tags by their keys; a key that is said again has one value or the other.
+
+    Raises:
+        QueryError: for one that is not `KEY=VALUE`.
+
+    """
     tags: dict[str, list[str]] = {}
     for text in said:
         key, equals, value = text.partition("=")

@@ -16,6 +16,7 @@ from langchain_tokens.render import clean
 __all__ = (
     "NOTHING_MATCHED",
     "SCHEMA_VERSION",
+    "document_text",
     "hint",
     "say",
     "say_document",
@@ -43,8 +44,12 @@ def say_lines(lines: Sequence[list[Segment]], terminal: Terminal) -> None:
 
 def say_document(**fields: Any) -> None:
     """Print one JSON document: money as text, times as ISO 8601, unknown as null."""
-    document = {"schema_version": SCHEMA_VERSION, **plain(fields)}
-    _write(sys.stdout, _cleaned(json.dumps(document, indent=2, allow_nan=False)))
+    say(document_text(**fields))
+
+
+def document_text(**fields: Any) -> str:
+    """The same as a text, such as for a file."""
+    return json.dumps({"schema_version": SCHEMA_VERSION, **plain(fields)}, indent=2, allow_nan=False)
 
 
 def say_line_document(fields: Any) -> None:

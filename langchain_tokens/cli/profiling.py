@@ -9,21 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_tokens.cli.options import (
-    Agent,
-    Chain,
-    Database,
-    Json,
-    Model,
-    Prices,
-    Provider,
-    Session,
-    Since,
-    Until,
-    filters,
-)
-from langchain_tokens.cli.output import hint, say, say_document
-from langchain_tokens.errors import TokensError
+from langchain_tokens.cli.opening import nothing_found, opened
+from langchain_tokens.cli.options import Asked, Prices, Shown
+from langchain_tokens.cli.output import document_text, hint, say, say_document
+from langchain_tokens.cli.tables import columns_of, say_report, say_sentences
 
 if TYPE_CHECKING:
     from langchain_tokens.reports.profiling import Profile
@@ -44,6 +33,8 @@ Examples:
   langchain-tokens findings
   langchain-tokens findings --since 7d --agent sql_agent --json"""
 _USUAL_RANGE = "30d"
+_PROFILE_GOES = {"cost USD": 1, "calls": 2, "own tokens": 3, "share": 4, "own USD": 5}
+_INPUTS_GOES = {"calls": 1, "human": 2, "other": 3, "results": 4, "history": 5, "tools": 6, "system": 7}
 
 
 class Format(StrEnum):
@@ -55,137 +46,105 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Weight(StrEnum):
+    """What folded stacks weigh."""
+
+    TOTAL_TOKENS = "total_tokens"
+    INPUT_TOKENS = "input_tokens"
+    OUTPUT_TOKENS = "output_tokens"
+    COST = "cost"
+    CALLS = "calls"
+    DURATION = "duration"
+
+
 def profile(
-    database: Database = None,
-    since: Since = None,
-    until: Until = None,
-    run: Annotated[str | None, typer.Option(help="Only calls of this run.")] = None,
-    session: Session = None,
-    agent: Agent = None,
-    chain: Chain = None,
-    model: Model = None,
-    provider: Provider = None,
+    *,
     form: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.TEXT,
     measure: Annotated[
-        str,
-        typer.Option(help="What folded stacks weigh: total_tokens, input_tokens, cost, calls, duration …"),
-    ] = "total_tokens",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file to write; else stdout.")] = None,
-    json: Json = False,  # an option
+        Weight, typer.Option(help="What folded stacks weigh; cost in pico-USD, duration in microseconds.")
+    ] = Weight.TOTAL_TOKENS,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file to write; else stdout.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    asked: Asked,
+    shown: Shown,
 ) -> None:
-    """Show where tokens and money go, as a profiler would: at each place along the path, its own and with all below."""
-    from langchain_tokens.cli.opening import opened, why_nothing
+    """Show where tokens and money go, as a profiler would. At each place along the path, its own and with all below."""
     from langchain_tokens.reports.profiling import profile as profile_of
+    from langchain_tokens.wholefile import require_folder
 
-    chosen: dict[str, Any] = dict(
-        filters(
-            since=since,
-            until=until,
-            run=run,
-            session=session,
-            agent=agent,
-            chain=chain,
-            model=model,
-            provider=provider,
-        )
-    )
-    with opened(database) as store:
-        found = profile_of(store, **chosen)
-        nothing = None if found.root.subtree.calls else why_nothing(store)
-    form = Format.JSON if json else form
-    if nothing is None or form is not Format.TEXT:
-        _give(found, form, measure, output)
-    if nothing:
-        hint(nothing)
+    goal = None if output is None else require_folder(output, may_replace=force)
+    form = Format.JSON if shown.json else form
+    with opened(asked.database) as store:
+        found = profile_of(store, **asked.filters())
+        is_empty = not found.root.subtree.calls
+        if goal is not None:
+            _write(goal, _text(found, form, measure, {"database": str(store.target), **asked.document()}), force)
+        elif form is not Format.TEXT:
+            say(_text(found, form, measure, {"database": str(store.target), **asked.document()}))
+        elif not is_empty:
+            table = found._table()
+            say_report(
+                f"Profile · {asked.title()}", columns_of(table, _PROFILE_GOES), shown, totals=1, notes=table.notes
+            )
+        if is_empty:
+            nothing_found(store, shown)
 
 
-def _give(found: Profile, form: Format, measure: str, output: Path | None) -> None:
-    if form is Format.JSON and output is None:
-        say_document(root=found.to_dict())
-        return
-    text = _written(found, form, measure)
-    if output is None:
-        say(text)
-        return
-    try:
-        output.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise TokensError(f"{output} could not be written: {error.strerror or error}") from error
-    hint(f"written to {output}")
-
-
-def _written(found: Profile, form: Format, measure: str) -> str:
+def _text(found: Profile, form: Format, measure: Weight, document: dict[str, Any]) -> str:
+    """A profile as a file holds it."""
     if form is Format.FOLDED:
-        return found.to_folded(measure).removesuffix("\n")
+        return found.to_folded(measure.value).removesuffix("\n")
     if form is Format.SPEEDSCOPE:
         return json_module.dumps(found.to_speedscope(), allow_nan=False)
     if form is Format.JSON:
-        return json_module.dumps(found.to_dict(), indent=2, allow_nan=False)
+        return document_text(**document, root=found.to_dict())
     return str(found)
 
 
+def _write(goal: Path, text: str, force: bool) -> None:
+    from langchain_tokens.wholefile import WholeFile
+
+    with WholeFile(goal, may_replace=force) as whole:
+        whole.file.write(f"{text}\n".encode(errors="backslashreplace"))
+    hint(f"wrote the profile to {goal}")
+
+
 def inputs(
-    database: Database = None,
-    by: Annotated[str, typer.Option(help="Of whom: agent, chain, model, path, tag:KEY …")] = "agent",
-    since: Since = None,
-    until: Until = None,
-    session: Session = None,
-    agent: Agent = None,
-    chain: Chain = None,
-    model: Model = None,
-    provider: Provider = None,
-    json: Json = False,  # an option
+    *,
+    by: Annotated[
+        str, typer.Option(metavar="NAME", help="Of whom: agent, chain, path, model, session, tag:KEY …")
+    ] = "agent",
+    asked: Asked,
+    shown: Shown,
 ) -> None:
-    """Show what fills the inputs of calls that were inspected; by default of 30 days."""
-    from langchain_tokens.cli.opening import opened, why_nothing
+    """Show what fills the inputs of calls that were inspected. By default of 30 days; shares are estimates."""
     from langchain_tokens.reports.inputs import input_shares
 
-    chosen = _in_usual_range(
-        since=since, until=until, session=session, agent=agent, chain=chain, model=model, provider=provider
-    )
-    with opened(database) as store:
-        found = input_shares(store, by, **chosen)
-        nothing = None if found.total.calls else why_nothing(store)
-    if json:
-        say_document(**found.to_dict())
-    elif nothing is None:
-        say(str(found))
-    if nothing:
-        hint(nothing)
+    asked = asked.within(_USUAL_RANGE)
+    with opened(asked.database) as store:
+        found = input_shares(store, by, **asked.filters())
+        if shown.json:
+            say_document(database=str(store.target), **asked.document(), **found.to_dict())
+        elif found.total.calls:
+            table, title = found._table(), f"What fills the input, by {by} · {asked.title()}"
+            say_report(title, columns_of(table, _INPUTS_GOES), shown, totals=1, notes=table.notes)
+        if not found.total.calls:
+            nothing_found(store, shown)
 
 
-def findings(
-    database: Database = None,
-    since: Since = None,
-    until: Until = None,
-    session: Session = None,
-    agent: Agent = None,
-    chain: Chain = None,
-    model: Model = None,
-    provider: Provider = None,
-    prices: Prices = None,
-    json: Json = False,  # an option
-) -> None:
-    """Say what was spent in vain and what could be saved, with the line that mends it; by default of 30 days."""
-    from langchain_tokens.cli.opening import opened, why_nothing
+def findings(*, prices: Prices = None, asked: Asked, shown: Shown) -> None:
+    """Say what was spent in vain and what could be saved. With the line that mends it; by default of 30 days."""
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.reports.waste import findings as findings_in
 
-    chosen = _in_usual_range(
-        since=since, until=until, session=session, agent=agent, chain=chain, model=model, provider=provider
-    )
-    with opened(database) as store:
-        found = findings_in(store, prices=PriceBook(prices), **chosen)
-        nothing = None if found.calls else why_nothing(store)
-    if json:
-        say_document(**found.to_dict())
-    elif nothing is None:
-        say(str(found))
-    if nothing:
-        hint(nothing)
-
-
-def _in_usual_range(**said: str | list[str] | None) -> dict[str, Any]:
-    if said["since"] is None and said["until"] is None:
-        said["since"] = _USUAL_RANGE
-    return dict(filters(**said))
+    asked, book = asked.within(_USUAL_RANGE), PriceBook(prices)
+    with opened(asked.database) as store:
+        found = findings_in(store, prices=book, **asked.filters())
+        if shown.json:
+            say_document(database=str(store.target), **asked.document(), **found.to_dict())
+        elif found.calls:
+            say_sentences(f"Findings · {asked.title()}", found._lines(), shown)
+        if not found.calls:
+            nothing_found(store, shown)

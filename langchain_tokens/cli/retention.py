@@ -11,6 +11,7 @@ import typer
 from langchain_tokens.cli.options import Database, Json
 from langchain_tokens.cli.output import hint, say, say_document
 from langchain_tokens.errors import StoreError
+from langchain_tokens.render import counted
 
 if TYPE_CHECKING:
     from langchain_tokens.store.pruning import Pruned
@@ -106,8 +107,8 @@ def _vacuum(target: StoreTarget) -> int:
 
 
 def _summary(found: Pruned, what: str) -> str:
-    calls = "1 call" if found.calls == 1 else f"{found.calls:,} calls"
-    runs = "1 run" if found.runs == 1 else f"{found.runs:,} runs"
+    calls = counted(found.calls, "call")
+    runs = counted(found.runs, "run")
     since = "" if found.first is None else f", the first of {found.first:{_DATE}}"
     sums = "their sums are kept" if found.kept else "with all sums of that time"
     return f"{what}: {calls} and {runs} from before {_cut(found)}{since}; {sums}"

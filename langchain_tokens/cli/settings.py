@@ -4,6 +4,7 @@
 db = "usage.db"            # --db, $LANGCHAIN_TOKENS_URL
 tz = "Europe/Berlin"       # --tz, $LANGCHAIN_TOKENS_TZ
 prices = "our-prices.toml" # --prices, $LANGCHAIN_TOKENS_PRICES
+budgets = "budgets.toml"   # budget --file, $LANGCHAIN_TOKENS_BUDGETS
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from langchain_tokens.errors import SettingsError
 
 __all__ = ("ENVIRONMENT", "setting")
 
-ENVIRONMENT = {"db": "LANGCHAIN_TOKENS_URL", "tz": "LANGCHAIN_TOKENS_TZ", "prices": "LANGCHAIN_TOKENS_PRICES"}
+ENVIRONMENT = {
+    "db": "LANGCHAIN_TOKENS_URL",
+    "tz": "LANGCHAIN_TOKENS_TZ",
+    "prices": "LANGCHAIN_TOKENS_PRICES",
+    "budgets": "LANGCHAIN_TOKENS_BUDGETS",
+}
 """Each setting, and the variable of the environment that wins over the file."""
 _FILE = "pyproject.toml"
 _TABLE = "[tool.langchain_tokens]"
@@ -27,7 +33,7 @@ def setting(name: str) -> str | None:
     """What the environment says, else the file; None where neither says anything.
 
     Args:
-        name: `db`, `tz` or `prices`.
+        name: one of `ENVIRONMENT`.
 
     Raises:
         SettingsError: for a file whose table has an unknown setting, or one that is no text; or that is no TOML.

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from langchain_tokens.cli.terminal import Segment, Terminal
 from langchain_tokens.render import clean, text_width
 
-__all__ = ("STAYS", "Column", "sheet", "wrapped")
+__all__ = ("LEAST", "STAYS", "Column", "sheet", "wrapped")
 
 STAYS = 0
 """Of a column that never goes."""
-_LEAST = 10
+LEAST = 10
 """Characters to which a text shrinks before columns go."""
 _LEAST_OF_ALL = 4
 """Characters to which a text shrinks when no more columns can go."""
 _GAP = "  "
+_JOINT = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +29,11 @@ class Column:
     cells: Sequence[str]
     is_text: bool = False
     """To the left, and may be cut; otherwise a number, to the right and never cut."""
+    keeps_end: bool = False
+    """Where a text is cut: at its beginning, as of a path, whose end tells more."""
     is_left: bool = False
     """To the left, and never cut, such as a bar."""
-    least: int = _LEAST
+    least: int = LEAST
     """To how many characters a text shrinks before columns go."""
     floor: int = 0
     """The least width, for tables that come line by line."""
@@ -68,11 +71,16 @@ def sheet(columns: Sequence[Column], terminal: Terminal, *, totals: int = 0) -> 
 
 
 def wrapped(text: str, terminal: Terminal, style: str = "") -> list[list[Segment]]:
-    """A sentence on as many lines as it needs."""
+    """A sentence on as many lines as it needs; one that begins with blanks goes on farther to the right."""
     if terminal.width is None:
         return [[(text, style)]]
-    lines = textwrap.wrap(text, terminal.width, break_long_words=False, break_on_hyphens=False)
-    return [[(line, style)] for line in lines]
+    blanks = " " * (len(text) - len(text.lstrip()))
+    more = blanks + "   " if blanks else ""
+    joined = clean(text).replace(" %", f"{_JOINT}%")  # a number and its sign stay together
+    lines = textwrap.wrap(
+        joined, terminal.width, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
+    )
+    return [[(line.replace(_JOINT, " "), style)] for line in lines or [""]]
 
 
 def _row_cell(column: Column, row: int, width: int, is_total: bool) -> Segment:
@@ -118,15 +126,15 @@ def _needed(columns: Sequence[Column], natural: Mapping[int, int]) -> int:
 
 
 def _cell(column: Column, text: str, width: int, style: str) -> Segment:
-    text = _cut(text, width) if column.is_text else text
+    text = _cut(text, width, keeps_end=column.keeps_end) if column.is_text else text
     space = " " * (width - text_width(text))
     return (text + space if column.is_text or column.is_left else space + text), style
 
 
-def _cut(text: str, width: int) -> str:
-    """A text that is too wide ends with a sign that it goes on."""
+def _cut(text: str, width: int, *, keeps_end: bool) -> str:
+    """A text that is too wide has a sign where it goes on."""
     if text_width(text) <= width:
         return text
     while text_width(text) > width - 1:
-        text = text[:-1]
-    return text + "…"
+        text = text[1:] if keeps_end else text[:-1]
+    return f"…{text}" if keeps_end else f"{text}…"

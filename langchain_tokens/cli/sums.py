@@ -76,6 +76,7 @@ def sums_table(
             heading=name,
             cells=_names(found, name, is_first=name == found.by[0], has_rest=bool(rest)),
             is_text=True,
+            keeps_end=name == "path",
             least=_LEAST.get(name, 10),
         )
         for name in found.by

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from langchain_tokens.render import clean
+from langchain_tokens.render import clean, counted
 
 __all__ = ("Imported", "Refused", "Tally")
 
@@ -58,20 +58,16 @@ class Imported:
             (self.skipped, "no calls"),
             (self.refused_rows, "refused"),
         )
-        runs = f" with {_number(self.runs, 'run')}" if self.runs else ""
-        calls = f"{_number(self.stored, 'call')}{runs} {verb}"
-        said = ", ".join([_number(self.rows, "row"), calls, *(f"{count:,} {what}" for count, what in counts if count)])
+        runs = f" with {counted(self.runs, 'run')}" if self.runs else ""
+        calls = f"{counted(self.stored, 'call')}{runs} {verb}"
+        said = ", ".join([counted(self.rows, "row"), calls, *(f"{count:,} {what}" for count, what in counts if count)])
         lines = [f"{clean(self.source)} ({self.format}): {said}"]
         lines += [f"  row {refused.row:,}: {clean(refused.reason)}" for refused in self.refused[:_SHOWN]]
         if self.refused_rows > _SHOWN:
             lines.append(f"  and {self.refused_rows - _SHOWN:,} more refused rows")
         if self.undated:
-            lines.append(f"  {_number(self.undated, 'call')} without a time got that of the file")
+            lines.append(f"  {counted(self.undated, 'call')} without a time got that of the file")
         return "\n".join(lines)
-
-
-def _number(count: int, of: str) -> str:
-    return f"{count:,} {of}" if count == 1 else f"{count:,} {of}s"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -74,9 +74,16 @@ class Reconciliation:
     total: Reconciled
 
     def __str__(self) -> str:
+        return text_table(self._table())
+
+    def _table(self) -> Table:
         lines = [_line(row) for row in (*self.rows, self.total)]
-        headings = ("day", "model", "reported", "stored", "missing", "", "USD reported", "USD stored", "missing", "")
-        return text_table(Table(headings=headings, rows=tuple(lines), names=2, notes=tuple(self._notes())))
+        tokens, money = (
+            ("reported", "stored", "missing", "%"),
+            ("USD reported", "USD stored", "USD missing", "% of USD"),
+        )
+        headings = ("day", "model", *tokens, *money)
+        return Table(headings=headings, rows=tuple(lines), names=2, notes=tuple(self._notes()))
 
     def to_records(self) -> list[dict[str, Any]]:
         """One flat dict a row."""

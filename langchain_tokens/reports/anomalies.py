@@ -12,20 +12,11 @@ from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import EQUALITY_FILTERS, make_query, missing_label
-from langchain_tokens.render import Table, html_table
+from langchain_tokens.render import Table, counted, html_table
 from langchain_tokens.reports.analytics import require_analytics
 from langchain_tokens.reports.explaining import Cause, causes, totals_of
 from langchain_tokens.reports.outliers import LEAST, Judged, judge, most_unusual
-from langchain_tokens.reports.quantities import (
-    Number,
-    Used,
-    as_number,
-    counted,
-    percent,
-    shown,
-    used_named,
-    wrapped,
-)
+from langchain_tokens.reports.quantities import Number, Used, as_number, percent, shown, used_named, wrapped
 from langchain_tokens.reports.series import Every, after, check_every, moment_of, now_or
 from langchain_tokens.store.plan import floor_of
 
@@ -96,7 +87,10 @@ class UnusualReport(Sequence[Unusual]):
 
     def __str__(self) -> str:
         """A paragraph for each finding, and what was compared."""
-        return "\n".join(wrapped([*(finding.text for finding in self.findings), *self.notes]))
+        return "\n".join(wrapped(self._sentences()))
+
+    def _sentences(self) -> tuple[str, ...]:
+        return (*(finding.text for finding in self.findings), *self.notes)
 
     def _repr_html_(self) -> str:
         rows = tuple((finding.text, f"{finding.times:,.1f}") for finding in self.findings)

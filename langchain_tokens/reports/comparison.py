@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
-from langchain_tokens.render import UNKNOWN, Table, html_table, text_table
+from langchain_tokens.render import UNKNOWN, Table, counted, html_table, text_table
 from langchain_tokens.reports.analytics import require_analytics
-from langchain_tokens.reports.quantities import WIDTH, Number, as_number, counted, percent, shown, sure, wrapped
+from langchain_tokens.reports.quantities import WIDTH, Number, as_number, percent, shown, sure, wrapped
 from langchain_tokens.reports.resampling import rate_interval
 from langchain_tokens.reports.samples import (
     NUMBERS,
@@ -29,7 +29,7 @@ from langchain_tokens.repricing import shortened
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("Compared", "Comparison", "Outcome", "Spread", "compare", "compare_variants")
+__all__ = ("Compared", "Comparison", "Outcome", "Spread", "compare", "compare_variants", "side_by_side")
 
 _MEASURES = ("tokens", "cost_usd", "duration_ms", "tokens_per_second", "calls")
 _SIDE_BY_SIDE = 3
@@ -109,15 +109,18 @@ class Comparison:
         return said
 
     def _sentences(self) -> tuple[str, ...]:
-        """Each verdict once: that there is too little may be so for all measures of a pair."""
-        return tuple(dict.fromkeys((*(difference.verdict for difference in self.differences), *self.notes)))
+        return (*self._verdicts(), *self.notes)
+
+    def _verdicts(self) -> tuple[str, ...]:
+        """Each once: that there is too little may be so for all measures of a pair."""
+        return tuple(dict.fromkeys(difference.verdict for difference in self.differences))
 
     def _tables(self) -> list[Table]:
         if len(self.variants) < 2:  # noqa: PLR2004  # one has nothing beside it
-            return [_table(self.unit, self.variants)]
+            return [side_by_side(self.unit, self.variants)]
         first, others = self.variants[0], self.variants[1:]
         starts = range(0, len(others), _SIDE_BY_SIDE)
-        return [_table(self.unit, (first, *others[start : start + _SIDE_BY_SIDE])) for start in starts]
+        return [side_by_side(self.unit, (first, *others[start : start + _SIDE_BY_SIDE])) for start in starts]
 
 
 def compare(
@@ -320,7 +323,8 @@ def _notes(
         yield "calls of one run are alike, which these intervals do not know: they may be too narrow"
 
 
-def _table(unit: UnitKind, variants: Sequence[Compared]) -> Table:
+def side_by_side(unit: UnitKind, variants: Sequence[Compared], width: int | None = WIDTH) -> Table:
+    """Variants as the columns of a table, their names cut to a width; None leaves them as they are."""
     rows: list[tuple[str, ...]] = [(f"{unit}s", *(f"{one.units:,}" for one in variants))]
     if unit == "run":
         rows.append(("calls per run", *(shown(one.calls_per_unit) for one in variants)))
@@ -331,13 +335,16 @@ def _table(unit: UnitKind, variants: Sequence[Compared]) -> Table:
         noun = phrase(spreads[0].measure).noun
         rows += [
             (f"{noun}, median", *(shown(spread.median, spread.measure) for spread in spreads)),
-            (f"{noun}, mean", *(shown(spread.mean, spread.measure) for spread in spreads)),
+            ("  mean", *(shown(spread.mean, spread.measure) for spread in spreads)),
         ]
     for results in zip(*(one.outcomes for one in variants), strict=True):
         rows += [
             (f"tokens per {results[0].name}", *(shown(result.tokens_per_result) for result in results)),
             (f"USD per {results[0].name}", *(shown(result.cost_usd_per_result, "cost_usd") for result in results)),
         ]
-    most = (WIDTH - _FIRST_COLUMN) // (len(variants) or 1) - 2
-    headings = ("", *(shortened(one.label, most) for one in variants))
+    labels = [one.label for one in variants]
+    if width is not None:
+        most = (width - _FIRST_COLUMN) // (len(variants) or 1) - 2
+        labels = [shortened(label, most) for label in labels]
+    headings = ("", *labels)
     return Table(headings=headings, rows=tuple((shortened(row[0], _FIRST_COLUMN), *row[1:]) for row in rows), names=1)

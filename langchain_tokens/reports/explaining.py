@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from langchain_tokens.breakdown import Breakdown, BreakdownRow
-from langchain_tokens.reports.quantities import Used, percent, shown
+from langchain_tokens.reports.quantities import Number, Used, percent, shown
 
 __all__ = ("Cause", "CauseName", "Totals", "causes", "totals_of")
 
@@ -19,6 +19,7 @@ Read = Callable[[str], tuple[Breakdown, Breakdown]]
 _TELLING = 0.2
 """The part of the excess below which a cause is not worth a word."""
 _MILLION = 1_000_000
+_MICRODOLLAR = Decimal("0.000001")
 _MUCH_MORE = 2.0
 _MANY = 0.1
 _HALF = 0.5
@@ -31,8 +32,8 @@ class Cause:
     """
 
     name: CauseName
-    usual: float
-    seen: float
+    usual: Number
+    seen: Number
     share: float | None
     """The part of the excess (of its logarithm) that it makes; None for what lies behind another cause."""
     text: str
@@ -95,7 +96,8 @@ def _factors(used: Used, now: Totals, others: Totals, typical_calls: float) -> I
     whole = sum(weight for weight in weights if weight > 0)
     for (name, usual, seen), weight in zip(parts, weights, strict=True):
         if weight > 0:
-            yield Cause(name=name, usual=usual, seen=seen, share=weight / whole, text=_text(name, usual, seen))
+            a, b = (_amount(name, value) for value in (usual, seen))
+            yield Cause(name=name, usual=a, seen=b, share=weight / whole, text=_text(name, a, b))
 
 
 def _each(
@@ -119,11 +121,16 @@ def _weights(parts: list[tuple[CauseName, float, float]]) -> list[float]:
     ]
 
 
-def _text(name: CauseName, usual: float, seen: float) -> str:
+def _amount(name: CauseName, value: float) -> Number:
+    """As it is given to people: a price for a million tokens, as money."""
+    return Decimal(repr(value * _MILLION)).quantize(_MICRODOLLAR) if name == "price" else value
+
+
+def _text(name: CauseName, usual: Number, seen: Number) -> str:
     if name == "calls":
         return f"more calls: {shown(seen)} instead of {shown(usual)}"
     if name == "price":
-        a, b = (shown(Decimal(repr(price * _MILLION)), "cost_usd") for price in (seen, usual))
+        a, b = (shown(price, "cost_usd") for price in (seen, usual))
         return f"dearer tokens: {a} USD for a million instead of {b}"
     return f"longer {name}s: {shown(seen)} tokens a call instead of {shown(usual)}"
 
@@ -161,7 +168,8 @@ def _models(cause: Cause, read: Read) -> list[Cause]:
     if not tokens or not usual_tokens:
         return []
     as_usual = sum((of.tokens or 0) * _usual_price(of, usual.get(model)) for model, of in now.items()) / tokens
-    if as_usual <= cause.usual or math.log(as_usual / cause.usual) < _HALF * math.log(cause.seen / cause.usual):
+    price, price_now = (float(value) / _MILLION for value in (cause.usual, cause.seen))
+    if as_usual <= price or math.log(as_usual / price) < _HALF * math.log(price_now / price):
         return []
     found = []
     for model, of in now.items():

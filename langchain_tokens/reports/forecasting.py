@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import parse_moment
-from langchain_tokens.render import Table, html_table, text_table
+from langchain_tokens.render import UNKNOWN, Table, counted, html_table, text_table
 from langchain_tokens.reports.analytics import require_analytics
 from langchain_tokens.reports.projecting import LEAST_DAYS, Projection, project
-from langchain_tokens.reports.quantities import (
-    Number,
-    Used,
-    as_number,
-    counted,
-    shown,
-    sure,
-    used_named,
-    wrapped,
-)
+from langchain_tokens.reports.quantities import Number, Used, as_number, sure, used_named, wrapped
 from langchain_tokens.reports.series import Step, after, now_or, read_steps
 from langchain_tokens.store.plan import floor_of
 
@@ -33,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ("Forecast", "forecast")
 
 _HISTORY_DAYS = 56
+_KNOWN_AS = {"cost": "cost", "tokens": "usage", "input": "usage", "output": "usage", "calls": "call"}
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 
@@ -81,21 +74,34 @@ class Forecast:
         return said
 
     def _table(self) -> Table:
-        field = used_named(self.measure).field
         rows = [
-            (f"from {self.since:%Y-%m-%d %H:%M} until now", shown(self.spent, field)),
-            (f"projected until {self.until:%Y-%m-%d %H:%M}", shown(self.projected, field)),
+            (f"from {self.since:%Y-%m-%d} until now", self._said(self.spent)),
+            (f"projected until {self.until:%Y-%m-%d}", self._said(self.projected)),
         ]
         if self.low is not None and self.high is not None:
-            rows.append((f"{sure(self.confidence)} interval, low", shown(self.low, field)))
-            rows.append((f"{sure(self.confidence)} interval, high", shown(self.high, field)))
+            rows.append((f"{sure(self.confidence)} interval, low", self._said(self.low)))
+            rows.append((f"{sure(self.confidence)} interval, high", self._said(self.high)))
         return Table(headings=("UTC", used_named(self.measure).unit), rows=tuple(rows), names=1)
+
+    def _said(self, amount: Number | None) -> str:
+        """An amount: whole tokens and calls; US dollars with as many places as the least amount of all needs."""
+        if amount is None:
+            return UNKNOWN
+        if not isinstance(amount, Decimal):
+            return f"{amount:,.0f}"
+        amounts = (self.spent, self.projected, self.low, self.high)
+        is_small = any(0 < each < 1 for each in amounts if each is not None)
+        return f"{amount:,.6f}" if is_small else f"{amount:,.2f}"
 
     def _sentences(self) -> tuple[str, ...]:
         days = counted(self.history_days, "complete day")
         history = "" if self.history_since is None else f", {days} from {self.history_since:%Y-%m-%d} on"
         unknown = self.unknown_calls + self.unknown_history_calls
-        gaps = (f"{counted(unknown, 'call')} of these tell no {self.measure}: in no sum here.",) if unknown else ()
+        gaps = (
+            (f"Without a known {_KNOWN_AS[self.measure]}, so in no sum here: {counted(unknown, 'call')}.",)
+            if unknown
+            else ()
+        )
         return (f"Method: {self.method}{history}.", *self.notes, *gaps)
 
 

@@ -129,7 +129,7 @@ class Profile:
         rows.append(("total", *_numbers(self.root.subtree), "", ""))
         more = (f"and {len(found) - _SHOWN:,} more places",) if len(found) > _SHOWN else ()
         return Table(
-            headings=("path", "tokens", "share", "cost USD", "calls", "own", "own USD"),
+            headings=("path", "tokens", "share", "cost USD", "calls", "own tokens", "own USD"),
             rows=tuple(rows),
             names=1,
             notes=(*more, *gap_notes(self.root.subtree)),

@@ -17,7 +17,6 @@ __all__ = (
     "Number",
     "Used",
     "as_number",
-    "counted",
     "percent",
     "shown",
     "sure",
@@ -103,11 +102,6 @@ def percent(share: float) -> str:
 def sure(confidence: float) -> str:
     """A confidence for people: 95 %, and 97.5 % where it is shared among two."""
     return f"{confidence * 100:.3g} %"
-
-
-def counted(number: int, thing: str) -> str:
-    """A number of things, in words that agree."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def wrapped(notes: Iterable[str], width: int = WIDTH) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import make_query
-from langchain_tokens.render import Table, html_table, text_table
+from langchain_tokens.render import Table, counted, html_table, text_table
 from langchain_tokens.reports.analytics import require_analytics
-from langchain_tokens.reports.quantities import Number, as_number, counted, percent, shown, sure, used_named, wrapped
+from langchain_tokens.reports.quantities import Number, as_number, percent, shown, sure, used_named, wrapped
 from langchain_tokens.reports.series import EVERY, Every, Step, check_every, now_or, read_steps
 from langchain_tokens.store.plan import floor_of, moment_in
 

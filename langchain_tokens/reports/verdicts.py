@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from langchain_tokens.reports.quantities import Number, as_number, counted, percent, shown, sure
+from langchain_tokens.render import counted
+from langchain_tokens.reports.quantities import Number, as_number, percent, shown, sure
 from langchain_tokens.reports.resampling import Apart, between_medians, between_rates, least_sample
 from langchain_tokens.reports.samples import Sample, UnitKind
 
@@ -145,8 +146,13 @@ def _of_success(first: Sample, other: Sample, asked: _Asked) -> Difference:
     rates = [percent(good / size) for good, size in zip(clean, sizes, strict=True)]
     start = "" if _is_clear(apart) else "no clear difference in success: "
     said = f"{start}{pair.b} has {rates[1]} of {pair.unit}s without failure, {pair.a} {rates[0]}"
-    between = f"({pair.interval} {apart.low * 100:+.0f} to {apart.high * 100:+.0f} points)"
+    between = f"({pair.interval} {_points(apart.low)} to {_points(apart.high)} points)"
     return _difference(pair, apart, f"{said} {between}{pair.sizes}")
+
+
+def _points(part: float) -> str:
+    """Points of a hundred with their sign; of what rounds to nothing there is none."""
+    return f"{part * 100:+.0f}" if round(part * 100) else "0"
 
 
 def _difference(pair: _Pair, apart: Apart | None, verdict: str) -> Difference:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from functools import partial
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import plain
 from langchain_tokens.query import make_query, missing_label
-from langchain_tokens.render import UNKNOWN, Table, clean, html_table
+from langchain_tokens.render import UNKNOWN, Table, clean, counted, html_table
 from langchain_tokens.reports.chances import Chance, chances
 
 if TYPE_CHECKING:
@@ -161,14 +161,21 @@ class Findings:
         return iter(self.rows)
 
     def __str__(self) -> str:
+        return "\n".join(line for said in self._lines() for line in _wrapped(said))
+
+    def _lines(self) -> Iterator[str]:
+        """What is found, a line for each thing that is said, however long."""
+        yield from _summary(self)
+        for row in self.rows[:_SHOWN]:
+            yield from ("", *_told(row))
         more = len(self.rows) - _SHOWN
-        rest = ["", f"and {more:,} more findings of less"] if more > 0 else []
-        return "\n".join([_summary(self), *(line for row in self.rows[:_SHOWN] for line in ("", *_told(row))), *rest])
+        if more > 0:
+            yield from ("", f"and {more:,} more findings of less")
 
     def _repr_html_(self) -> str:
         headings = ("finding", "where", "remedy", "calls", "tokens", "USD")
         rows = tuple((row.what, _where(row), row.remedy, *_numbers(row)) for row in self.rows)
-        return html_table(Table(headings=headings, rows=rows, names=3, notes=(_summary(self),)))
+        return html_table(Table(headings=headings, rows=rows, names=3, notes=_summary(self)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values: `calls`, `cost_usd`, `unpriced_calls`, `total_wasted`, `findings`."""
@@ -287,23 +294,34 @@ def _numbers(row: Finding) -> tuple[str, str, str]:
     return f"{row.calls:,}", tokens, UNKNOWN if row.usd is None else f"{row.usd:,.6f}"
 
 
-def _summary(found: Findings) -> str:
+def _summary(found: Findings) -> tuple[str, ...]:
     wasted = found.total_wasted
-    cost = UNKNOWN if found.cost_usd is None else f"{found.cost_usd:,.6f}"
-    lost = UNKNOWN if wasted.usd is None else f"{wasted.usd:,.6f}"
-    said = f"{found.calls:,} calls cost {cost} USD; {wasted.calls:,} of them were in vain, and cost {lost} USD"
+    cost = "cost an unknown amount" if found.cost_usd is None else f"cost {found.cost_usd:,.6f} USD"
+    said = f"{counted(found.calls, 'call')} {cost}; {wasted.calls:,} of them were in vain"
+    said += f", and used {_amounts(wasted.usd, wasted.tokens)}" if wasted.calls else ""
     gaps = [(found.unpriced_calls, "of all"), (wasted.unpriced_calls, "of those in vain")]
     missing = [f"{count:,} {which}" for count, which in gaps if count]
     lines = [said, *([f"without a price, so in no sum: {', '.join(missing)}"] if missing else [])]
     if any(not row.is_waste for row in found):
         lines.append("what could be saved may be about the same calls twice, and is in no total")
-    return "\n".join(lines)
+    return tuple(lines)
 
 
 def _told(row: Finding) -> Iterator[str]:
-    calls, tokens, usd = _numbers(row)
     about = "" if row.is_waste else "to be saved: "
     estimate = " (an estimate)" if row.is_estimate else ""
-    yield f"{about}{usd} USD, {tokens} tokens in {calls} {'call' if row.calls == 1 else 'calls'}{estimate}"
-    for text in (f"{_where(row)}: {row.what}", f"-> {row.remedy}"):
-        yield from textwrap.wrap(clean(text), _WIDTH, initial_indent="  ", subsequent_indent="     ")
+    yield f"{about}{_amounts(row.usd, row.tokens)} in {counted(row.calls, 'call')}{estimate}"
+    yield f"  {_where(row)}: {row.what}"
+    yield f"  -> {row.remedy}"
+
+
+def _amounts(usd: Decimal | None, tokens: int | None) -> str:
+    """What is known of money and tokens."""
+    known = [] if usd is None else [f"{usd:,.6f} USD"]
+    known += [] if tokens is None else [counted(tokens, "token")]
+    return ", ".join(known) or "an unknown amount"
+
+
+def _wrapped(line: str) -> Sequence[str]:
+    """A line on as many as it needs; what is said of a finding stands to the right."""
+    return textwrap.wrap(clean(line), _WIDTH, subsequent_indent="     " if line.startswith(" ") else "") or [""]
