@@ -169,7 +169,7 @@ def test_custom_range_has_both_days(page: Page, desk: str, shelf: UsageStore) ->
 
 
 def test_breakdowns_have_tokens_share_and_cost(page: Page, desk: str, shelf: UsageStore) -> None:
-    """Each list has the store's rows; what is unknown is a dash."""
+    """Each list has the store's rows; what is unknown is a dash, and a cost that leaves calls out has a star."""
     page.goto(f"{desk}?range=all")
     ready(page)
     for dimension in ("mode", "model", "agent", "chain"):
@@ -178,7 +178,9 @@ def test_breakdowns_have_tokens_share_and_cost(page: Page, desk: str, shelf: Usa
             name = str(each.key[dimension] or "(none)")
             tokens = "\u2014" if each.total_tokens is None else f"{each.total_tokens:,}"
             share = "\u2014" if each.share is None else f"{each.share * 100:.0f}\u202f%"
-            cost = "\u2014" if each.cost_usd is None else f"${each.cost_usd:.6f}"
+            says_nothing = each.cost_usd is None or (each.cost_usd == 0 and each.unpriced_calls)
+            star = "*" if each.unpriced_calls else ""
+            cost = "\u2014" if says_nothing else f"${each.cost_usd:.6f}{star}"
             shown_share = share if each.share is None or each.share >= 0.01 else "<1\u202f%"
             assert cells(row(page, f"By {dimension}", name).first) == [name, tokens, shown_share, cost]
 
@@ -311,7 +313,7 @@ def test_cost_analysis(page: Page, desk: str) -> None:
     expect(page.get_by_role("note")).to_contain_text("2 of 6 calls have no price")
     assert cells(row(page, "Prices", "gpt-4o-mini"))[:3] == ["gpt-4o-mini", "openai", "$0.15"]
     costs = [cells(line)[3] for line in page.get_by_role("table", name="By chain").locator("tbody tr").all()]
-    assert costs == ["$0.500000", "$0.250000", "$0.100000", "$0.050000", "\u2014"]
+    assert costs == ["$0.500000", "$0.250000", "$0.100000*", "$0.050000", "\u2014"]
 
 
 def test_runs_then_a_run_then_a_call(page: Page, desk: str, shelf: UsageStore) -> None:

@@ -695,7 +695,7 @@ def test_every_form_says_what_it_needs() -> None:
         (b"hello\nworld\n", "neither JSON nor CSV"),
         (b"PAR1 and no more", "no whole Parquet file"),
         (b"SQLite format 3\0garbage" * 9, "cannot be read"),
-        (gzip.compress(b"input_tokens,output_tokens\n" + b"1,2\n" * 9)[:-9], "compressed, and broken"),
+        (gzip.compress(b"input_tokens,output_tokens\n" + b"1,2\n" * 9, mtime=0)[:-9], "compressed, and broken"),
         (b"\x1f\x8bno gzip at all", "broken|could not be read"),
         (b'{"data": [{"a": 1}, ', "the file ends|ends early"),
         (b'[{"input_tokens": 1} {"input_tokens": 2}]', r"line 1: '\{' stands where ',' should"),

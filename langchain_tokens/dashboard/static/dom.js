@@ -40,7 +40,7 @@ export function panel(title, attributes = {}, ...children) {
 
 /**
  * A table whose rows are filled and filled again without being replaced, so that focus and scrolling stay.
- * A column is { title, text(row) or money(row) or node(row, cell), number, title_of(row), state(row) }; all
+ * A column is { title, text(row) or money(row) or node(row, cell), number, title_of(row), state(row), lacks(row) }; all
  * amounts have equally many digits. `open(row)` makes rows clickable.
  */
 export class Table {
@@ -66,7 +66,9 @@ export class Table {
     this.rows = rows;
     const amounts = this.columns.filter((column) => column.money);
     const places = money_places([...rows, ...(total ? [total] : [])].flatMap((row) => amounts.map((column) => column.money(row))));
-    for (const column of amounts) column.text = (row) => money_to(column.money(row), places);
+    for (const column of amounts) {
+      column.text = (row) => money_to(column.money(row), places) + (column.money(row) !== null && column.lacks?.(row) ? "*" : "");
+    }
     while (this.body.rows.length > rows.length) this.body.deleteRow(-1);
     rows.forEach((row, index) => this._fill(this.body.rows[index] || this._add(this.body), row));
     if (total) this._fill(this.foot.rows[0] || this._add(this.foot), total);

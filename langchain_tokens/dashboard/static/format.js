@@ -42,6 +42,16 @@ export function money_to(value, places) {
   return `${amount < 0 ? "\u2212" : ""}$${grouped(Math.abs(amount).toFixed(places))}`;
 }
 
+/** What a row's calls cost, as far as that is known: not at all where only calls that cost nothing have a price. */
+export function cost_of(row) {
+  return Number(row.cost_usd) === 0 && row.unpriced_calls > 0 ? null : row.cost_usd;
+}
+
+/** What a cost does not cover. */
+export function without_price(row) {
+  return row.unpriced_calls ? `${plural(row.unpriced_calls, "call")} without a price` : "";
+}
+
 export function percent(value, places = 0) {
   if (!isKnown(value)) return UNKNOWN;
   const share = Number(value) * 100;

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { METRICS, shown } from "../charts.js";
 import { Table, h, panel, setText } from "../dom.js";
-import { count, name, percent } from "../format.js";
+import { cost_of, count, name, percent, without_price } from "../format.js";
 import { ranked } from "../series.js";
 
 const SHOWN = 6;
@@ -39,7 +39,7 @@ export class Breakdown {
       { title: dimension, head: dimension, node: name_cell(dimension, pick), className: "names" },
       { title: "Tokens", number: true, text: (row) => count(row.total_tokens) },
       { title: "Share", number: true, text: (row) => percent(row.share) },
-      { title: "Cost", money: (row) => row.cost_usd, title_of: (row) => (row.unpriced_calls ? `${row.unpriced_calls} calls without a price` : "") },
+      { title: "Cost", money: cost_of, title_of: without_price, lacks: without_price, help: "* without the calls that have no price" },
     ], { empty: "Nothing in this range." });
     this.more = h("a", {});
     this.more.addEventListener("click", (event) => page.follow(event, { view: "explore", by: dimension }));

@@ -3,7 +3,7 @@ import { get } from "../api.js";
 import { Chart, METRICS, OTHERS, pie_chart, shown, tree_chart } from "../charts.js";
 import { call_columns } from "../details.js";
 import { Choice, Select, Table, h, panel, setText } from "../dom.js";
-import { count, duration, money, percent, plural } from "../format.js";
+import { cost_of, count, duration, money, percent, plural, without_price } from "../format.js";
 import { ranked, slices, tree_of } from "../series.js";
 import { TITLES, name_cell } from "./breakdown.js";
 import { roots_of } from "./runs.js";
@@ -46,7 +46,7 @@ export function make(page) {
       { title: wanted, node: name_cell(wanted, (value) => page.drill(wanted, value)), className: "names" },
       { title: "Tokens", number: true, text: (row) => count(row.total_tokens) },
       { title: "Share", number: true, text: (row) => percent(row.share) },
-      { title: "Cost", money: (row) => row.cost_usd, title_of: (row) => (row.unpriced_calls ? `${plural(row.unpriced_calls, "call")} without a price` : "") },
+      { title: "Cost", money: cost_of, title_of: without_price, lacks: without_price, help: "* without the calls that have no price" },
       { title: "Calls", number: true, text: (row) => count(row.calls) },
       { title: "Failed", number: true, text: (row) => count(row.failed_calls) },
       { title: "Input", number: true, text: (row) => count(row.input_tokens) },

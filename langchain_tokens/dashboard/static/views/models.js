@@ -2,19 +2,19 @@
 import { get } from "../api.js";
 import { Chart, bar_chart, colours } from "../charts.js";
 import { Table, h, panel, setText } from "../dom.js";
-import { count, duration, money, name, percent } from "../format.js";
+import { cost_of, count, duration, money, name, percent } from "../format.js";
 import { ranked } from "../series.js";
 import { name_cell } from "./breakdown.js";
 
 const MOST_COMPARED = 4;
 const each = (row, key) => (row[key] === null || !row.calls ? null : Number(row[key]) / row.calls);
-const per_million = (row) => (row.cost_usd === null || !row.total_tokens ? null : (Number(row.cost_usd) * 1e6) / row.total_tokens);
-const per_thousand_calls = (row) => (row.cost_usd === null || row.calls === row.unpriced_calls ? null : (Number(row.cost_usd) * 1e3) / (row.calls - row.unpriced_calls));
+const per_million = (row) => (cost_of(row) === null || !row.total_tokens ? null : (Number(row.cost_usd) * 1e6) / row.total_tokens);
+const per_thousand_calls = (row) => (cost_of(row) === null || row.calls === row.unpriced_calls ? null : (Number(row.cost_usd) * 1e3) / (row.calls - row.unpriced_calls));
 
 const NUMBERS = [
   { title: "Calls", of: (row) => row.calls, text: count },
   { title: "Tokens", of: (row) => row.total_tokens, text: count },
-  { title: "Cost", of: (row) => (row.cost_usd === null ? null : Number(row.cost_usd)), text: money },
+  { title: "Cost", of: (row) => (cost_of(row) === null ? null : Number(row.cost_usd)), text: money },
   { title: "Cached input", of: (row) => (row.cache_read_tokens === null || !row.input_tokens ? null : row.cache_read_tokens / row.input_tokens), text: percent, best: "most" },
   { title: "Tokens a call", of: (row) => each(row, "total_tokens"), text: count, best: "least" },
   { title: "Output a call", of: (row) => each(row, "output_tokens"), text: count },

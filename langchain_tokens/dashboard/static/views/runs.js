@@ -3,7 +3,7 @@ import { get } from "../api.js";
 import { Chart, METRICS, colours, shown, tree_chart } from "../charts.js";
 import { call_columns } from "../details.js";
 import { Card, Choice, Table, h, panel, setText } from "../dom.js";
-import { count, duration, money, moment, name, percent, plural } from "../format.js";
+import { cost_of, count, duration, money, moment, name, percent, plural, without_price } from "../format.js";
 
 const PAGE = 50;
 
@@ -83,9 +83,9 @@ function one(page, id) {
     { title: "Calls", number: true, text: (row) => count(row.node.subtree.calls) },
     { title: "Tokens", number: true, text: (row) => count(row.node.subtree.total_tokens) },
     { title: "Share", number: true, text: (row) => percent(row.node.subtree.share) },
-    { title: "Cost", money: (row) => row.node.subtree.cost_usd },
+    { title: "Cost", money: (row) => cost_of(row.node.subtree), lacks: (row) => without_price(row.node.subtree) },
     { title: "Own tokens", number: true, text: (row) => count(row.node.own.total_tokens) },
-    { title: "Own cost", money: (row) => row.node.own.cost_usd },
+    { title: "Own cost", money: (row) => cost_of(row.node.own), lacks: (row) => without_price(row.node.own) },
   ], {});
   const calls = new Table("Calls of this run", call_columns(), { open: (call) => page.go({ call: call.call_id }), empty: "No call of it is stored." });
   const element = h("div", {}, h("p", {}, back), title, facts,
