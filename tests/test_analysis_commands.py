@@ -65,7 +65,7 @@ def test_compare_takes_variants_models_and_ranges(
     """Each kind of side, as text and as a document."""
     code, out, err = run(capsys, "compare", *sides, "--db", database)
     assert (code, err) == (0, "")
-    assert all(label in out.splitlines()[0] for label in labels)
+    assert all(label in out.splitlines()[1] for label in labels)
     document = json.loads(run(capsys, "compare", *sides, "--db", database, "--json")[1])
     assert document["schema_version"] == 1
     assert [one["label"] for one in document["variants"]] == labels
@@ -91,7 +91,9 @@ def test_unusual_finds_and_explains(database: str, capsys: pytest.CaptureFixture
     """The wild day, with what made it."""
     code, out, err = run(capsys, "unusual", "--db", database)
     assert (code, err) == (0, "")
-    assert out.startswith(f"{NOON - timedelta(days=5):%Y-%m-%d} chain fix: 90,030 tokens, expected about 1,")
+    assert out.splitlines()[1].startswith(
+        f"{NOON - timedelta(days=5):%Y-%m-%d} chain fix: 90,030 tokens, expected about 1,"
+    )
     assert "Longer inputs:" in out
     document: dict[str, Any] = json.loads(run(capsys, "unusual", "--db", database, "--json")[1])
     assert [cause["name"] for cause in document["findings"][0]["causes"]] == ["input"]
@@ -100,8 +102,8 @@ def test_unusual_finds_and_explains(database: str, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("compare", "one"), 2, "at least two variants"),
-        (("compare", "a", "session="), 0, "too little data"),
+        (("compare", "one"), 2, "at least two sides"),
+        (("compare", "model-a", "session="), 0, "too little data"),
         (("compare", "x", "y"), 0, "no call matches; the newest"),
         (("compare", "1..2", "a"), 2, "since='1' is not a moment"),
         (("compare", "a", "b", "--confidence", "1"), 2, "confidence=1.0"),

@@ -167,11 +167,12 @@ def test_the_list_has_a_line_for_each_account(run: Callable[..., tuple[Any, str,
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
     assert [" ".join(line) for line in lines] == [
+        "Budgets of budgets.toml · UTC",
         "budget account used spent reserved limit % stopped at this rate",
         "team 2026-11 ░░░░░░░░░░░░ $4.00 $0.00 $50.00 8% 0 ends at $6.15",
         "coder \\x1b[31mdaily 2026-11-20 ████████████ $2.00 $0.00 $2.00 100% 0 over",
         "1,000 calls per session session 's0' ░░░░░░░░░░░░ 5 calls 0 calls 1,000 calls 0% 0 –",  # noqa: RUF001
-        "1 calls count nothing: no price or no usage is known of them",
+        "1 call without a price or usage: not in what is spent",
     ]
 
 
@@ -205,7 +206,7 @@ def test_check_tells_scripts(run: Callable[..., tuple[Any, str, str]]) -> None:
     code, out, _ = run("check", "--file", "budgets.toml", "--json")
     assert (code, json.loads(out)["is_exceeded"], len(json.loads(out)["exceeded"])) == (4, True, 1)
     Path("fine.toml").write_text("[[budget]]\nlimit_usd = 100\n")
-    assert run("check", "--file", "fine.toml") == (0, "1 accounts, all within their limits\n", "")
+    assert run("check", "--file", "fine.toml") == (0, "1 account, within its limit\n", "")
 
 
 def test_release_lets_lapsed_reservations_go(run: Callable[..., tuple[Any, str, str]], tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_release_lets_lapsed_reservations_go(run: Callable[..., tuple[Any, str, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("list",), "there are no budgets to look at: name a file with --file or $LANGCHAIN_TOKENS_BUDGETS"),
+        (("list",), "there are no budgets to look at: name a file with tables [[budget]]"),
         (("list", "--file", "none.toml"), "cannot be read: FileNotFoundError"),
         (("check", "--file", "broken.toml"), "budget 1: limit_calls='x'"),
     ],

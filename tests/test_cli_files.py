@@ -74,7 +74,7 @@ def test_a_reader_that_has_enough(database: Path) -> None:
     [
         (["--format", "xls"], 2, "--format 'xls'; expected one of parquet, jsonl, json, csv"),
         (["-o", "out.xls"], 2, "the ending of 'out.xls' is no kind of file"),
-        (["--tag", "team"], 2, "--tag team is no tag; expected KEY=VALUE"),
+        (["--tag", "team"], 2, "--tag 'team' is no KEY=VALUE, such as variant=b"),
         (["--since", "never"], 2, "since='never' is not a moment"),
         (["--db", "none.db"], 1, "there is no database"),
         (["-o", "nowhere/out.csv"], 1, "a folder that does not exist"),
@@ -145,7 +145,7 @@ def test_reconcile(run: Run, database: Path) -> None:
     path = report("u.json", [openai_usage("gpt-4o", 300, 50, 3)])
     said = run("reconcile", path, "--db", database)
     assert (said.code, said.err) == (0, "")
-    assert said.out.splitlines()[1].split() == [
+    assert said.out.splitlines()[2].split() == [
         "2026-11-20",
         "gpt-4o",
         "350",

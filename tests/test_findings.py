@@ -134,7 +134,7 @@ def test_nothing_is_no_finding(store: UsageStore) -> None:
     """An empty store has no findings, and unknown sums."""
     found = found_in(store)
     assert (len(found), found.calls, found.cost_usd, found.total_wasted.usd) == (0, 0, None, None)
-    assert str(found) == "0 calls cost – USD; 0 of them were in vain, and cost – USD"  # noqa: RUF001  # the sign for unknown
+    assert str(found) == "0 calls cost an unknown amount; 0 of them were in vain"
     json.dumps(found.to_dict())
 
 
@@ -368,6 +368,9 @@ def test_commands(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
         findings(store, since="2026-11-01") if command == "findings" else input_shares(store, since="2026-11-01")
     )
     store.close()
-    assert text.out == f"{report}\n"
-    assert json.loads(document.out) == {"schema_version": 1, **report.to_dict()}
+    title, shown = text.out.split("\n", 1)
+    assert title.endswith(" · since 2026-11-01 00:00 · UTC")
+    assert shown.split() == str(report).split()
+    said = json.loads(document.out)
+    assert said == said | report.to_dict()
     assert (nothing.out, nothing.err[:13]) == ("", "no call match")

@@ -137,7 +137,7 @@ def test_unknown_costs_are_counted_and_their_days_left_out() -> None:
         found = forecast(store, "2026-11-22", now=NOW)
     assert (found.history_days, found.unknown_calls, found.unknown_history_calls) == (14, 1, 2)
     assert (found.spent, found.projected) == (None, None)
-    assert "3 calls of these tell no cost" in str(found)
+    assert "in no sum here: 3 calls" in str(found)
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,13 @@ from tests.builders import NOON, make_call, make_fact, random_calls, scripted_gr
 pytest_plugins = ("tests.databases",)
 
 SHOWN = """\
-path                         tokens  share   cost USD  calls        own    own USD
-nl2sql                          360    60%   0.000600      3          –          –
-nl2sql/sql_agent                240    40%   0.000500      2        120   0.000200
-chat                            120    20%          –      1        120          –
-lost                            120    20%   0.000900      1        120   0.000900
-nl2sql/sql_agent/sql_fix        120    20%   0.000300      1        120   0.000300
-nl2sql/sql_generation           120    20%   0.000100      1        120   0.000100
+path                         tokens  share   cost USD  calls  own tokens    own USD
+nl2sql                          360    60%   0.000600      3           –          –
+nl2sql/sql_agent                240    40%   0.000500      2         120   0.000200
+chat                            120    20%          –      1         120          –
+lost                            120    20%   0.000900      1         120   0.000900
+nl2sql/sql_agent/sql_fix        120    20%   0.000300      1         120   0.000300
+nl2sql/sql_generation           120    20%   0.000100      1         120   0.000100
 total                           600   100%   0.001500      5
 1 of 5 calls without a price: cost not in these sums"""  # noqa: RUF001  # the sign for unknown
 FOLDED = {
@@ -264,7 +264,9 @@ def run_command(*arguments: object) -> int:
 def test_command_shows_a_run(seeded: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The text of the command is the profile's, of one run where that is asked for."""
     assert run_command("--db", seeded, "--run", "run-1") == 0
-    assert capsys.readouterr().out == SHOWN + "\n"
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == "Profile · run=run-1 · UTC"
+    assert [line.split() for line in lines] == [line.split() for line in SHOWN.splitlines()]
 
 
 @pytest.mark.parametrize("form", ["folded", "speedscope", "json"])
@@ -276,14 +278,18 @@ def test_command_writes_each_format(form: str, seeded: str, tmp_path: Path, caps
     goal = tmp_path / "profile.out"
     assert run_command("--db", seeded, "--format", form, "-o", goal) == 0
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", f"written to {goal}\n")
+    assert (said.out, said.err) == ("", f"wrote the profile to {goal}\n")
+    assert run_command("--db", seeded, "--format", form, "-o", goal) == 1
+    assert "is there already, and was left as it is" in capsys.readouterr().err
+    assert run_command("--db", seeded, "--format", form, "-o", goal, "--force") == 0
     if form == "folded":
         assert r"a\x1b\x3bb 120" in shown.splitlines()
         assert goal.read_text() == shown
     elif form == "speedscope":
         assert checked(json.loads(shown)) == json.loads(goal.read_text())
     else:
-        assert json.loads(shown)["root"]["subtree"] == json.loads(goal.read_text())["subtree"]
+        assert goal.read_text() == shown
+        assert json.loads(shown)["root"]["subtree"]["calls"]
 
 
 def test_command_says_why_there_is_nothing(seeded: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,8 +303,8 @@ def test_command_says_why_there_is_nothing(seeded: str, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--format", "folded", "--measure", "x"), 2, "unknown measure 'x'"),
-        (("-o", "/missing/folder/x"), 1, "could not be written"),
+        (("--format", "folded", "--measure", "x"), 2, "'x' is not one of 'total_tokens'"),
+        (("-o", "/missing/folder/x"), 1, "is in a folder that does not exist"),
         (("--format", "svg"), 2, "'svg' is not one of"),
     ],
 )

@@ -131,10 +131,10 @@ def test_it_prints_as_text_json_and_csv(store: UsageStore) -> None:
     fill(store)
     found = store.reconcile(report("u.json", [openai_usage("=cmd", 1_500, 120, 2)]))
     assert str(found).replace(UNKNOWN, "?").splitlines() == [
-        "day         model   reported  stored  missing          USD reported  USD stored  missing",
-        "2026-11-20  =cmd       1,620       ?    1,620  100.0%             ?           ?        ?",
-        "2026-11-20  gpt-4o         ?   1,100        ?                     ?    0.003500        ?",
-        "total                  1,620   1,100      520   32.1%             ?    0.003500        ?",
+        "day         model   reported  stored  missing       %  USD reported  USD stored  USD missing  % of USD",
+        "2026-11-20  =cmd       1,620       ?    1,620  100.0%             ?           ?            ?",
+        "2026-11-20  gpt-4o         ?   1,100        ?                     ?    0.003500            ?",
+        "total                  1,620   1,100      520   32.1%             ?    0.003500            ?",
         "Tokens are input and output; days are UTC; openai only. Nothing was stored.",
         "1 of 2 stored calls without complete usage: tokens missing in these sums",
         "1 of 2 stored calls without a price: cost not in these sums",

@@ -64,6 +64,9 @@ class Measure(StrEnum):
     OUTPUT = "output"
 
 
+_MEASURES = ", ".join(Measure)
+
+
 class Every(StrEnum):
     """Parts of time."""
 
@@ -73,7 +76,7 @@ class Every(StrEnum):
 
 def compare(
     *,
-    variants: Annotated[list[str], typer.Argument(metavar="A B …", help="Two sides or more.")],
+    variants: Annotated[list[str], typer.Argument(metavar="SIDE", help="Two sides or more.")],
     unit: Annotated[Unit, typer.Option(help="Compare whole runs, or single calls.")] = Unit.RUN,
     confidence: Confidence = 0.95,
     asked: Asked,
@@ -112,7 +115,7 @@ def forecast(
     until: Annotated[
         str, typer.Option(metavar="WHEN", help="The end of the day, week or month (UTC), or a date.")
     ] = "month",
-    measure: Annotated[Measure, typer.Option(help="What to project.")] = Measure.COST,
+    measure: Annotated[Measure, typer.Option(metavar="NAME", help=f"What to project: {_MEASURES}.")] = Measure.COST,
     confidence: Confidence = 0.8,
     asked: Annotated[Asked, Without(names=("since", "until", "tz"))],
     shown: Shown,
@@ -122,12 +125,13 @@ def forecast(
 
     with opened(asked.database) as store:
         found = make_forecast(store, until, measure=measure.value, confidence=confidence, **asked.filters())
+        is_empty = not (found.calls or found.history_days or found.unknown_history_calls)
         if shown.json:
             say_document(database=str(store.target), filters=asked.names(), **found.to_dict())
-        elif found.projected is not None:
+        elif not is_empty:
             title = " · ".join([f"Forecast of {measure.value}", *asked.named(), "UTC"])
             say_report(title, columns_of(found._table(), {}), shown, sentences=found._sentences())
-        if found.projected is None:
+        if is_empty:
             nothing_found(store, shown)
 
 
@@ -137,7 +141,7 @@ def unusual(
         str, typer.Option(metavar="NAME", help="chain, agent, model, session, run, user … or tag:KEY.")
     ] = "chain",
     every: Annotated[Every, typer.Option(help="Compare hours or days (UTC).")] = Every.DAY,
-    measure: Annotated[Measure, typer.Option(help="What to look at.")] = Measure.TOKENS,
+    measure: Annotated[Measure, typer.Option(metavar="NAME", help=f"What to look at: {_MEASURES}.")] = Measure.TOKENS,
     rate: Annotated[float, typer.Option(help="False alarms: the part of reports that may have one.")] = 0.01,
     asked: Asked,
     shown: Shown,
@@ -150,7 +154,7 @@ def unusual(
     chosen.pop("tz", None)  # the range has been read in it; hours and days are UTC's
     with opened(asked.database) as store:
         found = find_unusual(store, by=by, every=every.value, measure=measure.value, rate=rate, **chosen)
-        is_empty = not (found.judged or found.not_judged)
+        is_empty = not (found.judged or found.not_judged or store.breakdown(**chosen).total.calls)
         if shown.json:
             say_document(database=str(store.target), **asked.document(), **found.to_dict())
         elif not is_empty:

@@ -85,7 +85,7 @@ def import_(
     *,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE …", help="CSV, JSON, JSON Lines, Parquet or SQLite files, or gzip of them."),
+        typer.Argument(metavar="FILE", help="CSV, JSON, JSON Lines, Parquet or SQLite files, or gzip of them."),
     ],
     format: Annotated[  # noqa: A002  # the option's name
         str,
@@ -126,7 +126,7 @@ def reconcile(
     *,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE …", help="Usage or cost reports of OpenAI's or Anthropic's API, as JSON."),
+        typer.Argument(metavar="FILE", help="Usage or cost reports of OpenAI's or Anthropic's API, as JSON."),
     ],
     format: Annotated[  # noqa: A002  # the option's name
         str,

@@ -59,9 +59,15 @@ class Weight(StrEnum):
 
 def profile(
     *,
-    form: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.TEXT,
+    form: Annotated[
+        Format, typer.Option("--format", metavar="FORM", help=f"How it is written: {', '.join(Format)}.")
+    ] = Format.TEXT,
     measure: Annotated[
-        Weight, typer.Option(help="What folded stacks weigh; cost in pico-USD, duration in microseconds.")
+        Weight,
+        typer.Option(
+            metavar="NAME",
+            help=f"What folded stacks weigh: {', '.join(Weight)}; cost in pico-USD, duration in microseconds.",
+        ),
     ] = Weight.TOTAL_TOKENS,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file to write; else stdout.")

@@ -8,10 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
-from langchain_tokens.exporting import make_goal, writing_into, writing_to
 from langchain_tokens.query import make_query
-from langchain_tokens.store.existing import Existing, read_existing
-from langchain_tokens.store.exports import export_calls
 from langchain_tokens.store.target import StoreTarget
 
 if TYPE_CHECKING:
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
     from langchain_tokens.importing.imported import Imported
     from langchain_tokens.importing.reconciling import Reconciliation
     from langchain_tokens.prices import PriceBook
+    from langchain_tokens.store.existing import Existing
 
 __all__ = ("Exchange",)
 
@@ -61,6 +59,9 @@ class Exchange:
             How many calls were written.
 
         """
+        from langchain_tokens.exporting import make_goal, writing_to
+        from langchain_tokens.store.exports import export_calls
+
         query = make_query((), filters)
         goal = make_goal(path, format, may_replace=force)
         return export_calls(self._ready(), self.target, query, writing_to(goal), progress)
@@ -74,6 +75,9 @@ class Exchange:
         **filters: Any,
     ) -> int:
         """The same into a binary file that is open, such as standard output."""
+        from langchain_tokens.exporting import writing_into
+        from langchain_tokens.store.exports import export_calls
+
         query = make_query((), filters)
         return export_calls(self._ready(), self.target, query, writing_into(file, format), progress)
 
@@ -166,5 +170,7 @@ class Exchange:
 
     def existing(self, calls: Sequence[Call], run_ids: Sequence[str] = ()) -> Existing:
         """Which of some calls are stored, by their ids and by those that providers gave to their answers; and runs."""
+        from langchain_tokens.store.existing import read_existing
+
         with self._reading(is_long=True) as connection:
             return read_existing(connection, calls, run_ids)
