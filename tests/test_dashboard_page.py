@@ -302,6 +302,18 @@ def test_models_side_by_side(page: Page, desk: str) -> None:
     expect(page.get_by_role("img", name=re.compile("gpt-4o: Calls 2"))).to_be_visible()
 
 
+@pytest.mark.parametrize("view", ["overview", "cost", "findings"])
+def test_numbers_stand_side_by_side(page: Page, desk: str, view: str) -> None:
+    """On a wide screen the cards of every page fill its width, several in a row."""
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.goto(f"{desk}?view={view}&range=all")
+    ready(page)
+    first, second = (page.locator(".card").nth(place).bounding_box() for place in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert (first["y"], first["x"] < second["x"]) == (second["y"], True)
+
+
 def test_cost_analysis(page: Page, desk: str) -> None:
     """Amounts, rates, what has no price, and the prices behind it."""
     page.goto(f"{desk}?view=cost&range=7d")
