@@ -181,12 +181,17 @@ def _variant(text: str, asked: Asked) -> Variant:
     from langchain_tokens.reports.samples import Variant
 
     dimension, is_named, value = text.partition("=")
-    if is_named and dimension.startswith(_TAG):
+    if is_named and dimension.startswith(_TAG) and len(dimension) > len(_TAG):
         chosen = asked.filters()
         tags = {**chosen.get("tags", {}), dimension[len(_TAG) :]: [value]}
         return Variant(label=text, filters={**chosen, "tags": tags})
     if is_named and dimension in EQUALITY_FILTERS:
         return Variant(label=text, filters={**asked.filters(), **filters(**{dimension: [value]})})
+    if is_named:
+        allowed = ", ".join(EQUALITY_FILTERS)
+        raise QueryError(
+            f"{text!r} is no side: {dimension!r} is none of {allowed}, tag:KEY; a model is named model=NAME"
+        )
     since, is_range, until = text.partition(_RANGE)
     if is_range:
         return Variant(label=text, filters=replace(asked, since=since or None, until=until or None).filters())
