@@ -90,7 +90,10 @@ def compare(
     sides = _short([_variant(text, asked) for text in variants])
     with opened(asked.database) as store:
         found = compare_variants(store, sides, unit=unit.value, confidence=confidence)
-        is_empty = not any(variant.calls for variant in found.variants)
+        is_empty = not any(variant.calls for variant in found.variants) and not any(
+            store.breakdown(**side.filters).total.calls
+            for side in sides  # runs of several sides are left out
+        )
         if shown.json:
             say_document(database=str(store.target), **asked.document(), **found.to_dict())
         elif not is_empty:
