@@ -110,7 +110,8 @@ def _say_comparison(found: Comparison, asked: Asked, shown: Shown) -> None:
     table = side_by_side(found.unit, found.variants, room)
     goes = {heading: place for place, heading in enumerate(table.headings) if place > 2}  # noqa: PLR2004  # two stay
     title, columns = f"{found.unit.capitalize()}s compared · {asked.title()}", columns_of(table, goes, {"": _LEAST})
-    say_report(title, columns, shown, sentences=found._verdicts(), notes=found.notes)
+    notes = [note.replace("unit='call'", "--unit call") for note in found.notes]  # as it is said here
+    say_report(title, columns, shown, sentences=found._verdicts(), notes=notes)
 
 
 def forecast(
