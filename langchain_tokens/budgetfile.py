@@ -36,7 +36,8 @@ def load(kind: type[Kind], path: str | Path | None) -> tuple[Kind, ...]:
     try:
         content = tomllib.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BudgetError(f"the budgets in {place} cannot be read: {type(error).__name__}: {error}") from error
+        why = (error.strerror or error) if isinstance(error, OSError) else f"it is no TOML: {error}"
+        raise BudgetError(f"the budgets in {place} cannot be read: {why}") from error
     unknown = [key for key in content if key != "budget"]
     tables = content.get("budget", [])
     if unknown or not isinstance(tables, list) or not tables:

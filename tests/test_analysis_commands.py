@@ -104,6 +104,8 @@ def test_unusual_finds_and_explains(database: str, capsys: pytest.CaptureFixture
     [
         (("compare", "one"), 2, "at least two sides"),
         (("compare", "model-a", "session="), 0, "too little data"),
+        (("compare", "model=x", "bogus=y"), 2, "'bogus=y' is no side: 'bogus' is none of session, run"),
+        (("compare", "tag:=x", "y"), 2, "'tag:=x' is no side"),
         (("compare", "x", "y"), 0, "no call matches; the newest"),
         (("compare", "1..2", "a"), 2, "since='1' is not a moment"),
         (("compare", "a", "b", "--confidence", "1"), 2, "confidence=1.0"),

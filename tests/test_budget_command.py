@@ -232,7 +232,7 @@ def test_release_lets_lapsed_reservations_go(run: Callable[..., tuple[Any, str, 
     ("arguments", "said"),
     [
         (("list",), "there are no budgets to look at: name a file with tables [[budget]]"),
-        (("list", "--file", "none.toml"), "cannot be read: FileNotFoundError"),
+        (("list", "--file", "none.toml"), "cannot be read: No such file"),
         (("check", "--file", "broken.toml"), "budget 1: limit_calls='x'"),
     ],
 )

@@ -7,10 +7,11 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from langchain_tokens.store.target import parse_target
 from langchain_tokens.zones import labels_between, parse_zone
 from tests.builders import NOON, make_call, make_fact
 from tests.test_cli import HEAVY, Run, Said, fill, run
+from tests.test_reconciling import openai_usage, report
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -36,6 +38,17 @@ pytest_plugins = ("tests.databases",)
 
 ROOT = Path(__file__).parents[1]
 READING = (("report",), ("top",), ("top", "--what", "runs"), ("runs",), ("sessions",), ("calls",), ("tail",))
+_ALL = ("--since", "2000-01-01")
+REPORTS = (
+    ("compare", "m", "n", "--unit", "call"),
+    ("unusual", *_ALL),
+    ("profile",),
+    ("inputs", *_ALL),
+    ("findings", *_ALL),
+)
+"""Reports on what is stored, on any day."""
+BUDGETS = (("budget", "list", "--file", "budgets.toml"), ("budget", "check", "--file", "budgets.toml"))
+OTHERS = (("forecast",), ("export",), ("reconcile", "usage.json"), ("budget", "release"), *BUDGETS)
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 FAR = parse_zone("Asia/Kolkata")
 
@@ -61,6 +74,14 @@ def mixed() -> Path:
             make_call(call_id="d", session="s2", chain="plan", tokens=None, status="error", started_at=late),
         ]
     )
+
+
+def budgets_and_report() -> list[Path]:
+    """A file of budgets, and a provider's report."""
+    files = [Path("budgets.toml"), Path("usage.json")]
+    files[0].write_text('[[budget]]\nlimit_tokens = 5000000\nper = "session"\n', encoding="utf-8")
+    report("usage.json", [openai_usage("m", 300, 50, 3)])
+    return files
 
 
 # What is asked for
@@ -95,6 +116,7 @@ def test_report_is_what_happens_by_itself(run: Run, mixed: Path, monkeypatch: py
         (("--tag", "v=a=b", "--tag", "w=x"), 0),
         (("--since", "2026-11-20T12:00:01"), 2),
         (("--until", "2026-11-20T12:00:01"), 2),
+        (("--since", "2026-11-20", "--chain", "fix", "--chain", "plan", "--mode", "batch"), 1),
         (("--since", "2026-11-21", "--tz", "Asia/Kolkata"), 2),
         (("--since", "2026-11-21"), 0),
     ],
@@ -107,6 +129,14 @@ def test_filters(run: Run, mixed: Path, arguments: tuple[str, ...], calls: int) 
     assert len(run("top", *asked).document["rows"]) == calls
     assert len(run("tail", *asked).out.splitlines()) == calls
     assert sum(each["total"]["calls"] for each in run("sessions", *asked).document["sessions"]) == calls
+    assert run("profile", *asked).document["root"]["subtree"]["calls"] == calls
+    ranged = asked if {"--since", "--until"} & set(arguments) else (*asked, *_ALL)
+    assert run("inputs", *ranged).document["total"]["calls"] == calls
+    assert run("findings", *ranged).document["calls"] == calls
+    compared = run("compare", "agent=(none)", "agent=x", "agent=y", "--unit", "call", *asked).document["variants"]
+    assert "--agent" in arguments or sum(each["calls"] for each in compared) == calls
+    exported = run("export", *[each for each in asked if each != "--json"]).out.splitlines()
+    assert sum(json.loads(line)["kind"] == "call" for line in exported) == calls
 
 
 def test_json_is_what_python_answers(run: Run, mixed: Path) -> None:
@@ -157,27 +187,92 @@ def test_runs_by_beginning(run: Run) -> None:
 # Nothing to show
 
 
-@pytest.mark.parametrize("words", READING, ids=" ".join)
+@pytest.mark.parametrize("words", [*READING, *REPORTS, ("forecast",), ("export",)], ids=" ".join)
 def test_nothing_is_explained(run: Run, mixed: Path, words: tuple[str, ...]) -> None:
     """It is said why there is nothing; that is an error only where somebody asks for one."""
     said = run(*words, "--db", mixed, "--agent", "nobody")
     assert (said.code, said.out) == (0, "")
     assert "no call matches; the newest in" in said.err
     assert run(*words, "--db", mixed, "--agent", "nobody", "--fail-empty").code == 3
-    assert run(*words, "--db", mixed, "--fail-empty").code == 0
+    assert words == ("forecast",) or run(*words, "--db", mixed, "--fail-empty").code == 0
     empty = run(*words, "--db", fill(name="empty.db"), "--fail-empty")
     assert (empty.code, "has no calls yet" in empty.err) == (3, True)
 
 
-@pytest.mark.parametrize("words", [*READING, ("run",), ("tail", "-f")], ids=" ".join)
+@pytest.mark.parametrize("words", [*READING, ("run",), ("tail", "-f"), *REPORTS, *OTHERS], ids=" ".join)
 def test_no_database_is_made(run: Run, words: tuple[str, ...]) -> None:
     """A command that reads leaves the folder as it is."""
+    files = budgets_and_report() if words in OTHERS else []
     said = run(*words)
     assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
     assert "there is no database of langchain_tokens at" in said.err
-    assert list(Path().iterdir()) == []
+    assert sorted(Path().iterdir()) == files
     secret = run(*words, "--db", "postgresql://app:topsecret@127.0.0.1:9/usage")
     assert (secret.code, "topsecret" in secret.err) == (1, False)
+
+
+@pytest.mark.parametrize("words", [*READING, ("run",), *REPORTS, *OTHERS], ids=" ".join)
+def test_database_that_cannot_be_read_is_one_line(run: Run, mixed: Path, words: tuple[str, ...]) -> None:
+    """One of a newer version, and a file that is no database."""
+    budgets_and_report()
+    with closing(sqlite3.connect(mixed)) as connection, connection:
+        connection.execute("UPDATE langchain_tokens_version SET version_num = '9999'")
+    newer = run(*words, "--db", mixed)
+    assert (newer.code, newer.out, newer.err.count("\n")) == (1, "", 1)
+    assert "update the package" in newer.err
+    other = run(*words, "--db", "usage.json")
+    assert (other.code, other.out, other.err.count("\n")) == (1, "", 1)
+    assert "is not an SQLite database" in other.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("compare m", 2, "at least two sides; found 'm' alone"),
+        ("compare m bogus=1", 2, "'bogus=1' is no side: 'bogus' is none of session, run"),
+        ("compare m 2026-13-01..", 2, "since='2026-13-01' is not a moment"),
+        ("forecast --until never", 2, "until='never' is not a moment"),
+        ("unusual --by nope", 2, "unknown by='nope'"),
+        ("unusual --tz Nowhere", 2, "tz='Nowhere' is no time zone"),
+        ("profile --tag x", 2, "--tag 'x' is no KEY=VALUE"),
+        ("profile -o usage.db", 1, "is there already, and was left as it is"),
+        ("inputs --by agent,model", 2, "unknown dimension 'agent,model'"),
+        ("findings --since 2026-11-02 --until 2026-11-01", 2, "an empty range"),
+        ("findings --prices nope.toml", 1, "there is no file of prices at nope.toml"),
+        ("export --format xls", 2, "--format 'xls'; expected one of"),
+        ("import nope.jsonl --db new.db", 1, "nope.jsonl could not be read: No such file or directory"),
+        ("import usage.json --db new.db --tag a=1 --tag a=2", 2, "--tag says a twice: 1, 2"),
+        ("reconcile budgets.toml", 1, "budgets.toml: line 1"),
+        ("budget list", 1, "there are no budgets to look at"),
+        ("budget list --file nope.toml", 1, "the budgets in nope.toml cannot be read: No such file or directory"),
+        ("budget list --file usage.json", 1, "the budgets in usage.json cannot be read: it is no TOML"),
+        ("budget check --file budgets.toml --tz Nowhere", 2, "tz='Nowhere' is no time zone"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    run: Run, mixed: Path, monkeypatch: pytest.MonkeyPatch, *, words: str, code: int, said: str
+) -> None:
+    """Wrong words, files and moments are told at once, and no database is made for them."""
+    monkeypatch.setenv("LANGCHAIN_TOKENS_URL", str(mixed))
+    budgets_and_report()
+    found = run(*words.split())
+    assert (found.code, found.out, found.err.count("\n")) == (code, "", 1)
+    assert said in found.err
+    assert not Path("new.db").exists()
+
+
+@pytest.mark.parametrize("words", ["profile", "export", "budget list --file budgets.toml", "report"])
+def test_reader_that_has_enough(mixed: Path, words: str) -> None:
+    """A pipe that is closed ends a command quietly."""
+    budgets_and_report()
+    program = [sys.executable, "-m", "langchain_tokens.cli", *words.split(), "--db", str(mixed)]
+    pipe, environment = subprocess.PIPE, {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(program, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert "Traceback" not in process.stderr.read()
 
 
 # Settings
@@ -205,7 +300,7 @@ def test_where_a_setting_comes_from(run: Run, mixed: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[tool.langchain_tokens]\ndatabase = "x"\n', "has 'database'; allowed: db, tz, prices"),
+        ('[tool.langchain_tokens]\ndatabase = "x"\n', "has 'database'; allowed: db, tz, prices, budgets"),
         ("[tool.langchain_tokens]\ndb = 5\n", "db of [tool.langchain_tokens] in pyproject.toml is 5; expected a text"),
         ('[tool.langchain_tokens]\ntz = ""\n', "tz of [tool.langchain_tokens] in pyproject.toml is ''"),
         ("[tool]\nlangchain_tokens = 1\n", "is 1; expected a table"),
@@ -253,7 +348,7 @@ def test_colours(
     has_colour: bool,
 ) -> None:
     """Colours come where they are wanted, and say nothing that is not there without them."""
-    for words in (*READING, ("run",)):
+    for words in (*READING, ("run",), *REPORTS):
         plain = run(*words, "--db", mixed).out
         with monkeypatch.context() as patch:
             for name, value in environment.items():
@@ -291,6 +386,7 @@ def test_terminal_of_few_characters(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_hostile_names(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A name cannot move the cursor, add a line, turn the text round or push a number out of sight."""
+    budgets_and_report()
     call = make_call(chain=name, agent=name, model=name, session=name, run_id=name, path=name, tokens=(1_234_567, 1))
     store = UsageStore(parse_target("usage.db"))
     store.add([call], [make_fact(name, name=name, session=name)])
@@ -300,6 +396,14 @@ def test_hostile_names(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> 
         shown = run(*words, "--db", "usage.db").out.splitlines()
         assert all(line.isprintable() for line in shown), words
         assert sum("1,234,568" in line for line in shown) in (1, 2), words  # its own line, and the total
+    for words in (
+        *REPORTS[1:],
+        ("compare", f"model={name}", f"agent={name}"),
+        ("budget", "list", "--file", "budgets.toml"),
+    ):
+        shown = run(*words, "--db", "usage.db").out.splitlines()
+        assert shown, words
+        assert all(line.isprintable() for line in shown), words
 
 
 def text_of(lines: Sequence[Any]) -> list[str]:

@@ -90,7 +90,10 @@ def compare(
     sides = _short([_variant(text, asked) for text in variants])
     with opened(asked.database) as store:
         found = compare_variants(store, sides, unit=unit.value, confidence=confidence)
-        is_empty = not any(variant.calls for variant in found.variants)
+        is_empty = not any(variant.calls for variant in found.variants) and not any(
+            store.breakdown(**side.filters).total.calls
+            for side in sides  # runs of several sides are left out
+        )
         if shown.json:
             say_document(database=str(store.target), **asked.document(), **found.to_dict())
         elif not is_empty:
@@ -107,7 +110,8 @@ def _say_comparison(found: Comparison, asked: Asked, shown: Shown) -> None:
     table = side_by_side(found.unit, found.variants, room)
     goes = {heading: place for place, heading in enumerate(table.headings) if place > 2}  # noqa: PLR2004  # two stay
     title, columns = f"{found.unit.capitalize()}s compared · {asked.title()}", columns_of(table, goes, {"": _LEAST})
-    say_report(title, columns, shown, sentences=found._verdicts(), notes=found.notes)
+    notes = [note.replace("unit='call'", "--unit call") for note in found.notes]  # as it is said here
+    say_report(title, columns, shown, sentences=found._verdicts(), notes=notes)
 
 
 def forecast(
@@ -181,12 +185,17 @@ def _variant(text: str, asked: Asked) -> Variant:
     from langchain_tokens.reports.samples import Variant
 
     dimension, is_named, value = text.partition("=")
-    if is_named and dimension.startswith(_TAG):
+    if is_named and dimension.startswith(_TAG) and len(dimension) > len(_TAG):
         chosen = asked.filters()
         tags = {**chosen.get("tags", {}), dimension[len(_TAG) :]: [value]}
         return Variant(label=text, filters={**chosen, "tags": tags})
     if is_named and dimension in EQUALITY_FILTERS:
         return Variant(label=text, filters={**asked.filters(), **filters(**{dimension: [value]})})
+    if is_named:
+        allowed = ", ".join(EQUALITY_FILTERS)
+        raise QueryError(
+            f"{text!r} is no side: {dimension!r} is none of {allowed}, tag:KEY; a model is named model=NAME"
+        )
     since, is_range, until = text.partition(_RANGE)
     if is_range:
         return Variant(label=text, filters=replace(asked, since=since or None, until=until or None).filters())

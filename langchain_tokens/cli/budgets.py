@@ -73,23 +73,25 @@ def show(
     *, file: File = None, limit: Accounts = 10, database: Database = None, tz: TimeZone = None, shown: Shown
 ) -> None:
     """Show what budgets have spent and left. "At this rate" goes on as since the period's begin; it is no forecast."""
+    zone = parse_zone(tz or "UTC")
     states, place = _states(database, file, limit)
     if shown.json:
         say_document(budgets=[state.to_dict() for state in states])
     elif states:
-        _say(states, f"Budgets of {place}", tz, shown)
+        _say(states, f"Budgets of {place}", zone, shown)
     if not states:
         _no_accounts(place, shown)
 
 
 def check(*, file: File = None, database: Database = None, tz: TimeZone = None, shown: Shown) -> None:
     """Check that no limit is reached; says which are."""
+    zone = parse_zone(tz or "UTC")
     states, place = _states(database, file, _MOST)
     exceeded = [state for state in states if state.is_exceeded]
     if shown.json:
         say_document(is_exceeded=bool(exceeded), exceeded=[state.to_dict() for state in exceeded])
     elif exceeded:
-        _say(exceeded, f"Limits of {place} that are reached", tz, shown)
+        _say(exceeded, f"Limits of {place} that are reached", zone, shown)
     elif states:
         say("1 account, within its limit" if len(states) == 1 else f"{len(states):,} accounts, all within their limits")
     if exceeded:
@@ -150,8 +152,7 @@ def _no_accounts(place: Path, shown: Shown) -> NoReturn:
     raise typer.Exit(NOTHING_MATCHED if shown.fail_empty else 0)
 
 
-def _say(states: Sequence[BudgetState], title: str, tz: str | None, shown: Shown) -> None:
-    zone = parse_zone(tz or "UTC")
+def _say(states: Sequence[BudgetState], title: str, zone: tzinfo, shown: Shown) -> None:
     uncovered = sum(state.uncovered_calls for state in states)
     notes = [f"{counted(uncovered, 'call')} without a price or usage: not in what is spent"] if uncovered else []
     can_draw = look(wide=shown.wide, no_color=shown.no_color).can_draw

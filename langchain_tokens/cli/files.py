@@ -17,7 +17,7 @@ from langchain_tokens.cli.options import Asked, Database, FailEmpty, Json, Price
 from langchain_tokens.cli.output import NOTHING_MATCHED, hint, say, say_document
 from langchain_tokens.cli.progress import shown_progress
 from langchain_tokens.cli.tables import columns_of, say_report
-from langchain_tokens.errors import QueryError
+from langchain_tokens.errors import FormatError, QueryError
 from langchain_tokens.render import counted
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def import_(
 
     terms: dict[str, Any] = {"format": format, "mapping": mapping, "session": session, "tags": _given(tag or ())}
     book, done = PriceBook(prices), []
+    _require_readable(files)
     with _writable(database, dry_run=dry_run) as store:
         for file in files:
             size = file.stat().st_size if file.is_file() else None
@@ -164,6 +165,20 @@ def _given(said: Sequence[str]) -> dict[str, str]:
         if len(values) > 1:
             raise QueryError(f"--tag says {key} twice: {', '.join(values)}; a call has one value of a tag")
     return {key: value for key, (value,) in tags.items()}
+
+
+def _require_readable(files: Sequence[Path]) -> None:
+    """Look at all files before a database is made for them.
+
+    Raises:
+        FormatError: for the first that cannot be read.
+
+    """
+    for file in files:
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise FormatError(f"{file} could not be read: {error.strerror or error}") from error
 
 
 @contextmanager
