@@ -45,9 +45,11 @@ class Watched:
             self.strangers.append(request.url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser for the tests of a module. Not for longer: while it is there, an event loop runs in this thread, and
+    asynchronous tests cannot.
+    """
     if CHROMIUM is None:
         said = "no Chromium was found: apt-get install chromium"
         if os.environ.get("CI"):

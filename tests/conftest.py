@@ -10,6 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+_VARIABLES = (
+    *("LANGCHAIN_TOKENS_URL", "LANGCHAIN_TOKENS_PRICES", "LANGCHAIN_TOKENS_BUDGETS", "LANGCHAIN_TOKENS_TZ"),
+    *("LANGCHAIN_TOKENS_TOKEN", "LANGCHAIN_TOKENS_DEBUG", "COLUMNS", "NO_COLOR", "FORCE_COLOR"),
+)
+"""What the machine's own environment may say, as test runners do, and no test is to hear."""
 _LOOPBACK = ("127.", "::1", "localhost")
 _refused: list[str] = []
 
@@ -41,7 +46,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         monkeypatch.setenv(name, str(tmp_path / folder))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    for name in ("LANGCHAIN_TOKENS_URL", "LANGCHAIN_TOKENS_PRICES", "LANGCHAIN_TOKENS_BUDGETS"):
+    for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
     yield
     refused, _refused[:] = list(_refused), []

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from langchain_tokens.call import Call
 from langchain_tokens.store.inserts import chunks
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 
 __all__ = ("Existing", "read_existing")
 
@@ -44,7 +44,7 @@ def read_existing(connection: Connection, calls: Sequence[Call], run_ids: Sequen
         revisions.update((row[0], row[1]) for row in connection.execute(found))
     runs: set[str] = set()
     for chunk in chunks(sorted({*(call.run_id for call in calls), *run_ids})):
-        runs.update(connection.execute(select(RUNS.c.run_id).where(RUNS.c.run_id.in_(chunk))).scalars())
+        runs.update(connection.execute(select(RUNS.c.run_id).where(RUNS.c.run_id.in_(chunk), IS_TOLD)).scalars())
     return Existing(revisions=revisions, message_ids=_answers(connection, calls), run_ids=frozenset(runs))
 
 

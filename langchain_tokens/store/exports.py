@@ -13,7 +13,7 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.engine import reading
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.sums import conditions
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.textfiles import CallWriter
 
@@ -61,8 +61,8 @@ def streamed(connection: Connection, query: Query) -> Iterator[list[Call]]:
 
 
 def _runs(connection: Connection, query: Query) -> Iterator[list[RunFact]]:
-    """The runs of such calls; of all calls, those that have none too."""
-    statement = select(RUNS).order_by(RUNS.c.started_at, RUNS.c.run_id)
+    """The runs of such calls that are listed; of all calls, those that have none too."""
+    statement = select(RUNS).where(IS_TOLD).order_by(RUNS.c.started_at, RUNS.c.run_id)
     if query != Query():
         these = (CALLS.c.run_id == RUNS.c.run_id) & conditions(query, connection.dialect.name)
         statement = statement.where(select(CALLS.c.run_id).where(these).exists())

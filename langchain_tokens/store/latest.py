@@ -18,7 +18,7 @@ from langchain_tokens.store.plan import moment_in
 from langchain_tokens.store.rolluptables import CUBE_COLUMNS, CUBES, Step
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.sums import Filters, conditions, run_conditions, split_run_filters
-from langchain_tokens.store.tables import BY_CALLS, CALLS, RUNS
+from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 
 __all__ = ("latest_calls", "latest_runs", "read_calls")
 
@@ -70,8 +70,7 @@ def latest_runs(connection: Connection, query: Query, limit: int, offset: int) -
     of_calls = Query(equals=split_run_filters(query)[1])
     if _names(of_calls) and not _steps(connection, of_calls, "month", (None, None), newest=True):
         return ()
-    is_told = RUNS.c.known_by.is_distinct_from(BY_CALLS)
-    statement = select(RUNS).where(run_conditions(query, connection.dialect.name), is_told)
+    statement = select(RUNS).where(run_conditions(query, connection.dialect.name), IS_TOLD)
     statement = statement.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit).offset(offset)
     return connection.execute(statement).all()
 

@@ -16,7 +16,7 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.latest import latest_calls, latest_runs
 from langchain_tokens.store.rows import call_from_row, fact_from_row, from_pico, to_pico
 from langchain_tokens.store.sums import conditions, run_conditions
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -102,7 +102,7 @@ def find_call(store: UsageStore, call_id: str) -> Call | None:
 def find_run(store: UsageStore, run_id: str) -> RunLine | None:
     """The run of an id with its totals; None where there is none."""
     with store._reading() as connection:
-        row = connection.execute(select(RUNS).where(RUNS.c.run_id == run_id)).first()
+        row = connection.execute(select(RUNS).where(RUNS.c.run_id == run_id, IS_TOLD)).first()
     return None if row is None else _run_line(row)
 
 
@@ -114,7 +114,7 @@ def _calls_in_time(
         return list(latest_calls(connection, query, limit, 0, newest=newest))
     moment, next_moment = _moment(after), _after(_moment(after))
     same = and_(CALLS.c.started_at == moment, CALLS.c.call_id > after.id)
-    statement = select(CALLS).where(conditions(query, connection.dialect.name), same).order_by(CALLS.c.call_id)
+    statement = select(CALLS).where(conditions(query, connection.dialect.name), IS_TOLD, same).order_by(CALLS.c.call_id)
     rows = list(connection.execute(statement.limit(limit)))
     if newest:
         rest = replace(query, until=_earlier(query.until, moment))
@@ -147,8 +147,8 @@ def _beyond(column: Column[Any], value: Any, call_id: str, *, largest: bool) -> 
 
 def _runs_at(connection: Connection, query: Query, limit: int, after: Place) -> Sequence[Row[Any]]:
     same = and_(RUNS.c.started_at == _moment(after), RUNS.c.run_id > after.id)
-    statement = select(RUNS).where(run_conditions(query, connection.dialect.name), same).order_by(RUNS.c.run_id)
-    return connection.execute(statement.limit(limit)).all()
+    statement = select(RUNS).where(run_conditions(query, connection.dialect.name), IS_TOLD, same)
+    return connection.execute(statement.order_by(RUNS.c.run_id).limit(limit)).all()
 
 
 def _run_line(row: Row[Any]) -> RunLine:

@@ -46,6 +46,7 @@ from langchain_tokens.store.tuples import (
     prepare,
     valid,
 )
+from langchain_tokens.store.upserts import added
 
 __all__ = ("TOTALS", "lock_runs", "refresh_totals", "write_runs")
 
@@ -186,7 +187,7 @@ def _completing(statement: Any, dialect: str) -> Any:
     kept["status"] = case((is_kept, old.status), else_=new.status)
     kept["known_by"] = case((or_(tells_nothing, and_(is_given, is_known)), old.known_by), else_=new.known_by)
     kept |= {name: old[name] + new[name] for name in _COUNTED}
-    kept |= {name: func.coalesce(old[name] + new[name], old[name], new[name]) for name in _SUMMED}
+    kept |= {name: added(old[name], new[name], dialect) for name in _SUMMED}
     kept["first_call_at"] = _wider(old.first_call_at, new.first_call_at, new.first_call_at < old.first_call_at)
     kept["last_call_at"] = _wider(old.last_call_at, new.last_call_at, new.last_call_at > old.last_call_at)
     return statement.on_conflict_do_update(index_elements=["run_id"], set_=kept)

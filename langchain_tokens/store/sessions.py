@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.sums import conditions
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 
 __all__ = ("Span", "latest_sessions", "runs_like")
 
@@ -54,8 +54,8 @@ def _latest_names(connection: Connection, query: Query, limit: int) -> dict[str 
 
 def runs_like(connection: Connection, start: str, limit: int) -> Sequence[Row[Any]]:
     """The rows of the runs whose id begins so, the newest first; the one whose id it is comes alone."""
-    exact = connection.execute(select(RUNS).where(RUNS.c.run_id == start)).all()
+    exact = connection.execute(select(RUNS).where(RUNS.c.run_id == start, IS_TOLD)).all()
     if exact or not start:
         return exact
-    like = select(RUNS).where(func.substr(RUNS.c.run_id, 1, len(start)) == start)
+    like = select(RUNS).where(func.substr(RUNS.c.run_id, 1, len(start)) == start, IS_TOLD)
     return connection.execute(like.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)).all()

@@ -22,6 +22,7 @@ __all__ = (
     "CUT_OFF",
     "IS_MARKED",
     "IS_REMARKABLE",
+    "IS_TOLD",
     "METADATA",
     "RUNS",
     "CostRevision",
@@ -237,3 +238,5 @@ METADATA = _Table.metadata
 CALLS = METADATA.tables["llm_call"]
 RUNS = METADATA.tables["llm_run"]
 COST_REVISIONS = METADATA.tables["cost_revision"]
+IS_TOLD = RUNS.c.known_by.is_distinct_from(BY_CALLS)
+"""Runs of which more is known than their calls: those that are listed. The others' rows are for sums alone."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, case, cast, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from langchain_tokens.store.copying import SENT, json_rows, sent
@@ -14,7 +14,9 @@ from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.rolluptables import COUNTS, SUMMED, Rollup
 from langchain_tokens.store.tuples import Prepared, prepare
 
-__all__ = ("add_numbers", "drop_empty")
+__all__ = ("add_numbers", "added", "drop_empty")
+
+_MONEY = frozenset({"total_cost", "saved_cost", "wasted_cost"})
 
 
 def add_numbers(connection: Connection, rollup: Rollup, changed: Mapping[tuple[Any, ...], Numbers]) -> None:
@@ -42,20 +44,32 @@ def _add_sent(rollup: Rollup) -> Any:
     names = (*rollup.keys, *VECTOR)
     source = sent(rollup.table, names)
     chosen = select(*(source.c[name] for name in names)).order_by(*(source.c[key] for key in rollup.keys))
-    return _adding(postgresql.insert(rollup.table).from_select(names, chosen), rollup)
+    return _adding(postgresql.insert(rollup.table).from_select(names, chosen), rollup, "postgresql")
 
 
-def _adding(statement: Any, rollup: Rollup) -> Any:
+def added(old: ColumnElement[Any], new: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
+    """A sum with more added to it; what is unknown adds nothing, and money never becomes a fraction.
+
+    Where integers run out, SQLite goes on with fractions; here it fails instead, as PostgreSQL does by itself.
+    """
+    total: ColumnElement[Any] = old + new
+    if dialect == "sqlite" and old.name in _MONEY:
+        too_much = func.abs(-cast(total, BigInteger) - 1)  # the least integer, which has no opposite
+        total = case((func.typeof(total) == "real", too_much), else_=total)
+    return func.coalesce(total, old, new)
+
+
+def _adding(statement: Any, rollup: Rollup, dialect: str) -> Any:
     """An insert that adds to the row that is there."""
     new, old = statement.excluded, rollup.table.c
     values: dict[str, ColumnElement[Any]] = {name: old[name] + new[name] for name in COUNTS}
-    values |= {name: func.coalesce(old[name] + new[name], old[name], new[name]) for name in SUMMED}
+    values |= {name: added(old[name], new[name], dialect) for name in SUMMED}
     return statement.on_conflict_do_update(index_elements=rollup.keys, set_=values)
 
 
 @cache
 def _prepared_upsert(rollup: Rollup) -> Prepared:
-    return prepare(_adding(sqlite.insert(rollup.table), rollup), (*rollup.keys, *VECTOR))
+    return prepare(_adding(sqlite.insert(rollup.table), rollup, "sqlite"), (*rollup.keys, *VECTOR))
 
 
 def drop_empty(connection: Connection, rollup: Rollup, keys: Iterable[tuple[Any, ...]]) -> None:
