@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_tokens import UsageStore
+from langchain_tokens.call import bounded_call
 from langchain_tokens.cli.figures import Cost, bar, costs, duration, sparkline
 from langchain_tokens.cli.sheets import Column, sheet
 from langchain_tokens.cli.terminal import Terminal, look
@@ -387,7 +388,9 @@ def test_terminal_of_few_characters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hostile_names(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A name cannot move the cursor, add a line, turn the text round or push a number out of sight."""
     budgets_and_report()
-    call = make_call(chain=name, agent=name, model=name, session=name, run_id=name, path=name, tokens=(1_234_567, 1))
+    call = bounded_call(
+        make_call(chain=name, agent=name, model=name, session=name, run_id=name, path=name, tokens=(1_234_567, 1))
+    )
     store = UsageStore(parse_target("usage.db"))
     store.add([call], [make_fact(name, name=name, session=name)])
     store.close()

@@ -317,6 +317,20 @@ def test_what_the_database_refuses_is_refused_alone(
     assert (imported.stored, store.breakdown().total.cost_usd) == (3, 9_000_000)
 
 
+def test_enormous_names_are_kept_as_elsewhere(store: UsageStore) -> None:
+    """Names that no database's keys hold come in as their beginning with a mark, and the full name finds them."""
+    names = {name: f"{name} " + "\u732b" * 4_000 for name in ("session", "agent", "chain", "model", "user", "path")}
+    row = {"call_id": "a", "run_id": "r" * 5_000, "started_at": NOON.isoformat(), "status": "ok", **names}
+    source = make_call(call_id="b")
+    store.add([source])
+    store.export("own.jsonl")
+    own = json.loads(Path("own.jsonl").read_text().splitlines()[0])
+    store.delete(until="2100-01-01")
+    imported = store.import_file(write_rows("long.jsonl", [{**own, **row}]))
+    assert (imported.stored, imported.refused_rows) == (1, 0)
+    assert store.breakdown(agent=names["agent"], session=names["session"]).total.calls == 1
+
+
 # Forms
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from langchain_tokens.call import Call, RunFact
+from langchain_tokens.call import Call, RunFact, bounded_call, bounded_fact
 from langchain_tokens.importing.imported import Tally
 from langchain_tokens.store.engine import RowError
 from langchain_tokens.store.existing import Existing
@@ -59,6 +59,7 @@ class Storing:
             derives_runs: whether runs are made from what calls say of them.
 
         """
+        batch = [_bounded(found) for found in batch]
         calls = [found.call for found in batch if found.call is not None]
         runs = [found.run for found in batch if found.run is not None]
         existing = self._store.existing(calls, [run.run_id for run in runs])
@@ -151,3 +152,14 @@ class Storing:
     def _priced(self, found: Found) -> Call:
         assert found.call is not None  # noqa: S101  # of `_new`
         return found.call if found.is_own else self._price(found.call)
+
+
+def _bounded(found: Found) -> Found:
+    """With names that every database can hold in its keys."""
+    call, run, fact = found.call, found.run, found.fact
+    return replace(
+        found,
+        call=None if call is None else bounded_call(call),
+        run=None if run is None else bounded_fact(run),
+        fact=None if fact is None else bounded_fact(fact),
+    )

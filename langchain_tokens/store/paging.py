@@ -114,7 +114,7 @@ def _calls_in_time(
         return list(latest_calls(connection, query, limit, 0, newest=newest))
     moment, next_moment = _moment(after), _after(_moment(after))
     same = and_(CALLS.c.started_at == moment, CALLS.c.call_id > after.id)
-    statement = select(CALLS).where(conditions(query, connection.dialect.name), IS_TOLD, same).order_by(CALLS.c.call_id)
+    statement = select(CALLS).where(conditions(query, connection.dialect.name), same).order_by(CALLS.c.call_id)
     rows = list(connection.execute(statement.limit(limit)))
     if newest:
         rest = replace(query, until=_earlier(query.until, moment))
