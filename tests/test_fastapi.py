@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -414,15 +412,3 @@ def test_naming_a_run_that_fails_harms_nothing(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.CRITICAL, "langchain_tokens"):
         assert client(make_app(run=name)).post("/query").status_code == 200
     assert [run.name for run in stored_runs()] == ["request"]
-
-
-def test_missing_fastapi_is_named() -> None:
-    """Without FastAPI the module says which extra brings it."""
-    program = (
-        "import sys\nsys.modules['fastapi'] = None\n"
-        "try:\n    import langchain_tokens.integrations.fastapi\n"
-        "except ImportError as error:\n    print(type(error).__name__, error)\n"
-    )
-    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert said.startswith("MissingExtraError ")
-    assert "pip install 'langchain_tokens[fastapi]'" in said

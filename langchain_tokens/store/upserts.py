@@ -11,12 +11,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from langchain_tokens.store.copying import SENT, json_rows, sent
 from langchain_tokens.store.facts import VECTOR, Numbers
+from langchain_tokens.store.measures import MEASURES
 from langchain_tokens.store.rolluptables import COUNTS, SUMMED, Rollup
 from langchain_tokens.store.tuples import Prepared, prepare
+from langchain_tokens.sums import MONEY_SUMS
 
 __all__ = ("add_numbers", "added", "drop_empty")
 
-_MONEY = frozenset({"total_cost", "saved_cost", "wasted_cost"})
+_MONEY = frozenset(MEASURES[name] for name in MONEY_SUMS)
+"""The columns that are money."""
 
 
 def add_numbers(connection: Connection, rollup: Rollup, changed: Mapping[tuple[Any, ...], Numbers]) -> None:
