@@ -5,7 +5,7 @@ TIKTOKEN_CACHE_DIR ?= $(wildcard ../shared/tiktoken_cache)
 export TIKTOKEN_CACHE_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check lowest format clean
+.PHONY: help demo example test lint types layers check lowest format clean
 
 # One worker for each core; a file stays in one of them, since its tests share servers. `make test ARGS="-n 0"` has none.
 PARALLEL := -n auto --maxprocesses 8 --dist loadfile
@@ -34,6 +34,13 @@ help:  ## list the targets
 
 demo: .venv/.made  ## run the example: a multi-agent graph over a real database, and where its tokens went
 	@$(BIN)/python -m examples.sql_agent $(ARGS)
+
+.venv/.made-examples: .venv/.made
+	@if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python -e '.[all]' httpx; else $(BIN)/python -m pip install --quiet -e '.[all]' httpx; fi
+	@touch $@
+
+example: .venv/.made-examples  ## run one of the examples: make example NAME=chat_modes ARGS=--help
+	@$(BIN)/python -m examples.$(NAME) $(ARGS)
 
 test: .venv/.made-dev  ## run the tests, on all cores
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
