@@ -18,6 +18,7 @@ __all__ = ("FixedRun", "Run", "RunSource")
 
 _UNNAMED = "unnamed run"
 _MISSING = "calls_without_usage"
+_ESTIMATED = "estimated_calls"
 
 
 class RunSource(Protocol):
@@ -140,7 +141,10 @@ class Run:
         return call_tree(self.calls, self.name)
 
     def summary(self) -> str:
-        """A text for people: title, id, duration, calls, tokens, then each chain with its success rate."""
+        """A text for people: title, id, duration, calls, tokens, then each chain with its success rate.
+
+        Says where tokens are estimated, and where an answer came from a cache.
+        """
         total = self.total
         succeeded = sum(call.status in ("ok", "cached") for call in self.calls)
         lines = [
@@ -176,7 +180,8 @@ class Run:
             `token_usage_breakdown`: for each chain its calls, successes, tokens and cost (text, in USD) as plain JSON,
             with calls that ran again in a list `<chain>_retries`, as in `to_response`. The integers are sums of what is
             known, 0 where nothing is: `calls_without_usage` in the breakdown, which appears where there are any, says
-            how many calls they do not cover. Inside the breakdown unknown is null.
+            how many calls they do not cover, and `estimated_calls` in how many they are estimated. Inside the
+            breakdown unknown is null.
 
         """
         calls = self.calls  # one moment of a run that may go on
@@ -186,7 +191,7 @@ class Run:
             "total_output_tokens": total.output_tokens or 0,
             "total_tokens": total.total_tokens or 0,
             "llm_calls_count": total.calls,
-            "token_usage_breakdown": _by_chain(calls, _row_tokens, _missing(total)),
+            "token_usage_breakdown": _by_chain(calls, _row_tokens, _marks(total)),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,8 +214,10 @@ class Run:
         chain = row.key["chain"]
         mine = [call for call in self.calls if call.chain == chain]
         succeeded = sum(call.status in ("ok", "cached") for call in mine)
-        name = clean(_shown(chain))
-        return f"  {name}: {counted(row.calls, 'call')}, {_tokens(row)}, success rate {succeeded}/{row.calls}"
+        said = [counted(row.calls, "call"), _tokens(row), f"success rate {succeeded}/{row.calls}"]
+        marks = ((row.cached_calls, "from a cache"), (row.estimated_calls, "with estimated tokens"))
+        said += [f"{count:,} {what}" for count, what in marks if count]
+        return f"  {clean(_shown(chain))}: {', '.join(said)}"
 
 
 def _seconds(milliseconds: float | None) -> str:
@@ -235,6 +242,8 @@ def _free_name(chain: str, taken: Container[str]) -> str:
 
 def _gaps(total: BreakdownRow) -> list[str]:
     gaps = []
+    if total.estimated_calls:
+        gaps.append(f"Estimated, not told by the provider: the tokens of {counted(total.estimated_calls, 'call')}")
     if total.calls_without_usage:
         gaps.append(f"Not covered by the tokens: {counted(total.calls_without_usage, 'call')} without complete usage")
     if total.unpriced_calls:
@@ -263,7 +272,7 @@ def _by_chain(
         retries[_free_name(f"{_shown(chain)}_retries", retries)] = entries
     named: dict[str, Any] = {}
     for chain, mine in first.items():
-        named[_free_name(_shown(chain), {_MISSING, *counts, *retries, *named})] = describe(mine)
+        named[_free_name(_shown(chain), {_MISSING, _ESTIMATED, *counts, *retries, *named})] = describe(mine)
     return {**named, **retries, **counts}
 
 
@@ -283,8 +292,14 @@ def _row_tokens(calls: Sequence[Call]) -> dict[str, Any]:
         name: plain(getattr(total, name)) for name in ("input_tokens", "output_tokens", "total_tokens", "cost_usd")
     }
     counts = {"calls": total.calls, "successful_calls": succeeded, "failed_calls": total.failed_calls}
-    return {**counts, **known, "success_rate": f"{succeeded}/{total.calls}", **_missing(total)}
+    return {**counts, **known, "success_rate": f"{succeeded}/{total.calls}", **_marks(total)}
 
 
 def _missing(total: BreakdownRow) -> dict[str, int]:
     return {_MISSING: total.calls_without_usage} if total.calls_without_usage else {}
+
+
+def _marks(total: BreakdownRow) -> dict[str, int]:
+    """What a sum does not cover, and what of it is not told but estimated."""
+    estimated = {_ESTIMATED: total.estimated_calls} if total.estimated_calls else {}
+    return {**estimated, **_missing(total)}

@@ -120,6 +120,21 @@ def test_summary_says_what_it_does_not_cover() -> None:
     ]
 
 
+def test_summary_says_what_is_estimated_or_came_from_a_cache() -> None:
+    """Tokens that no provider told are called estimated, for the run and for the chain; answers of a cache are named."""
+    run = make_run(
+        make_call(chain="a", tokens=(5, 1), cost="0.1", usage_source="estimated"),
+        make_call(chain="a", tokens=(0, 0), cost="0", status="cached"),
+        make_call(chain="b", tokens=(4, 1), cost="0.1"),
+    )
+    summary = run.summary()
+    assert "\nEstimated, not told by the provider: the tokens of 1 call\n" in summary
+    assert [line for line in summary.splitlines() if line.startswith("  ")] == [
+        "  a: 2 calls, 5 input, 1 output, 6 total, success rate 2/2, 1 from a cache, 1 with estimated tokens",
+        "  b: 1 call, 4 input, 1 output, 5 total, success rate 1/1",
+    ]
+
+
 def test_summary_of_an_unnamed_run_without_calls() -> None:
     """A run with nothing in it has a summary, too."""
     text = make_run().summary()

@@ -105,12 +105,25 @@ def test_calls_without_usage_are_counted() -> None:
     assert [nothing[name] for name in sorted(NAMES - {"token_usage_breakdown"})] == [1, 0, 0, 0]
 
 
+def test_estimated_calls_are_marked() -> None:
+    """Tokens that no provider told are in the sums, and the breakdown says of how many calls, by chain and over all."""
+    totals = run_of(
+        make_call(chain="a", tokens=(5, 1), usage_source="estimated"), make_call(chain="b", tokens=(3, 4))
+    ).totals()
+    assert totals["total_tokens"] == 13
+    assert totals["token_usage_breakdown"] == {
+        "a": chain(1, (5, 1, 6), None, "1/1", estimated_calls=1),
+        "b": chain(1, (3, 4, 7), None, "1/1"),
+        "estimated_calls": 1,
+    }
+
+
 def test_run_without_calls_has_an_empty_breakdown() -> None:
     """A run that asked no model has zeros that are known, and nothing to break down."""
     assert run_of().totals() == {**dict.fromkeys(NAMES, 0), "token_usage_breakdown": {}}
 
 
-@pytest.mark.parametrize("name", ["calls_without_usage", "a_retries"])
+@pytest.mark.parametrize("name", ["calls_without_usage", "estimated_calls", "a_retries"])
 def test_no_chain_is_lost_to_a_name_that_is_taken(name: str) -> None:
     """A chain that is called as one of the breakdown's own entries gets an underscore, whether the entry is there or not."""
     again = make_call(chain="a", attempt=2, usage=make_usage())

@@ -29,7 +29,8 @@ class TokenTotals(SQLModel):
 
     The counts are integers with the default 0, in the database too, so that rows from before have a value. A 0 can
     therefore mean "nothing is known": where calls told no usage, `token_usage_breakdown` has `calls_without_usage`, the
-    number of calls that the counts do not cover; an empty breakdown is a row from before, or a run without calls.
+    number of calls that the counts do not cover; an empty breakdown is a row from before, or a run without calls. Where
+    tokens are estimated, it has `estimated_calls`.
     """
 
     total_input_tokens: int = _count()
