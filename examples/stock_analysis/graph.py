@@ -12,8 +12,8 @@ Nothing in here knows of token counting: the chains that appear in the reports a
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired, Protocol, TypeAlias, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage
@@ -44,7 +44,13 @@ class State(Question):
 
 
 Graph: TypeAlias = CompiledStateGraph[State, None, Question, State]
-Node: TypeAlias = Callable[[State], dict[str, object]]
+
+
+class Node(Protocol):
+    """A step: what it adds to the state."""
+
+    def __call__(self, state: State) -> dict[str, object]:
+        """Take the step."""
 
 
 def build_graph(model: BaseChatModel) -> Graph:

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
+from examples.scripted import Ledger
 from examples.stock_analysis.graph import Question, build_graph
 from examples.stock_analysis.market import SYMBOLS
 from examples.stock_analysis.month import END, START, make_month, record_month
@@ -28,11 +29,17 @@ class UsageError(Exception):
     """Raised when the program cannot start, or the chosen model cannot answer; its text is the one line to print."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code: 0 analysed, 2 it could not be."""
+def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -> int:
+    """Run the program and return its exit code: 0 analysed, 2 it could not be.
+
+    Arguments:
+        arguments: Those of the command line.
+        ledger: Where the scripted model writes what it used.
+
+    """
     options = _parser().parse_args(arguments)
     try:
-        run(_model(options.model), options.db, options.table, options.symbols)
+        run(_model(options.model, ledger), options.db, options.table, options.symbols)
     except (UsageError, TokensError) as error:
         print(f"stock_analysis: {error}", file=sys.stderr)
         return 2
@@ -146,10 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model(name: str | None) -> BaseChatModel:
+def _model(name: str | None, ledger: Ledger | None) -> BaseChatModel:
     if name is None:
         print(f"offline: scripted answers in place of {STANDS_IN_FOR}", file=sys.stderr)
-        return ScriptedAnalyst()
+        return ScriptedAnalyst(ledger)
     try:
         from langchain.chat_models import init_chat_model
 
