@@ -123,7 +123,7 @@ def _read_by_component(model: BaseChatModel, handler: TokenUsageHandler) -> None
         total = operation.total
         print(f"{title}\n{operation.breakdown('chain')}")
         print(f"Of {total.calls} calls {total.cached_calls} from the cache, which saved {_usd(total.saved_cost_usd)}")
-        print(f"{EXTRACTOR} alone: {operation.breakdown('chain')[EXTRACTOR].total_tokens:,} tokens\n")
+        print(f"{EXTRACTOR} alone: {operation.breakdown('chain')[EXTRACTOR].total_tokens or 0:,} tokens\n")
 
 
 def _read_without_langchain(handler: TokenUsageHandler, ledger: Ledger) -> None:
@@ -149,12 +149,9 @@ def _stop_at_quota(model: BaseChatModel, handler: TokenUsageHandler) -> None:
                 pipeline.process(note)
                 read += 1
     except BudgetExceeded as stop:
-        print(
-            f"stopped {stop.chain} at {note.note_id}, before the call was made: {stop.spent:,} of {stop.limit:,} used"
-        )
-    print(
-        f"{read} of {len(NOTES)} notes read, {operation.total.total_tokens:,} tokens in {operation.total.calls} calls\n"
-    )
+        print(f"stopped {stop.chain} at {NOTES[read].note_id} before it asked: {stop.spent:,} of {stop.limit:,} used")
+    total = operation.total
+    print(f"{read} of {len(NOTES)} notes read, {total.total_tokens or 0:,} tokens in {total.calls} calls\n")
 
 
 def _compare_models(models: Sequence[BaseChatModel], handler: TokenUsageHandler) -> Sequence[Names]:
