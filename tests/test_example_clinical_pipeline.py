@@ -17,7 +17,7 @@ from langchain_core.exceptions import OutputParserException
 from examples.clinical_pipeline.components import EXTRACTOR, MAPPER, StrictMcodeMapper, StrictNlpExtractor
 from examples.clinical_pipeline.direct import by_request, by_sdk, extract_directly
 from examples.clinical_pipeline.local_server import serve
-from examples.clinical_pipeline.main import QUOTA, main
+from examples.clinical_pipeline.main import QUOTA, Pipeline, main, real_model
 from examples.clinical_pipeline.notes import NOTES
 from examples.clinical_pipeline.past import BAD_DAY, record_past
 from examples.clinical_pipeline.scripted_model import CAST, scripted_model
@@ -137,6 +137,19 @@ def test_any_response_is_read(tmp_path: Path, way: str) -> None:
     assert [len(entities) for entities, _ in said] == [5, 4]
     hits = [usage.cache_read_tokens or 0 for _, usage in said]
     assert hits[0] == 0 < hits[1]
+
+
+def test_providers_own_client_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--model` it is the provider's client of LangChain that asks, and what is stored is what the server counted."""
+    pytest.importorskip("langchain_openai")
+    ledger = Ledger()
+    with serve(CAST[0], ledger) as url, TokenUsageHandler(tmp_path / "tokens.db") as handler:
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none is needed here")
+        found = Pipeline(real_model("openai:gpt-4o"), handler).process(NOTES[0])
+        stored = rows_of(handler.store.breakdown("chain"))
+    assert found == {"entities": 5, "mappings": 5}
+    assert {name: row[:4] for name, row in stored.items() if name != "total"} == ledger.totals()
 
 
 def test_quota_stops_before_the_call(outcome: Outcome) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import struct
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -237,7 +238,16 @@ def test_month_shows_growth_and_the_bad_day(outcome: Outcome) -> None:
     """The trend grows as the month does, the dearest chain leads, and the day that went wrong is the one finding."""
     unusual = " ".join(outcome.printed.out.split("Unusual days\n")[1].split())
     assert "\nTrend: Grows by " in outcome.printed.out
-    assert "\ncomprehensive_overview: " in outcome.printed.out.split("Where most of the cost goes")[1]
+    dearest, hours = outcome.printed.out.split("Where most of the cost goes\n")[1].split("\n\n")[0].splitlines()[::3]
+    calls = make_month()
+    units = {chain: [call for call in calls if call.chain == chain] for chain in CHAINS}
+    costs = {
+        chain: known(mine, "prompt_tokens") + 4 * known(mine, "completion_tokens") for chain, mine in units.items()
+    }
+    first = max(costs, key=lambda chain: costs[chain])  # GPT-4o's answers cost four times its prompts
+    assert dearest == f"{first}: {costs[first] / sum(costs.values()):.0%} of the cost, in {len(units[first])} calls"
+    busiest = Counter(call.started_at.hour for call in calls).most_common(1)[0]
+    assert hours == f"Busiest hour: {busiest[0]}:00 UTC, {busiest[1]} calls of {len(calls)}"
     assert unusual.startswith(f"{BAD_DAY:%Y-%m-%d} chain indicator_summary: ")
     assert "Longer inputs: " in unusual
     assert "1 finding among " in unusual

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
@@ -34,7 +35,7 @@ from langchain_tokens import (
 )
 from langchain_tokens.reports import compare, forecast, unusual
 
-__all__ = ("main", "run")
+__all__ = ("Pipeline", "main", "real_model", "run")
 
 COMPARED = ("tokens", "cost_usd", "duration_ms")
 QUOTA = 800
@@ -89,6 +90,12 @@ def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -
         run(_models(options.model, ledger), options.db, ledger)
     except (UsageError, TokensError) as error:
         print(f"clinical_pipeline: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if not options.model:
+            raise
+        # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
+        print(f"clinical_pipeline: {_one_line(', '.join(options.model), error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -164,7 +171,7 @@ def _compare_models(models: Sequence[BaseChatModel], handler: TokenUsageHandler)
                 found[operation.run_id] = pipeline.process(note)
         names.append((operation.calls[0].provider, operation.calls[0].model))
     handler.flush()
-    print(f"{len(models)} models on the same {len(NOTES)} notes")
+    print(f"{len(models)} model{'s' * (len(models) > 1)} on the same {len(NOTES)} notes")
     print(
         compare(
             handler.store,
@@ -191,9 +198,10 @@ def _look_ahead(store: UsageStore, names: Sequence[Names]) -> None:
     for provider, name in names[1:]:
         other = store.reprice(as_model=name, as_provider=provider, since=START, until=NOW).total
         print(f"{name:<20}{other.after_usd:>10.6f} USD instead of {other.before_usd:.6f}")
-    cheaper = {saving.other_model: saving for saving in store.savings(top=20, since=START, until=NOW).rows}
+    week = store.savings(top=20, since=NOW - timedelta(days=7), until=NOW)
+    cheaper = {saving.other_model: saving for saving in week.rows}
     tried = [cheaper[name] for _, name in names if name in cheaper]
-    print("\nCheaper models of the same provider, among those that were tried")
+    print("\nCheaper models of the same provider in the last week, among those that were tried")
     for saving in tried:
         print(f"{saving.other_model} instead of {saving.model} saves {saving.share:.0%}")
 
@@ -230,15 +238,20 @@ def _models(names: Sequence[str] | None, ledger: Ledger) -> Sequence[BaseChatMod
     if not names:
         print(f"offline: scripted answers in place of {', '.join(player.model for player in CAST)}", file=sys.stderr)
         return [scripted_model(player, ledger) for player in CAST]
-    return [_real_model(name) for name in names]
+    return [real_model(name) for name in names]
 
 
-def _real_model(name: str) -> BaseChatModel:
+def real_model(name: str) -> BaseChatModel:
+    """Return a provider's chat model, by its name for `init_chat_model`."""
     try:
         from langchain.chat_models import init_chat_model
 
         model: BaseChatModel = init_chat_model(name)
     except Exception as error:  # each provider's package has its own error for a missing key
-        text = str(error).strip() or type(error).__name__
-        raise UsageError(f"model {name}: {text.splitlines()[0]}") from error
+        raise UsageError(_one_line(name, error)) from error
     return model
+
+
+def _one_line(models: str, error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return f"model {models}: {text.splitlines()[0]}"

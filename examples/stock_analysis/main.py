@@ -43,6 +43,12 @@ def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -
     except (UsageError, TokensError) as error:
         print(f"stock_analysis: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        if options.model is None:
+            raise
+        # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
+        print(f"stock_analysis: {_one_line(f'model {options.model}', error)}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -80,10 +86,7 @@ def analyse(
         RunnableConfig(callbacks=[handler], run_id=analysis_id, run_name=f"stock analysis {symbol}")
         for symbol, analysis_id in zip(symbols, ids, strict=True)
     ]
-    try:
-        states = graph.batch([Question(symbol=symbol) for symbol in symbols], configs)
-    except Exception as error:  # a provider's refusal, for example of a missing or wrong key
-        raise UsageError(_one_line("the model", error)) from error
+    states = graph.batch([Question(symbol=symbol) for symbol in symbols], configs)
     return [state["decision"] for state in states]
 
 
