@@ -115,10 +115,11 @@ def track(
         ):
             yield Run(log)
         return
-    log = RunLog(_fact(run, names))
+    catching = capturing or TokenUsageHandler(store)
+    log = RunLog(_fact(run, names))  # last, since the run begins here: a handler that is made loads prices
     with (
         _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
-        _entered(_CAPTURING, capturing or TokenUsageHandler(store)),
+        _entered(_CAPTURING, catching),
         _ended(log),
     ):
         yield Run(log)

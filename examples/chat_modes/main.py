@@ -65,6 +65,12 @@ def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -
     except (UsageError, TokensError) as error:
         print(f"chat_modes: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        if options.model is None:
+            raise
+        # A provider's refusal, for example of a wrong key that only the first call brings up.
+        print(f"chat_modes: {_one_line(options.model, error)}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -91,7 +97,8 @@ def _run(options: argparse.Namespace, models: Models, database: Path, folder: Pa
         if options.ask is None:
             _show_all(chat, handler.store, inbox, began, folder)
         else:
-            printing.show_conversation(chat.ask(options.ask, session=_YOU, mode=options.mode))
+            said = chat.ask(options.ask, session=_YOU, mode=options.mode, on_piece=printing.show_piece)
+            printing.show_conversation(said)
         if options.dashboard:
             serve_dashboard(handler.store, options.port)
 
@@ -140,4 +147,8 @@ def _models(name: str | None, ledger: Ledger) -> Models:
         provider = name.split(":", 1)[0].replace("_", "-")
         raise UsageError(f"model {name}: {error}; try: pip install langchain langchain-{provider}") from error
     except Exception as error:  # each provider's package has its own error for a missing key
-        raise UsageError(f"model {name}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+        raise UsageError(_one_line(name, error)) from error
+
+
+def _one_line(model: str, error: Exception) -> str:
+    return f"model {model}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"

@@ -29,6 +29,7 @@ __all__ = (
     "show_deletion",
     "show_history",
     "show_limits",
+    "show_piece",
     "show_prices",
     "show_usage",
 )
@@ -46,10 +47,16 @@ def show_history(moved: MigratedHistory, *, is_as_before: bool, again: MigratedH
     print(f"moved again, for good: {again.calls} calls; a copy of the file was made before each step")
 
 
+def show_piece(piece: str) -> None:
+    """Print a piece of an answer that is streamed."""
+    print(piece, end="", flush=True)
+
+
 def show_conversation(conversation: Conversation) -> None:
-    """Print a single conversation, and where its tokens went."""
+    """Print a single conversation, if that was not done while its answer arrived, and where its tokens went."""
     print()
-    _show_answer(conversation)
+    if conversation.run.mode != "SIMPLE":
+        _show_answer(conversation)
     print(f"\n{conversation.run.breakdown('agent', 'chain', 'model')}")
 
 
