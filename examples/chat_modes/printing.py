@@ -15,7 +15,7 @@ from examples.chat_modes.chat import Conversation
 from examples.chat_modes.history import MigratedHistory
 from examples.chat_modes.legacy import conversation_shape, token_usage_row
 from examples.chat_modes.prices import look_up, make_prices
-from examples.chat_modes.statistics import DIMENSIONS, day_statistics, facts, session_summary
+from examples.chat_modes.statistics import DIMENSIONS, day_statistics, facts, last_days, session_summary
 from langchain_tokens import Breakdown, UsageStore
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.budgetstates import budget_states
@@ -84,6 +84,8 @@ def show_usage(store: UsageStore, conversations: Sequence[Conversation], began: 
         _head(f"Statistics, {title}")
         for name, value in facts(store, since):
             print(f"{name:<24} {value}")
+    _head("The last three days")
+    print(last_days(store, 3))
     shown = next(each.run for each in conversations if each.run.mode == "TOOL")
     _head("A row of the old table, and a conversation for the old page")
     for name, value in token_usage_row(shown.calls[0]).items():

@@ -12,7 +12,7 @@ from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.render import UNKNOWN
 from langchain_tokens.reports import overview
 
-__all__ = ("DIMENSIONS", "DayStatistics", "SessionSummary", "day_statistics", "facts", "session_summary")
+__all__ = ("DIMENSIONS", "DayStatistics", "SessionSummary", "day_statistics", "facts", "last_days", "session_summary")
 
 DIMENSIONS = ("mode", "model", "agent")
 
@@ -73,6 +73,11 @@ def day_statistics(store: UsageStore, day: date) -> DayStatistics:
         sessions=seen.sessions,
         messages=seen.runs,
     )
+
+
+def last_days(store: UsageStore, days: int) -> Breakdown:
+    """What was used on each day, UTC, from as many days ago until now; the oldest first."""
+    return store.timeline("day", since=timedelta(days=days))
 
 
 def facts(store: UsageStore, since: str | datetime | None = None) -> Sequence[tuple[str, str]]:
