@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TIKTOKEN_CACHE_DIR ?= $(wildcard ../shared/tiktoken_cache)
+# Empty, it would turn tiktoken's cache off.
+ifneq ($(TIKTOKEN_CACHE_DIR),)
 export TIKTOKEN_CACHE_DIR
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo example test lint types layers check lowest format clean

@@ -26,4 +26,4 @@ def serve_dashboard(store: UsageStore, port: int) -> None:
 
     listener = bind("127.0.0.1", port)
     url = page_url(listener, "127.0.0.1")
-    serve(make_dashboard(store), listener, started=lambda: print(f"{url}  (Ctrl-C ends it)"), root_path="")
+    serve(make_dashboard(store), listener, started=lambda: print(f"{url}  (Ctrl-C ends it)", flush=True))
