@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 def _models(name: str | None, ledger: Ledger) -> Models:
     if name is None:
         how = "tiktoken" if is_exact() else "a fixed rule (4 characters for a token), as tiktoken's table is not here"
-        print(f"offline: scripted answers in place of nine models; token counts by {how}", file=sys.stderr)
+        print(f"offline: scripted answers in place of five models; token counts by {how}", file=sys.stderr)
         return scripted_models(ledger)
     try:
         return real_models(name)

@@ -1,4 +1,4 @@
-"""Who answers when there is no key and no network? Scripts that stand in for the models of nine.
+"""Who answers when there is no key and no network? Scripts that stand in for five models.
 
 Each reads what the model is really sent, calls the real tools with arguments out of the question, and makes a sentence
 of what they return. The model of the FileSystemAgent does not answer in time when it is asked for the first time.
