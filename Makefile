@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TIKTOKEN_CACHE_DIR ?= $(wildcard ../shared/tiktoken_cache)
+# Empty, it would turn tiktoken's cache off.
+ifneq ($(TIKTOKEN_CACHE_DIR),)
 export TIKTOKEN_CACHE_DIR
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo example test lint types layers check lowest format clean
@@ -14,7 +17,7 @@ LOWEST := .venv/lowest
 # asks little of the dependencies.
 NEEDS_NEWER := test_budget_agent test_memory test_record
 TAKES_LONG := test_adopt test_counting_properties test_dashboard_page test_dashboard_schema test_docs test_downgrade \
-	test_durability test_example_sql_agent test_faults test_harmless test_kills test_outage test_partitions test_postgresql test_pytest_plugin test_retention \
+	test_durability test_example_chat_modes test_example_sql_agent test_faults test_harmless test_kills test_outage test_partitions test_postgresql test_pytest_plugin test_retention \
 	test_retention_commands test_savings test_scale test_style
 LOWEST_TESTS := $(filter-out $(patsubst %,tests/%.py,$(NEEDS_NEWER) $(TAKES_LONG)),$(wildcard tests/test_*.py)) \
 	tests/conformance/test_chains.py tests/conformance/test_graphs.py

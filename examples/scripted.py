@@ -150,9 +150,11 @@ def _count_part(part: str | dict[str, Any]) -> int:
 @cache
 def _encoding() -> Any:
     """The encoding of GPT-4o and later, if its table is where tiktoken keeps it; tiktoken itself would fetch it."""
-    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
-    kept = Path(folder or Path(tempfile.gettempdir(), "data-gym-cache"))
-    if not (kept / hashlib.sha1(_TABLE.encode(), usedforsecurity=False).hexdigest()).exists():
+    usual = str(Path(tempfile.gettempdir(), "data-gym-cache"))
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR", usual))
+    if not folder:  # it turns tiktoken's cache off
+        return None
+    if not (Path(folder) / hashlib.sha1(_TABLE.encode(), usedforsecurity=False).hexdigest()).exists():
         return None
     import tiktoken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -104,22 +104,15 @@ def track(
         with _entered(CURRENT_SCOPE, Scope(names=names, log=None, run_id=enclosing.run_id, **limits)):
             yield enclosing
         return
-    continues = run is None and outer is not None and outer.log is not None
-    log = outer.log if continues and outer is not None else None
-    capturing = _CAPTURING.get() if store is None else None
     register_once()
-    if log is not None:
-        with (
-            _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
-            _entered(_CAPTURING, capturing or TokenUsageHandler(store)),
-        ):
-            yield Run(log)
-        return
-    log = RunLog(_fact(run, names))
+    catching = (_CAPTURING.get() if store is None else None) or TokenUsageHandler(store)
+    continued = outer.log if run is None and outer is not None else None
+    # A new run begins here, and not before: a handler that is made loads prices.
+    log = RunLog(_fact(run, names)) if continued is None else continued
     with (
         _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
-        _entered(_CAPTURING, capturing or TokenUsageHandler(store)),
-        _ended(log),
+        _entered(_CAPTURING, catching),
+        _ended(log) if continued is None else nullcontext(),
     ):
         yield Run(log)
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 from uuid import UUID
@@ -112,6 +113,25 @@ def test_track_yields_a_live_run(model: ScriptedChat) -> None:
         assert (run.total.calls, run.total.total_tokens, run.total.unpriced_calls) == (1, 15, 0)
     assert run.status == "ok"
     assert run.duration_ms is not None
+
+
+def test_a_run_begins_when_its_block_is_ready(model: ScriptedChat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it takes to make a handler for the block is not in the run's time; all of its calls are."""
+    ready: list[datetime] = []
+    make = TokenUsageHandler.__init__
+
+    def made(handler: TokenUsageHandler, *arguments: Any, **more: Any) -> None:
+        make(handler, *arguments, **more)
+        ready.append(datetime.now(UTC))
+
+    monkeypatch.setattr(TokenUsageHandler, "__init__", made)
+    with track() as run:
+        model.invoke("x")
+    (call,) = run.calls
+
+    assert ready[0] <= run.started_at <= call.started_at
+    assert run.ended_at is not None
+    assert call.started_at <= run.ended_at
 
 
 def test_track_without_a_store_is_the_default_one(model: ScriptedChat) -> None:

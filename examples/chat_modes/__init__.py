@@ -1,0 +1,1 @@
+"""What does a chat application with three modes look like? A program that shows where its tokens go."""
