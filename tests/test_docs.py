@@ -5,14 +5,12 @@ A block of `text` right below programs or commands is what they print; `UPDATE_G
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,34 +153,32 @@ def test_there_is_a_readme() -> None:
 
 
 @pytest.mark.usefixtures("_drained")
-def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The README's programs run one after the other in one session, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LANGCHAIN_TOKENS_URL", raising=False)
     namespace: dict[str, Any] = {"__name__": "readme", "graph": scripted_graph()}
-    printed = io.StringIO()
     for block in blocks(README):
         if block.language == "text":
-            check_printed(README, block, printed.getvalue())
+            check_printed(README, block, capsys.readouterr().out)
         elif block.language == "python":
-            printed = io.StringIO()
-            with redirect_stdout(printed):
-                run_program(block, README, block.text, namespace)
+            capsys.readouterr()
+            run_program(block, README, block.text, namespace)
     assert list(tmp_path.glob("*.db")), "the README's programs store something"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_run(page: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_run(
+    page: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A page's programs, commands and statements run one after the other, against a server as it describes."""
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "page", "graph": scripted_graph()}
-    printed = io.StringIO()
     for block in blocks(page):
         if block.language == "text":
-            check_printed(page, block, printed.getvalue())
-            continue
-        printed = io.StringIO()
-        with redirect_stdout(printed):
+            check_printed(page, block, capsys.readouterr().out)
+        else:
+            capsys.readouterr()
             run_block(page, block, server, namespace)
 
 
@@ -219,6 +215,12 @@ def test_readme_mentions_every_public_name(name: str) -> None:
     """Each public name stands in the README as code."""
     text = README.read_text(encoding="utf-8")
     assert re.search(rf"(?<![A-Za-z_]){re.escape(name)}(?![A-Za-z_])", text)
+
+
+def test_readme_links_to_what_there_is() -> None:
+    """Files and folders that the README links to exist; links between pages are told by the site's build."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", README.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)

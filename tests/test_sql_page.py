@@ -102,7 +102,7 @@ def test_page_has_all_tables() -> None:
     sums = dict(re.findall(r"^\| `(usage_\w+)` \| (`.+`) \|$", PAGE, re.MULTILINE))
     assert sums == {one.table.name: ", ".join(f"`{key}`" for key in one.keys) for one in ROLLUPS}
     assert {*_BEGINS, *sums} == set(METADATA.tables)
-    text = PAGE.split("## Sums")[1].split("\n## ")[0]
+    text = " ".join(PAGE.split("## Sums")[1].split("\n## ")[0].split())
     assert ", ".join(f"`{name}`" for name in COUNTS) in text
     assert ", ".join(f"`{name}`" for name in SUMMED) in text
 
