@@ -8,7 +8,7 @@ export TIKTOKEN_CACHE_DIR
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example test lint types layers check lowest format clean
+.PHONY: help demo example docs test lint types layers check lowest format clean
 
 # One worker for each core; a file stays in one of them, since its tests share servers. `make test ARGS="-n 0"` has none.
 PARALLEL := -n auto --maxprocesses 8 --dist loadfile
@@ -18,7 +18,7 @@ LOWEST := .venv/lowest
 NEEDS_NEWER := test_budget_agent test_memory test_record
 TAKES_LONG := test_adopt test_counting_properties test_dashboard_page test_dashboard_schema test_docs test_downgrade \
 	test_durability test_example_chat_modes test_example_sql_agent test_faults test_harmless test_kills test_outage test_partitions test_postgresql test_pytest_plugin test_retention \
-	test_retention_commands test_savings test_scale test_style
+	test_retention_commands test_savings test_scale test_site test_sql_page test_style
 LOWEST_TESTS := $(filter-out $(patsubst %,tests/%.py,$(NEEDS_NEWER) $(TAKES_LONG)),$(wildcard tests/test_*.py)) \
 	tests/conformance/test_chains.py tests/conformance/test_graphs.py
 
@@ -44,6 +44,13 @@ demo: .venv/.made  ## run the example: a multi-agent graph over a real database,
 
 example: .venv/.made-examples  ## run one of the examples: make example NAME=chat_modes ARGS=--help
 	@$(BIN)/python -m examples.$(NAME) $(ARGS)
+
+.venv/.made-docs: .venv/.made
+	@if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python -e '.[docs]'; else $(BIN)/python -m pip install --quiet -e '.[docs]'; fi
+	@touch $@
+
+docs: .venv/.made-docs  ## build the documentation into site/, which loads nothing from elsewhere
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo "site/index.html"
 
 test: .venv/.made-dev  ## run the tests, on all cores
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
@@ -82,4 +89,4 @@ format: .venv/.made-dev  ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what was made here
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -194,11 +194,13 @@ def _let_blocks_stop() -> None:
     """
 
     def may_raise(handler: TokenUsageHandler) -> bool:
+        """Whether a hook may raise now: a budget of the handler or of the block it is in stops."""
         scope = CURRENT_SCOPE.get()
         return handler._stops or (scope is not None and scope.stops)
 
     TokenUsageHandler.raise_error = property(may_raise)  # type: ignore[assignment]  # LangChain only reads it
-    TokenUsageHandler.run_inline = property(lambda handler: not may_raise(handler))  # type: ignore[assignment]
+    stays = property(lambda handler: not may_raise(handler), doc="Whether hooks stay on the event loop's thread now.")
+    TokenUsageHandler.run_inline = stays  # type: ignore[assignment]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from langchain_tokens.store import budgetreading
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_usage
 
-__all__ = ("SEEDED_FROM", "SEEDED_NOW", "fill_seeded", "set_clocks")
+__all__ = ("SEEDED_FROM", "SEEDED_NOW", "add_seeded", "fill_seeded", "set_clocks")
 
 SEEDED_FROM = datetime(2026, 10, 20, 6, 0, tzinfo=UTC)
 SEEDED_NOW = datetime(2026, 11, 4, 9, 0, tzinfo=UTC)
@@ -75,10 +75,15 @@ def fill_seeded(path: Path) -> Path:
     (path.parent / "budgets.toml").write_text(_BUDGETS, encoding="utf-8")
     (path.parent / "openai-usage.json").write_text(json.dumps(_usage_report()), encoding="utf-8")
     store = UsageStore(parse_target(path))
-    for run, calls in _seeded_runs():
-        store.add(calls, [run])
+    add_seeded(store)
     store.close()
     return path
+
+
+def add_seeded(store: UsageStore) -> None:
+    """Add the calls to a store of any kind."""
+    for run, calls in _seeded_runs():
+        store.add(calls, [run])
 
 
 def _usage_report() -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Does what the README and the pages in docs/ show work? Their programs are run, and no public name is missing."""
+"""Does what the README and the pages in docs/ show work? Their programs are run, and no public name is missing.
+
+A block of `text` right below programs or commands is what they print; `UPDATE_GOLDEN=1` writes what they print now.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from langchain_tokens.store.distribution import DISTRIBUTION
 from langchain_tokens.store.engine import make_engine, reading
 from langchain_tokens.store.target import parse_target
 from tests.builders import scripted_graph
+from tests.golden import IS_RENEWED
 
 pytest_plugins = ("tests.databases",)
 
@@ -31,7 +35,9 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 SCALING = ROOT / "docs" / "scaling.md"
 HOST = "db.example.com"
 """The server that pages name; the tests' own takes its place."""
-_BLOCK = re.compile(r"^```(python|sh|sql)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SQL = ROOT / "docs" / "sql.md"
+"""Its statements are run by `test_sql_page.py`, on both databases."""
+_BLOCK = re.compile(r"^```(python|sh|sql|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _AS = re.compile(r"-- as (?:a (superuser)|(\w+))")
 _URL = re.compile(rf"postgresql://(\w+)@{re.escape(HOST)}/(\w+)")
 _FILE = re.compile(r"# (\w+\.py)\n")
@@ -41,20 +47,24 @@ _DISTRIBUTED = re.compile(r"`(\w+)` \| (?:`(\w+)`|everywhere)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A program, some commands or some statements of a page."""
+    """A program, some commands or some statements of a page, or what the block right above it prints."""
 
     language: str
     line: int
     text: str
+    follows: bool
+    """Nothing but space is between it and the block above."""
 
 
 def blocks(page: Path) -> list[Block]:
-    """What a page shows that can be run, in order."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        Block(language=found[1], line=text[: found.start(2)].count("\n") + 1, text=found[2])
-        for found in _BLOCK.finditer(text)
-    ]
+    """What a page shows that can be run, and what that prints, in order."""
+    text, shown, end = page.read_text(encoding="utf-8"), [], 0
+    for found in _BLOCK.finditer(text):
+        follows = bool(shown) and not text[end : found.start()].strip()
+        line = text[: found.start(2)].count("\n") + 1
+        shown.append(Block(language=found[1], line=line, text=found[2], follows=follows))
+        end = found.end()
+    return shown
 
 
 def run_program(block: Block, page: Path, text: str, namespace: dict[str, Any]) -> None:
@@ -63,7 +73,7 @@ def run_program(block: Block, page: Path, text: str, namespace: dict[str, Any]) 
         Path(named[1]).write_text(text, encoding="utf-8")
         return
     padded = "\n" * (block.line - 1) + text
-    exec(compile(padded, str(page), "exec"), namespace)  # noqa: S102  # that is what it is about
+    exec(compile(padded, str(page), "exec", dont_inherit=True), namespace)  # noqa: S102  # that is what it is about
 
 
 def run_command(line: str) -> None:
@@ -79,6 +89,17 @@ def run_command(line: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words[1:])
     assert ended.value.code in (0, None), line
+
+
+def check_printed(page: Path, block: Block, printed: str) -> None:
+    """Hold what a page says that its last block prints against what it printed."""
+    assert block.follows, f"{page.name}:{block.line}: no program is right above this"
+    now = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+    if IS_RENEWED:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace(f"```text\n{block.text}```", f"```text\n{now}```", 1), encoding="utf-8")
+        return
+    assert now == block.text, f"{page.name}:{block.line}: UPDATE_GOLDEN=1 renews the page"
 
 
 @pytest.fixture
@@ -132,31 +153,45 @@ def test_there_is_a_readme() -> None:
 
 
 @pytest.mark.usefixtures("_drained")
-def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The README's programs run one after the other in one session, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LANGCHAIN_TOKENS_URL", raising=False)
     namespace: dict[str, Any] = {"__name__": "readme", "graph": scripted_graph()}
     for block in blocks(README):
-        if block.language == "python":
+        if block.language == "text":
+            check_printed(README, block, capsys.readouterr().out)
+        elif block.language == "python":
+            capsys.readouterr()
             run_program(block, README, block.text, namespace)
     assert list(tmp_path.glob("*.db")), "the README's programs store something"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_run(page: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_run(
+    page: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A page's programs, commands and statements run one after the other, against a server as it describes."""
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "page", "graph": scripted_graph()}
     for block in blocks(page):
-        text = on_server(server, block.text)
-        if block.language == "python":
-            run_program(block, page, text, namespace)
-        elif block.language == "sql":
-            run_statements(server, block)
+        if block.language == "text":
+            check_printed(page, block, capsys.readouterr().out)
         else:
-            for line in text.splitlines():
-                run_command(line)
+            capsys.readouterr()
+            run_block(page, block, server, namespace)
+
+
+def run_block(page: Path, block: Block, server: Any, namespace: dict[str, Any]) -> None:
+    """Run a program, some commands or some statements."""
+    text = on_server(server, block.text)
+    if block.language == "python":
+        run_program(block, page, text, namespace)
+    elif block.language == "sh":
+        for line in text.splitlines():
+            run_command(line)
+    elif page != SQL:
+        run_statements(server, block)
 
 
 @pytest.mark.parametrize("option", re.findall(r"`\?([^`]+)`", SCALING.read_text(encoding="utf-8")))
@@ -180,6 +215,12 @@ def test_readme_mentions_every_public_name(name: str) -> None:
     """Each public name stands in the README as code."""
     text = README.read_text(encoding="utf-8")
     assert re.search(rf"(?<![A-Za-z_]){re.escape(name)}(?![A-Za-z_])", text)
+
+
+def test_readme_links_to_what_there_is() -> None:
+    """Files and folders that the README links to exist; links between pages are told by the site's build."""
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", README.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
