@@ -24,7 +24,7 @@ from examples.sql_agent.service import SESSION, Service, create_app
 from examples.sql_agent.traffic import NOWHERE, Day, print_day, run_day
 from langchain_tokens import Run, TokenUsageHandler
 from langchain_tokens.registry import REGISTRY
-from langchain_tokens.reports import compare
+from langchain_tokens.reports import compare, findings
 
 README = Path(program.__file__).parent / "README.md"
 QUESTION = "Customers in Mumbai?"
@@ -197,6 +197,16 @@ def test_variants_are_compared(done: Done) -> None:
         assert variant.spreads[0].mean == pytest.approx(sum(said) / len(said))
     assert found.differences[0].verdict.startswith("checked uses ")
     assert "fewer tokens than plain" in normalised(done.printed)
+
+
+def test_what_was_in_vain_is_shown_with_its_remedy(done: Done) -> None:
+    """D6: fixes that had to be fixed again, and the calls that failed, stand there with what mends them."""
+    again = sum(row.retry_count - 1 for row in done.day.questions.rows() if row.retry_count)
+    waste = {finding.chain: finding for finding in findings(done.day.store).rows if finding.is_waste}
+    assert {chain: finding.calls for chain, finding in waste.items()} == {"sql_fix": again, "sql_generation": 2}
+    shown = done.printed.split("In vain\n")[1]
+    assert f"sql_fix: {again} calls, {waste['sql_fix'].usd:.6f} USD; " in shown
+    assert shown.count("\n  -> ") == 2
 
 
 @pytest.mark.skipif(not is_exact(), reason="tiktoken's table, by which the README counts, is not on this machine")

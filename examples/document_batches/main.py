@@ -68,10 +68,10 @@ def _report(store: UsageStore, days: int) -> None:
 
 
 def _print_polled(when: str, polled: Polled) -> None:
-    print(
-        f"{when}: {polled.batches} batches, {polled.results} results: {polled.calls} calls stored, {polled.there} there, "
-        f"{len(polled.refused)} refused; {polled.rows} rows written"
+    said = (
+        f"{polled.calls} calls stored, {polled.there} there, {len(polled.refused)} refused; {polled.rows} rows written"
     )
+    print(f"{when}: {polled.batches} batches, {polled.results} results: {said}")
     for refused in polled.refused[:1]:
         print(f"  such as {refused}")
 

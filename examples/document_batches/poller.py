@@ -141,7 +141,7 @@ def _row(result: Mapping[str, Any]) -> Response:
     )
 
 
-def _metrics(call: Call | None) -> Mapping[str, Any]:
+def _metrics(call: Call | None) -> dict[str, Any]:
     """The values of the columns that the migration added, as `llm_call` has them."""
     if call is None:
         return {}

@@ -55,10 +55,12 @@ GAPS: Mapping[int, Mapping[str, Any]] = {
 class Answer:
     """What a model said, and what it took."""
 
-    text: str
-    input_tokens: int | None
-    output_tokens: int | None
     seconds: float
+    text: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    error: str | None = None
+    """Why there is no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +156,12 @@ class Processor:
             "task": task,
             "prompt": prompt,
             "response": answer.text,
-            "status": "completed",
-            "error_message": None,
+            "status": "completed" if answer.error is None else "failed",
+            "error_message": answer.error,
             "input_tokens": answer.input_tokens,
             "output_tokens": written,
             "time_taken_seconds": answer.seconds,
-            "tokens_per_second": None if written is None else round(written / answer.seconds, 1),
+            "tokens_per_second": round(written / answer.seconds, 1) if written and answer.seconds else None,
             **gap,
         }
         self.books.append(_booked(batch, result))
@@ -201,16 +203,19 @@ def asking(model: BaseChatModel) -> Answering:
 
     def answer(_: str, __: str, prompt: str) -> Answer:
         began = time.perf_counter()
-        said = model.invoke(prompt)
+        try:
+            said = model.invoke(prompt)
+        except Exception as error:  # noqa: BLE001 - each provider's package has its own; the batch goes on
+            return Answer(seconds=_seconds_since(began), error=f"{type(error).__name__}: {error}")
         usage: Mapping[str, Any] = said.usage_metadata or {}
-        return Answer(
-            text=str(said.text),
-            input_tokens=usage.get("input_tokens"),
-            output_tokens=usage.get("output_tokens"),
-            seconds=round(time.perf_counter() - began, 3),
-        )
+        counts = {name: usage.get(name) for name in ("input_tokens", "output_tokens")}
+        return Answer(seconds=_seconds_since(began), text=str(said.text), **counts)
 
     return answer
+
+
+def _seconds_since(began: float) -> float:
+    return round(time.perf_counter() - began, 3)
 
 
 @contextmanager
