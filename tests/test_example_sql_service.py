@@ -69,6 +69,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     with redirect_stdout(out):
         print_day(day)
     yield Done(day=day, ledger=ledger, printed=out.getvalue())
+    day.questions.close()
     REGISTRY.drain()
 
 
@@ -82,7 +83,7 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
         with TestClient(app, base_url="http://127.0.0.1:8000", headers={SESSION: "s1"}) as client:
             client.app_state["handler"], client.app_state["questions"] = handler, questions
             yield client
-        questions.engine.dispose()
+        questions.close()
     REGISTRY.drain()
 
 
@@ -168,8 +169,8 @@ def test_daily_cost_and_its_alert(done: Done) -> None:
     (row,) = day.store.timeline("day", tz=day.budget.tz)
     assert (row.calls, row.input_tokens, row.output_tokens) == (done.totals[0], *done.totals[2:])
     assert (row.cost_usd or 0) > Decimal("0.003")
-    assert [alert.mark for alert in day.alerts] == [0.5, 0.8, 1.0]
-    assert day.alerts[-1].spent > Decimal("0.003")
+    assert sorted(alert.mark for alert in day.alerts) == [0.5, 0.8, 1.0]
+    assert max(alert.spent for alert in day.alerts) > Decimal("0.003")
     assert f"Budget daily: {row.cost_usd:.6f} of 0.003000 USD spent; told at 50%, 80%, 100%" in done.printed
 
 

@@ -114,6 +114,10 @@ class QuestionLog:
         with Session(self.engine) as session:
             return session.exec(wanted).all()
 
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self.engine.dispose()
+
 
 def _sums(run: Run) -> Mapping[str, Any]:
     total, retries = run.total, run.to_response().get(RETRIES, [])

@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -171,8 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = choose_model(options.model)
         alert = [Webhook(options.webhook)] if options.webhook else []
         budgets = [Budget(name="daily", limit_usd=options.daily_budget, per="day", tz=options.tz, alert=alert)]
-        with TokenUsageHandler(options.db, budgets=budgets) as handler:
-            shop, questions = create_shop(options.shop), QuestionLog(options.questions)
+        opened = closing(QuestionLog(options.questions))
+        with TokenUsageHandler(options.db, budgets=budgets) as handler, opened as questions:
+            shop = create_shop(options.shop)
             _serve(Service(model=model, shop=shop, handler=handler, questions=questions, budgets=budgets), options.port)
     except (ModelError, TokensError, sqlite3.Error) as error:
         print(f"sql_agent: {error}", file=sys.stderr)

@@ -142,7 +142,7 @@ def print_day(day: Day) -> None:
     _print_rows(day)
     print(f"\nEach day\n{day.store.timeline('day', tz=day.budget.tz)}")
     for state in budget_states(day.store, [day.budget]):
-        told = ", ".join(f"{alert.mark:.0%}" for alert in day.alerts)
+        told = ", ".join(f"{mark:.0%}" for mark in sorted(alert.mark for alert in day.alerts))
         print(f"\nBudget {state.budget.name}: {state.spent:.6f} of {state.limit:.6f} USD spent; told at {told}")
     _print_averages(day)
     variants = compare(
@@ -182,7 +182,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         model = choose_model(options.model)
         with TemporaryDirectory() as folder:
-            print_day(run_day(model, Path(folder)))
+            day = run_day(model, Path(folder))
+            print_day(day)
+            day.questions.close()
     except (ModelError, TokensError) as error:
         print(f"sql_agent: {error}", file=sys.stderr)
         return 2
