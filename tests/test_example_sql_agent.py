@@ -269,6 +269,20 @@ def test_model_that_cannot_be_used(tmp_path: Path, model: str) -> None:
     assert outcome.err.startswith(f"sql_agent: model {model}: ")
 
 
+def test_provider_that_does_not_answer(tmp_path: Path) -> None:
+    """A call that fails is one line on stderr and exit code 2; the store has it, with those before it."""
+    outcome = run_here(tmp_path, "--question", "Customers in Atlantis?")
+    rows = outcome.read("langchain_tokens.db", "SELECT chain_name, status FROM llm_call ORDER BY started_at")
+
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[1:] == ["sql_agent: model gpt-4o-mini: the provider did not answer in time"]
+    assert [tuple(row.values()) for row in rows] == [
+        ("intent_classification", "ok"),
+        ("table_selection", "ok"),
+        ("sql_generation", "error"),
+    ]
+
+
 @pytest.mark.parametrize("name", ["shop.db", "langchain_tokens.db"])
 def test_file_that_is_no_database(tmp_path: Path, name: str) -> None:
     """A --shop or --db that is no SQLite file is one line on stderr and exit code 2, and the file stays as it was."""

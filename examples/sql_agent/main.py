@@ -85,10 +85,10 @@ def _run(options: argparse.Namespace, model: BaseChatModel, shop_path: Path, han
     except sqlite3.Error as error:
         raise UsageError(one_line(f"shop {shop_path}", error)) from error
     except Exception as error:
-        if options.model is None:
+        if options.model is None and not isinstance(error, TimeoutError):
             raise
         # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
-        raise UsageError(one_line(f"model {options.model}", error)) from error
+        raise UsageError(one_line(f"model {options.model or STANDS_IN_FOR}", error)) from error
 
 
 def _document(state: State, handler: TokenUsageHandler) -> dict[str, object]:
