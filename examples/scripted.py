@@ -23,7 +23,7 @@ from pydantic import PrivateAttr
 
 from langchain_tokens.testing import ScriptedChatModel
 
-__all__ = ("Entry", "Ledger", "LedgerModel", "count_messages", "count_text", "is_exact")
+__all__ = ("Entry", "Ledger", "LedgerModel", "count_messages", "count_text", "how_counted", "is_exact")
 
 _TABLE = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
 _PER_MESSAGE = 3
@@ -133,6 +133,12 @@ def count_text(text: str) -> int:
 def is_exact() -> bool:
     """Whether tiktoken counts, or characters do."""
     return _encoding() is not None
+
+
+def how_counted() -> str:
+    """Say in some words what counts, for people."""
+    counted = "tiktoken" if is_exact() else "the rule of 4 characters for a token, as tiktoken's table is not here"
+    return f"tokens of the real messages counted by {counted}"
 
 
 def _count_content(message: BaseMessage) -> int:

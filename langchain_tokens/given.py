@@ -17,6 +17,7 @@ from langchain_tokens.masking import error_text
 from langchain_tokens.names import Names, Scope, checked_name
 from langchain_tokens.paths import join_path
 from langchain_tokens.plain import as_mapping, detached
+from langchain_tokens.reading.agreement import contradictions
 from langchain_tokens.reading.counting import Reading
 from langchain_tokens.shapes import read
 from langchain_tokens.trouble import Warnings
@@ -144,7 +145,8 @@ def _reading(usage: Any, warnings: Warnings) -> Reading:
     if usage is None:
         return Reading(usage=None, flags=(), raw=None, shape=None)
     if isinstance(usage, TokenUsage):
-        return Reading(usage=_checked_usage(usage), flags=(), raw=None, shape="TokenUsage")
+        checked = _checked_usage(usage)
+        return Reading(usage=checked, flags=tuple(sorted(contradictions(checked))), raw=None, shape="TokenUsage")
     reading = read(usage)
     if reading.usage is not None:
         _check_counts(reading.usage)

@@ -67,6 +67,15 @@ def test_interval_of_medians_holds_the_truth(sizes: tuple[int, int], noise: floa
     assert missed <= allowed(SIMULATIONS, 0.05)
 
 
+def test_interval_goes_by_the_values_and_not_by_their_order() -> None:
+    """The same values give the same interval in whatever order they were stored, as calls at the same time are."""
+    random = numpy.random.default_rng(11)
+    first, second = (random.lognormal(7, 0.8, 16).tolist() for _ in range(2))
+    found = between_medians(first, second, 0.95, 0)
+    assert found == between_medians(first[::-1], [*second[8:], *second[:8]], 0.95, 0)
+    assert found.low < found.high
+
+
 def test_true_difference_is_found() -> None:
     """Medians that differ by more than four of their standard errors are told apart, but for one time in a hundred."""
     random, unfound = numpy.random.default_rng(3), 0

@@ -375,6 +375,30 @@ def test_results_are_read_and_content_is_not_stored(fresh: Callable[[], UsageSto
         assert "SECRET" not in repr(store.calls())
 
 
+@pytest.mark.parametrize(
+    ("more", "flags"),
+    [
+        ({"total_tokens": 99}, ("total_mismatch",)),
+        ({"cached_tokens": 200}, ("cache_outside_input", "detail_above_total:cache_read_tokens")),
+        ({"reasoning_tokens": 6}, ("detail_above_total:reasoning_tokens",)),
+        ({"total_tokens": 105, "cached_tokens": 100, "reasoning_tokens": 5}, ()),
+    ],
+)
+def test_results_that_contradict_themselves(
+    fresh: Callable[[], UsageStore], caplog: pytest.LogCaptureFixture, more: dict[str, int], flags: tuple[str, ...]
+) -> None:
+    """Numbers that cannot all be true are kept as said and flagged; they are not priced, and no price is missed."""
+    store = fresh()
+    result = {"input_tokens": 100, "output_tokens": 5, "model": "gpt-4o-mini", "provider": "openai", **more}
+    assert store.import_results([result]).stored == 1
+    (call,) = store.calls()
+    usage = call.usage or TokenUsage()
+    assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (100, 5, more.get("total_tokens", 105))
+    assert (call.usage_flags, call.price_status) == (flags, "unpriced" if flags else "priced")
+    assert store.check().is_clean
+    assert caplog.text == ""
+
+
 def test_results_are_the_same_in_every_kind_of_file(fresh: Callable[[], UsageStore]) -> None:
     """A result has the same id from CSV, JSON and as data, so that it is stored once whatever brought it."""
     rows = [{"prompt": f"p{number}", "status": "ok", "input_tokens": number, "output_tokens": 1} for number in range(3)]

@@ -461,11 +461,21 @@ def test_unknown_is_not_said_to_be_unreadable(handler: TokenUsageHandler, caplog
     assert caplog.records == []
 
 
-def test_other_sums_than_the_total_are_kept(handler: TokenUsageHandler) -> None:
-    """Contradicting counts are kept as they were said, and flagged."""
-    call = handler.record({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 99})
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 99},
+        TokenUsage(input_tokens=10, output_tokens=5, total_tokens=99),
+    ],
+    ids=["a response", "a TokenUsage"],
+)
+def test_other_sums_than_the_total_are_kept(handler: TokenUsageHandler, usage: Any) -> None:
+    """Contradicting counts are kept as they were said, flagged and not priced."""
+    call = handler.record(usage, model="gpt-4o-mini", provider="openai")
     assert call.usage is not None
-    assert (call.usage.total_tokens, call.usage_flags) == (99, ("total_mismatch",))
+    assert (call.usage.total_tokens, call.usage_flags, call.price_status) == (99, ("total_mismatch",), "unpriced")
+    handler.flush()
+    assert handler.store.check().is_clean
 
 
 def test_recorded_and_stored_sums_are_equal(handler: TokenUsageHandler) -> None:

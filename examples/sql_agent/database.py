@@ -110,6 +110,15 @@ class Shop:
             rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name")
             return "\n".join(f"{statement};" for name, statement in rows if name in wanted)
 
+    def with_referenced(self, tables: Iterable[str]) -> list[str]:
+        """Return the tables, and those that their foreign keys lead to."""
+        found = dict.fromkeys(tables)
+        with closing(self._connect()) as connection:
+            for table in tuple(found):
+                rows = connection.execute("SELECT [table] FROM pragma_foreign_key_list(?)", [table])
+                found.update(dict.fromkeys(name for (name,) in rows))
+        return list(found)
+
     def execute(self, query: str) -> list[dict[str, object]]:
         """Run one query and return at most ROW_LIMIT rows, each with its columns by name.
 

@@ -23,9 +23,21 @@ from langgraph.graph.state import CompiledStateGraph
 from examples.sql_agent.database import Shop
 from examples.sql_agent.prompts import DIRECT_ANSWER, INTENT_CLASSIFICATION, SQL_FIX, SQL_GENERATION, TABLE_SELECTION
 
-__all__ = ("MAX_FIXES", "Graph", "Question", "State", "TriedQuery", "ask", "build_graph")
+__all__ = (
+    "MAX_FIXES",
+    "Graph",
+    "Question",
+    "State",
+    "TriedQuery",
+    "Variant",
+    "ask",
+    "build_executor",
+    "build_graph",
+    "execute",
+)
 
 MAX_FIXES = 3
+Variant: TypeAlias = Literal["plain", "checked"]
 
 
 class TriedQuery(TypedDict):
@@ -39,6 +51,8 @@ class Question(TypedDict):
     """What goes into the graph."""
 
     question: str
+    variant: NotRequired[Variant]
+    """Which prompt writes the query; `plain` if not said."""
 
 
 class State(Question):
@@ -67,7 +81,9 @@ class SQLAgent:
     def __init__(self, model: BaseChatModel, shop: Shop) -> None:
         self.shop = shop
         self.select_tables = TABLE_SELECTION | model | CommaSeparatedListOutputParser()
-        self.write_query = SQL_GENERATION | model | StrOutputParser() | without_fence
+        self.write_query = {
+            variant: prompt | model | StrOutputParser() | without_fence for variant, prompt in SQL_GENERATION.items()
+        }
         self.fix_query = SQL_FIX | model | StrOutputParser() | without_fence
 
     def table_selection(self, state: State) -> dict[str, object]:
@@ -78,16 +94,18 @@ class SQLAgent:
 
     def sql_generation(self, state: State) -> dict[str, object]:
         """Write the first query, with the schema of the chosen tables."""
-        schema = self.shop.describe(state["tables"])
-        return {"query": self.write_query.invoke({"question": state["question"], "schema": schema})}
+        variant, tables = state.get("variant", "plain"), state["tables"]
+        schema = self.shop.describe(tables if variant == "plain" else self.shop.with_referenced(tables))
+        return {"query": self.write_query[variant].invoke({"question": state["question"], "schema": schema})}
 
     def execution(self, state: State) -> dict[str, object]:
         """Run the query; an error of the database is a result, too."""
+        tried = state.get("tried", [])
         try:
             rows = self.shop.execute(state["query"])
         except sqlite3.Error as error:
-            return {"tried": [*state["tried"], TriedQuery(query=state["query"], error=str(error))], "rows": None}
-        return {"tried": [*state["tried"], TriedQuery(query=state["query"], error=None)], "rows": rows}
+            return {"tried": [*tried, TriedQuery(query=state["query"], error=str(error))], "rows": None}
+        return {"tried": [*tried, TriedQuery(query=state["query"], error=None)], "rows": rows}
 
     def sql_fix(self, state: State) -> dict[str, object]:
         """Repair the query by the error; the schema is the whole one, because a table may have been missed."""
@@ -110,22 +128,32 @@ def after_execution(state: State) -> Literal["sql_fix", "result"]:
     return "sql_fix" if failed and len(state["tried"]) <= MAX_FIXES else "result"
 
 
-def build_sql_agent(model: BaseChatModel, shop: Shop) -> Graph:
-    """Return the graph that turns a question into rows."""
+def build_sql_agent(model: BaseChatModel, shop: Shop, *, writes: bool = True, executes: bool = True) -> Graph:
+    """Return the graph that turns a question into a query, a query into rows, or a question into rows.
+
+    Arguments:
+        model: The chat model that every model step uses.
+        shop: The database that the questions are about.
+        writes: Whether it begins with a question; else `query` is there already.
+        executes: Whether it ends with rows; else with `query`.
+
+    """
     agent = SQLAgent(model, shop)
-    builder = StateGraph(State, input_schema=Question)
-    builder.add_node("table_selection", agent.table_selection)
-    builder.add_node("sql_generation", agent.sql_generation)
-    builder.add_node("execution", agent.execution)
-    builder.add_node("sql_fix", agent.sql_fix)
-    builder.add_node("result", agent.result)
-    builder.add_edge(START, "table_selection")
-    builder.add_edge("table_selection", "sql_generation")
-    builder.add_edge("sql_generation", "execution")
-    builder.add_conditional_edges("execution", after_execution)
-    builder.add_edge("sql_fix", "execution")
-    builder.add_edge("result", END)
-    return builder.compile(name="sql_agent")
+    builder = StateGraph(State)
+    if writes:
+        builder.add_node("table_selection", agent.table_selection)
+        builder.add_node("sql_generation", agent.sql_generation)
+        builder.add_edge("table_selection", "sql_generation")
+        builder.add_edge("sql_generation", "execution" if executes else END)
+    if executes:
+        builder.add_node("execution", agent.execution)
+        builder.add_node("sql_fix", agent.sql_fix)
+        builder.add_node("result", agent.result)
+        builder.add_conditional_edges("execution", after_execution)
+        builder.add_edge("sql_fix", "execution")
+        builder.add_edge("result", END)
+    builder.add_edge(START, "table_selection" if writes else "execution")
+    return cast("Graph", builder.compile(name="sql_agent"))
 
 
 class Orchestrator:
@@ -155,19 +183,20 @@ def after_classification(state: State) -> Literal["sql_agent", "direct_answer"]:
     return "sql_agent" if state["intent"] == "data" else "direct_answer"
 
 
-def build_graph(model: BaseChatModel, shop: Shop) -> Graph:
+def build_graph(model: BaseChatModel, shop: Shop, *, executes: bool = True) -> Graph:
     """Return the whole application as one graph.
 
     Arguments:
         model: The chat model that every model step uses.
         shop: The database that the questions are about.
+        executes: Whether the query is run; else the graph ends with it.
 
     """
     orchestrator = Orchestrator(model)
     builder = StateGraph(State, input_schema=Question)
     builder.add_node("intent_classification", orchestrator.intent_classification)
     builder.add_node("direct_answer", orchestrator.direct_answer)
-    builder.add_node("sql_agent", build_sql_agent(model, shop))
+    builder.add_node("sql_agent", build_sql_agent(model, shop, executes=executes))
     builder.add_edge(START, "intent_classification")
     builder.add_conditional_edges("intent_classification", after_classification)
     builder.add_edge("direct_answer", END)
@@ -175,9 +204,19 @@ def build_graph(model: BaseChatModel, shop: Shop) -> Graph:
     return builder.compile(name="orchestrator")
 
 
-def ask(graph: Graph, question: str, config: RunnableConfig | None = None) -> State:
+def build_executor(model: BaseChatModel, shop: Shop) -> Graph:
+    """Return the part of the SQL agent that runs a query and repairs it."""
+    return build_sql_agent(model, shop, writes=False)
+
+
+def ask(graph: Graph, question: str, config: RunnableConfig | None = None, variant: Variant = "plain") -> State:
     """Return the state that one question ends in."""
-    return cast("State", graph.invoke(Question(question=question), config=config))
+    return cast("State", graph.invoke(Question(question=question, variant=variant), config=config))
+
+
+def execute(executor: Graph, query: str, question: str) -> State:
+    """Return the state that running one query ends in."""
+    return cast("State", executor.invoke(State(question=question, query=query)))
 
 
 def without_fence(text: str) -> str:

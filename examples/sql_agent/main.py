@@ -12,31 +12,28 @@ from tempfile import TemporaryDirectory
 
 from langchain_core.language_models import BaseChatModel
 
+from examples.providers import ModelError, one_line, real_model
+from examples.scripted import how_counted
 from examples.sql_agent.database import create_shop
 from examples.sql_agent.graph import State, ask, build_graph
-from examples.sql_agent.scripted_model import CHARACTERS_PER_TOKEN, STANDS_IN_FOR, ScriptedModel
+from examples.sql_agent.scripted_model import STANDS_IN_FOR, scripted_model
 from langchain_tokens import TokensError, TokenUsageHandler
 
-__all__ = ("main",)
-
-OFFLINE = (
-    f"offline: scripted answers in place of {STANDS_IN_FOR}; "
-    f"token counts by a fixed rule ({CHARACTERS_PER_TOKEN} characters for a token)"
-)
+__all__ = ("choose_model", "main")
 
 
 class UsageError(Exception):
-    """Raised when the program cannot start, or the chosen model cannot answer; its text is the one line to print."""
+    """Raised when the chosen model cannot answer, or there is no shop; its text is the one line to print."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0 answered, 1 no query worked, 2 it could not be asked."""
     options = _parser().parse_args(arguments)
     try:
-        model = _model(options.model)
+        model = choose_model(options.model)
         with TemporaryDirectory() as directory:
             return _ask(options, model, options.shop or Path(directory) / "shop.db")
-    except (UsageError, TokensError) as error:
+    except (ModelError, UsageError, TokensError) as error:
         print(f"sql_agent: {error}", file=sys.stderr)
         return 2
 
@@ -55,21 +52,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model(name: str | None) -> BaseChatModel:
-    if name is None:
-        print(OFFLINE, file=sys.stderr)
-        return ScriptedModel()
-    try:
-        from langchain.chat_models import init_chat_model
+def choose_model(name: str | None) -> BaseChatModel:
+    """Return a provider's model, or the scripted one, and say so on stderr.
 
-        model: BaseChatModel = init_chat_model(name)
-    except ImportError as error:
-        provider = name.split(":", 1)[0].replace("_", "-")
-        install = f"pip install langchain langchain-{provider} (make demo: .venv/bin/python -m pip install ...)"
-        raise UsageError(f"{_one_line(f'model {name}', error)}; try: {install}") from error
-    except Exception as error:  # each provider's package has its own error for a missing key
-        raise UsageError(_one_line(f"model {name}", error)) from error
-    return model
+    Raises:
+        ModelError: The provider's model cannot be used.
+
+    """
+    if name is not None:
+        return real_model(name)
+    print(f"offline: scripted answers in place of {STANDS_IN_FOR}; {how_counted()}", file=sys.stderr)
+    return scripted_model()
 
 
 def _ask(options: argparse.Namespace, model: BaseChatModel, shop_path: Path) -> int:
@@ -90,12 +83,12 @@ def _run(options: argparse.Namespace, model: BaseChatModel, shop_path: Path, han
         graph = build_graph(model, create_shop(shop_path))
         return ask(graph, options.question, config={"callbacks": [handler]})
     except sqlite3.Error as error:
-        raise UsageError(_one_line(f"shop {shop_path}", error)) from error
+        raise UsageError(one_line(f"shop {shop_path}", error)) from error
     except Exception as error:
-        if options.model is None:
+        if options.model is None and not isinstance(error, TimeoutError):
             raise
         # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
-        raise UsageError(_one_line(f"model {options.model}", error)) from error
+        raise UsageError(one_line(f"model {options.model or STANDS_IN_FOR}", error)) from error
 
 
 def _document(state: State, handler: TokenUsageHandler) -> dict[str, object]:
@@ -131,8 +124,3 @@ def _table(rows: Sequence[Mapping[str, object]]) -> str:
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
-
-
-def _one_line(subject: str, error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return f"{subject}: {text.splitlines()[0]}"

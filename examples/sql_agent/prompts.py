@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from langchain_core.prompts import ChatPromptTemplate
 
 __all__ = ("DIRECT_ANSWER", "INTENT_CLASSIFICATION", "SQL_FIX", "SQL_GENERATION", "TABLE_SELECTION")
@@ -29,13 +31,24 @@ Answer with table names from the list only, separated by commas, without explana
 Tables: {tables}
 """)
 
-SQL_GENERATION = _prompt("""
+SQL_GENERATION: Mapping[str, ChatPromptTemplate] = {
+    "plain": _prompt("""
 You write one SQLite query that answers a question.
 Use the tables of the schema only. Read only. Answer with SQL, without explanation.
 
 Schema:
 {schema}
-""")
+"""),
+    "checked": _prompt("""
+You write one SQLite query that answers a question.
+Use the tables of the schema only. Read only. Answer with SQL, without explanation.
+Check every name against the schema before you answer. What a foreign key leads to has to be joined.
+
+Schema:
+{schema}
+"""),
+}
+"""The variants that are tried against each other; `checked` is also shown the tables that foreign keys lead to."""
 
 SQL_FIX = _prompt(
     """

@@ -1,28 +1,24 @@
 """Who answers when there is no key and no network? A script that stands in for gpt-4o-mini.
 
 It reads the prompt like a model does: which step it is asked for, the question, the tables, the schema, the query, the
-error. It knows a handful of questions. Its first query is always wrong in one or two places, as those of small models
-often are, and it repairs a query by the database's real error and schema. It cannot repair everything.
+error. It knows a handful of questions. Its first query is wrong in one or two places, as those of small models often
+are, unless it is told to check names; and it repairs a query by the database's real error and schema. It cannot repair
+everything, and for Atlantis the provider gives no answer at all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.messages import BaseMessage
 
-from examples.sql_agent.sql_repair import repair
+from examples.scripted import Ledger, LedgerModel
+from examples.sql_agent.sql_repair import complaint, repair
 
-__all__ = ("CHARACTERS_PER_TOKEN", "STANDS_IN_FOR", "ScriptedModel", "count_tokens")
+__all__ = ("STANDS_IN_FOR", "scripted_model")
 
-CHARACTERS_PER_TOKEN = 4
 STANDS_IN_FOR = "gpt-4o-mini"
 SECTION = re.compile(
     r"^(Tables|Schema|Question|Query|Error):\s(.*?)(?=^(?:Schema|Question|Query|Error):|\Z)", re.DOTALL | re.MULTILINE
@@ -73,59 +69,20 @@ SAMPLES = (
 )
 
 
-class ScriptedModel(BaseChatModel):
-    """An offline chat model whose answers come from a script, in place of gpt-4o-mini.
+def scripted_model(ledger: Ledger | None = None, *, latency_seconds: float = 0.0) -> LedgerModel:
+    """Return an offline chat model whose answers come from the script, in place of gpt-4o-mini.
 
-    It names itself gpt-4o-mini of openai, so that prices apply as for the model it stands in for. It has no tokeniser:
-    `usage_metadata` follows a fixed rule, one token for each four characters begun, over the text of all messages
-    that it was really sent (input) and of its answer (output).
+    Arguments:
+        ledger: Where it writes what it used at each step, for whoever wants to compare.
+        latency_seconds: How long each answer takes.
+
     """
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def _get_ls_params(self, *_: Any, **__: Any) -> LangSmithParams:
-        return LangSmithParams(ls_provider="openai", ls_model_name=STANDS_IN_FOR, ls_model_type="chat")
-
-    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        text = answer(messages)
-        message = AIMessage(
-            content=text,
-            usage_metadata=usage_of(messages, text),
-            response_metadata={"model_name": STANDS_IN_FOR, "model_provider": "openai", "finish_reason": "stop"},
-        )
-        return ChatResult(generations=[ChatGeneration(message=message)])
-
-    async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        return self._generate(messages)
-
-    def _stream(self, messages: list[BaseMessage], *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
-        text = answer(messages)
-        for word in re.findall(r"\s*\S+", text):
-            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
-        yield ChatGenerationChunk(
-            message=AIMessageChunk(
-                content="",
-                usage_metadata=usage_of(messages, text),
-                response_metadata={"model_name": STANDS_IN_FOR, "model_provider": "openai", "finish_reason": "stop"},
-                chunk_position="last",
-            )
-        )
+    return LedgerModel(answer, ledger=ledger, step_of=step_of, model=STANDS_IN_FOR, latency_seconds=latency_seconds)
 
 
-def count_tokens(text: str) -> int:
-    """Return the tokens of a text by the script's rule: one for each four characters begun."""
-    return -(-len(text) // CHARACTERS_PER_TOKEN)
-
-
-def usage_of(messages: Sequence[BaseMessage], text: str) -> UsageMetadata:
-    """Return the usage of a call that was sent these messages and answered with this text."""
-    input_tokens = sum(count_tokens(str(message.text)) for message in messages)
-    output_tokens = count_tokens(text)
-    return UsageMetadata(
-        input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens
-    )
+def step_of(messages: Sequence[BaseMessage]) -> str:
+    """Return the name of the step that a prompt is for."""
+    return _step_of(_text_of(messages))[0]
 
 
 def answer(messages: Sequence[BaseMessage]) -> str:
@@ -133,13 +90,22 @@ def answer(messages: Sequence[BaseMessage]) -> str:
 
     Raises:
         ValueError: The prompt is for none of the steps that the script knows.
+        TimeoutError: The question is about Atlantis.
 
     """
-    prompt = "\n\n".join(str(message.text) for message in messages)
+    prompt = _text_of(messages)
     sections = {name: body.strip() for name, body in SECTION.findall(prompt)}
+    return _step_of(prompt)[1]({**sections, "Instructions": prompt.split("Schema:")[0]})
+
+
+def _text_of(messages: Sequence[BaseMessage]) -> str:
+    return "\n\n".join(str(message.text) for message in messages)
+
+
+def _step_of(prompt: str) -> tuple[str, Callable[[Mapping[str, str]], str]]:
     for opening, step in STEPS.items():
         if prompt.startswith(opening):
-            return step(sections)
+            return step
     raise ValueError(f"the script knows the steps that begin with {', '.join(STEPS)}; found: {prompt[:60]!r}")
 
 
@@ -156,10 +122,15 @@ def _select(sections: Mapping[str, str]) -> str:
 
 
 def _write(sections: Mapping[str, str]) -> str:
+    if "Atlantis" in sections["Question"]:
+        raise TimeoutError("the provider did not answer in time")
     sample = _sample(sections["Question"])
     found = sample.match(sections["Question"])
     names = {} if found is None else {name: text.capitalize() for name, text in found.groupdict().items()}
-    return f"```sql\n{sample.draft.format(**names)}\n```"
+    query = sample.draft.format(**names)
+    if "Check every name" in sections["Instructions"]:
+        query = repair(query, complaint(query, sections["Schema"]), sections["Schema"])
+    return f"```sql\n{query}\n```"
 
 
 def _fix(sections: Mapping[str, str]) -> str:
@@ -170,10 +141,11 @@ def _sample(question: str) -> Sample:
     return next(sample for sample in SAMPLES if sample.match(question))
 
 
-STEPS: Mapping[str, Callable[[Mapping[str, str]], str]] = {
-    "You classify the intent": _classify,
-    "You are the friendly assistant": _converse,
-    "You select the tables": _select,
-    "You write one SQLite query": _write,
-    "You repair an SQLite query": _fix,
+STEPS: Mapping[str, tuple[str, Callable[[Mapping[str, str]], str]]] = {
+    "You classify the intent": ("intent_classification", _classify),
+    "You are the friendly assistant": ("direct_answer", _converse),
+    "You select the tables": ("table_selection", _select),
+    "You write one SQLite query": ("sql_generation", _write),
+    "You repair an SQLite query": ("sql_fix", _fix),
 }
+"""How a prompt begins → the step that it is for, and what the script does then."""

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-__all__ = ("repair",)
+__all__ = ("complaint", "repair")
 
 SOURCE = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)(?:\s+AS\s+(\w+))?", re.IGNORECASE)
 END_OF_SOURCES = re.compile(r"\s+(?:WHERE|GROUP BY|ORDER BY|LIMIT)\b|$", re.IGNORECASE)
@@ -53,6 +53,17 @@ def repair(query: str, error: str, schema: str) -> str:
     if found := AMBIGUOUS.search(error):
         return _replace_column(query, None, found[1], f"{next(iter(sources))}.{found[1]}")
     return query
+
+
+def complaint(query: str, schema: str) -> str:
+    """Return what an empty database with this schema says against the query; empty where it says nothing."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(schema)
+        try:
+            connection.execute(query)
+        except sqlite3.Error as error:
+            return str(error)
+    return ""
 
 
 def read_schema(schema: str) -> dict[str, Table]:

@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, reported_cost
 from langchain_tokens.masking import error_text
+from langchain_tokens.reading.agreement import contradictions
 from langchain_tokens.usage import COUNTS, TokenUsage
 
 __all__ = ("Draft", "Imprint", "id_from", "made")
@@ -128,7 +129,6 @@ _SHARED: Final = (
     "streamed",
     "finish_reason",
     "message_id",
-    "usage_flags",
     "raw_usage",
 )
 """Fields that a call has as its draft has them."""
@@ -136,9 +136,11 @@ _SHARED: Final = (
 
 def _usage(draft: Draft) -> dict[str, Any]:
     usage = _whole(draft.usage)
+    odd = set() if usage is None else contradictions(usage)
+    flags = tuple(sorted({*draft.usage_flags, *odd}))
     if draft.status == "cached":
-        return {"usage": NOTHING_USED, "saved_usage": usage, "usage_source": "provider"}
-    return {"usage": usage, "usage_source": "missing" if usage is None else "provider"}
+        return {"usage": NOTHING_USED, "saved_usage": usage, "usage_source": "provider", "usage_flags": flags}
+    return {"usage": usage, "usage_source": "missing" if usage is None else "provider", "usage_flags": flags}
 
 
 def _whole(usage: TokenUsage | None) -> TokenUsage | None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from langchain_tokens.reading.drafts import Draft
+from langchain_tokens.usage import COUNTS, TokenUsage
 
-__all__ = ("check", "derive")
+__all__ = ("check", "contradictions", "derive")
 
 _SPLIT: Final = ("cache_write_5m_tokens", "cache_write_1h_tokens")
 _CACHE: Final = ("cache_read_tokens", "cache_write_tokens")
@@ -54,6 +55,13 @@ def _correct(draft: Draft, gap: int) -> None:
         flag, name = fits[0]
         counts[name] += gap
         draft.flags.add(flag)
+
+
+def contradictions(usage: TokenUsage) -> set[str]:
+    """Name each contradiction between counts that were said one by one, in no provider's shape."""
+    flags: set[str] = set()
+    check({name: count for name in COUNTS if (count := getattr(usage, name)) is not None}, flags)
+    return flags
 
 
 def check(counts: Mapping[str, int], flags: set[str]) -> None:

@@ -111,5 +111,5 @@ def rate_interval(successes: int, number: int, confidence: float) -> tuple[float
 def _part(values: Sequence[float], random: numpy.random.Generator) -> Any:
     import numpy
 
-    known = numpy.asarray(values, dtype=float)
+    known = numpy.sort(numpy.asarray(values, dtype=float))  # the interval is that of the values, in whatever order
     return known if len(known) <= _MOST else random.choice(known, _MOST, replace=False)

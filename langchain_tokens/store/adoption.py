@@ -155,7 +155,7 @@ def downgrade_tables(connection: Connection, revision: str = BASE) -> None:
         downgrade(connection, revision)
 
 
-def include_name(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:  # noqa: ARG001  # Alembic gives it
+def include_name(name: str | None, type_: str, parent_names: Mapping[Any, str | None]) -> bool:  # noqa: ARG001  # Alembic gives it
     """Whether Alembic's `--autogenerate` should look at something: at all but our tables. For `context.configure`."""
     return not (type_ == "table" and is_ours(name))
 
