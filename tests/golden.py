@@ -39,7 +39,7 @@ def said(arguments: list[str], capsys: pytest.CaptureFixture[str], here: Path) -
     text = text.replace(str(here), _HERE)
     for pattern, word in _VARYING:
         text = pattern.sub(word, text)
-    return _LONG.sub(lambda number: f"{float(number[0]):.6g}", text)
+    return _LONG.sub(lambda number: f"{float(number[0]):.7g}", text)
 
 
 def expect(name: str, text: str) -> None:

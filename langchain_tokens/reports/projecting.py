@@ -21,7 +21,10 @@ LEAST_DAYS = 7
 _DAYS_FOR_TREND = 28
 _SURE_OF_TREND = 0.01
 _POWER = 1.5
-_DRAWS = 4_000
+_DRAWS = 20_000
+_SETTLED = 1e-12
+"""The change of a parameter below which the fit is done: no digit that is shown depends on it."""
+_STEPS = 200
 _WEEK = 7
 _NOTHING = 1e-9
 _TOO_UNSURE = 1.5
@@ -98,7 +101,8 @@ def _fitted(days: Any, amounts: Any, *, has_weekdays: bool) -> tuple[Any, bool]:
 
     def fit(*, has_trend: bool) -> Any:
         design = _design(days, days, has_weekdays=has_weekdays, has_trend=has_trend)
-        return GLM(amounts, design, family=Tweedie(link=Log(), var_power=_POWER)).fit()
+        model = GLM(amounts, design, family=Tweedie(link=Log(), var_power=_POWER))
+        return model.fit(tol=_SETTLED, tol_criterion="params", maxiter=_STEPS)
 
     if len(days) >= _DAYS_FOR_TREND:
         growing = fit(has_trend=True)
@@ -132,7 +136,8 @@ def _drawn(fit: Any, design: Any, random: numpy.random.Generator) -> Any:
     if numpy.sqrt(spread * numpy.diagonal(covariance).max()) > _TOO_UNSURE:
         return None
     spreads = spread * fit.df_resid / random.chisquare(fit.df_resid, _DRAWS)
-    shifts = random.multivariate_normal(numpy.zeros(len(fit.params)), covariance, _DRAWS)
+    # By Cholesky's factor, which there is only one of: that of numpy's own way has signs that processors disagree on.
+    shifts = random.multivariate_normal(numpy.zeros(len(fit.params)), covariance, _DRAWS, method="cholesky")
     means = numpy.exp((fit.params + shifts * numpy.sqrt(spreads)[:, None]) @ design.T)
     variances = spreads[:, None] * means**_POWER
     return random.gamma(means**2 / variances, variances / means).sum(axis=1)
