@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from langchain_tokens.store import schema
+from tests.schemas import remembering
+
 _VARIABLES = (
     *("LANGCHAIN_TOKENS_URL", "LANGCHAIN_TOKENS_PRICES", "LANGCHAIN_TOKENS_BUDGETS", "LANGCHAIN_TOKENS_TZ"),
     *("LANGCHAIN_TOKENS_TOKEN", "LANGCHAIN_TOKENS_DEBUG", "COLUMNS", "NO_COLOR", "FORCE_COLOR"),
 )
 """What the machine's own environment may say, as test runners do, and no test is to hear."""
+MIGRATE = schema.upgrade
 _LOOPBACK = ("127.", "::1", "localhost")
 _refused: list[str] = []
 
@@ -36,6 +40,20 @@ def pytest_configure() -> None:
     sys.addaudithook(_guard)
     settings.register_profile("no clock", deadline=None)
     settings.load_profile("no clock")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schema() -> Iterator[None]:
+    """Run the migrations of an empty database once for each kind; see `tests.schemas`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "upgrade", remembering())
+        yield
+
+
+@pytest.fixture
+def migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the migrations themselves for each database of the test."""
+    monkeypatch.setattr(schema, "upgrade", MIGRATE)
 
 
 @pytest.fixture(autouse=True)

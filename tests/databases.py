@@ -110,6 +110,6 @@ def _database(
     server = request.getfixturevalue("postgresql_server")
     name = f"tokens_{next(_NUMBERS)}"
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
         yield Database(kind=kind, url=server.get_uri(database=name))
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
