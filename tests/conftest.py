@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +12,25 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from langchain_tokens.store import schema
+from tests.distributing import (
+    pytest_collection_modifyitems,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
+from tests.schemas import remembering
+
+__all__ = ("pytest_collection_modifyitems", "pytest_xdist_auto_num_workers", "pytest_xdist_make_scheduler")
+
 _VARIABLES = (
     *("LANGCHAIN_TOKENS_URL", "LANGCHAIN_TOKENS_PRICES", "LANGCHAIN_TOKENS_BUDGETS", "LANGCHAIN_TOKENS_TZ"),
     *("LANGCHAIN_TOKENS_TOKEN", "LANGCHAIN_TOKENS_DEBUG", "COLUMNS", "NO_COLOR", "FORCE_COLOR"),
 )
 """What the machine's own environment may say, as test runners do, and no test is to hear."""
+MIGRATE = schema.upgrade
+_MEMORY = Path("/dev/shm")  # pytest makes a folder of its own in it
+_MUCH = 4 * 2**30
+"""Bytes: several times what the files of all tests need."""
 _LOOPBACK = ("127.", "::1", "localhost")
 _refused: list[str] = []
 
@@ -31,11 +47,28 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 def pytest_configure() -> None:
     """Put the guard in for the whole run, since Python has no way to take it out again; and no example has to be fast,
-    on machines that run several tests at once.
+    on machines that run several tests at once. Temporary files stay in memory where there is enough of it: waiting for
+    a disk took half of the tests' time.
     """
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MUCH:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     sys.addaudithook(_guard)
     settings.register_profile("no clock", deadline=None)
     settings.load_profile("no clock")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schema() -> Iterator[None]:
+    """Run the migrations of an empty database once for each kind; see `tests.schemas`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "upgrade", remembering())
+        yield
+
+
+@pytest.fixture
+def migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the migrations themselves for each database of the test."""
+    monkeypatch.setattr(schema, "upgrade", MIGRATE)
 
 
 @pytest.fixture(autouse=True)

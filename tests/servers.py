@@ -105,7 +105,7 @@ class Server:
 @contextlib.contextmanager
 def started_server() -> Iterator[Server]:
     """A server in a folder of its own, for as long as the block goes on."""
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")) as folder:
         server = Server(Path(folder) / "data")
         try:
             yield server

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.databases import Database
 
 pytest_plugins = ("tests.databases",)
+pytestmark = pytest.mark.usefixtures("migrations")
 
 APPLICATION = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.databases import Database
 
 pytest_plugins = ("tests.databases",)
+pytestmark = pytest.mark.usefixtures("migrations")
 
 __all__ = ("run",)  # a fixture
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.databases import Database
 
 pytest_plugins = ("tests.databases",)
+pytestmark = pytest.mark.usefixtures("migrations")
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ from langchain_tokens.codec import encode
 from tests.builders import make_call
 from tests.models import ScriptedChat, acknowledged_graph
 
+pytestmark = pytest.mark.usefixtures("migrations")
+
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = float(os.environ.get("LANGCHAIN_TOKENS_FAULT_SECONDS", "3"))
 LONG = 60.0

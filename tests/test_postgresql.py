@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tests.databases import Database
 
 pytest_plugins = ("tests.databases",)
+pytestmark = pytest.mark.usefixtures("migrations")
 
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 SERVERS_OWN = ("0", "0", "0")

@@ -27,11 +27,13 @@ from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.tables import METADATA
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_call, make_fact
+from tests.schemas import remembering
 
 if TYPE_CHECKING:
     from tests.databases import Database
 
 pytest_plugins = ("tests.databases",)
+pytestmark = pytest.mark.usefixtures("migrations")
 
 MIGRATIONS = Path(str(langchain_tokens.store.migrations.__file__)).parent
 OURS = {
@@ -48,6 +50,21 @@ OURS = {
     "usage_monthly",
     "usage_state",
     VERSION_TABLE,
+}
+
+
+_DESCRIBED = {
+    "sqlite": "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name",
+    "postgresql": """
+        SELECT relation.relname, relation.relkind::text, attnum, attname, format_type(atttypid, atttypmod), attnotnull,
+            pg_get_expr(adbin, adrelid), CASE relkind WHEN 'v' THEN pg_get_viewdef(relation.oid) END,
+            CASE relkind WHEN 'i' THEN pg_get_indexdef(relation.oid) END,
+            (SELECT string_agg(pg_get_constraintdef(pg_constraint.oid), '; ' ORDER BY conname)
+             FROM pg_constraint WHERE conrelid = relation.oid)
+        FROM pg_class relation JOIN pg_attribute ON attrelid = relation.oid
+        LEFT JOIN pg_attrdef ON adrelid = relation.oid AND adnum = attnum
+        WHERE relnamespace = 'public'::regnamespace ORDER BY relname, attnum
+    """,
 }
 
 
@@ -70,6 +87,24 @@ def test_schema_is_the_sum_of_the_migrations(store: UsageStore) -> None:
         options: dict[str, Any] = {"compare_type": True, "version_table": VERSION_TABLE}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, METADATA) == []
+
+
+def test_schema_of_other_tests_is_the_same(
+    lasting_database: Database, make_store: Callable[[Database], UsageStore]
+) -> None:
+    """What `tests.schemas` gives to the other tests, the first time and again, is what the migrations make."""
+    store = make_store(lasting_database)
+    as_before = remembering()
+    found = []
+    for make in (upgrade, as_before, as_before):
+        with writing(store._opener._engine, store.target) as connection:
+            make(connection)
+            everything = connection.exec_driver_sql(_DESCRIBED[connection.dialect.name]).all()
+            state = connection.exec_driver_sql("SELECT * FROM usage_state ORDER BY name").all()
+            found.append((everything, state, current_revision(connection)))
+            connection.rollback()
+    assert len(found[0][0]) > len(OURS)
+    assert found[1:] == [found[0]] * 2
 
 
 def test_head_is_the_newest_migration() -> None:

@@ -640,6 +640,7 @@ def test_closed_memory_keeps_its_calls(make_store: MakeStore) -> None:
     assert store.breakdown().total.calls == 1
 
 
+@pytest.mark.usefixtures("migrations")
 def test_open_store_makes_an_empty_one(lasting_database: Database) -> None:
     """A database that has nothing of ours is made ready, and can be opened again."""
     for _ in range(2):
@@ -648,6 +649,7 @@ def test_open_store_makes_an_empty_one(lasting_database: Database) -> None:
         store.close()
 
 
+@pytest.mark.usefixtures("migrations")
 def test_open_store_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a name it is the environment's store, else a file in the working directory."""
     monkeypatch.chdir(tmp_path)
@@ -670,6 +672,7 @@ def test_store_stays_where_it_was_opened(tmp_path: Path, monkeypatch: pytest.Mon
     assert list((tmp_path / "b").iterdir()) == []
 
 
+@pytest.mark.usefixtures("migrations")
 def test_path_may_have_any_characters(tmp_path: Path) -> None:
     """A file's name is taken literally, as a path and percent-decoded as a URL."""
     folder = tmp_path / "100% caf\u00e9 #1?"
@@ -790,6 +793,7 @@ def test_damaged_database_is_a_store_error(tmp_path: Path) -> None:
         open_store(path)
 
 
+@pytest.mark.usefixtures("migrations")
 def test_database_of_another_program_keeps_its_tables(lasting_database: Database, make_store: MakeStore) -> None:
     """Our tables stand beside those of an application, also one that uses Alembic itself, and leave them alone."""
     with _raw(lasting_database) as execute:
@@ -805,6 +809,7 @@ def test_database_of_another_program_keeps_its_tables(lasting_database: Database
         assert execute("SELECT version_num FROM alembic_version") == [("their-head",)]
 
 
+@pytest.mark.usefixtures("migrations")
 @pytest.mark.parametrize("made", ["CREATE TABLE llm_call (id INTEGER)", "CREATE VIEW llm_run AS SELECT 1 AS id"])
 def test_table_of_ours_that_is_anothers_is_said(lasting_database: Database, make_store: MakeStore, made: str) -> None:
     """A table with a name of ours in a database that we did not make is left alone, and the error says what to do."""
@@ -843,6 +848,7 @@ def test_password_is_never_shown(url: str) -> None:
     assert "s3cret" not in f"{store!r} {store.target} {store.target!r}"
 
 
+@pytest.mark.usefixtures("migrations")
 def test_newer_schema_is_refused(lasting_database: Database, make_store: MakeStore) -> None:
     """A database of a later version of the package is not touched, and the error says to update."""
     make_store(lasting_database).breakdown()
@@ -855,6 +861,7 @@ def test_newer_schema_is_refused(lasting_database: Database, make_store: MakeSto
     assert "update the package" in str(caught.value)
 
 
+@pytest.mark.usefixtures("migrations")
 def test_older_schema_names_the_command(lasting_database: Database, make_store: MakeStore) -> None:
     """A database of an earlier version is not touched, and the error names what to run."""
     make_store(lasting_database).breakdown()
@@ -864,6 +871,7 @@ def test_older_schema_names_the_command(lasting_database: Database, make_store: 
         make_store(lasting_database).breakdown()
 
 
+@pytest.mark.usefixtures("migrations")
 def test_processes_open_a_new_database_at_once(lasting_database: Database, make_store: MakeStore) -> None:
     """Two processes that find no schema at the same moment both store what they have."""
     program = (
@@ -896,6 +904,7 @@ def test_processes_open_a_new_database_at_once(lasting_database: Database, make_
     assert make_store(lasting_database).breakdown().total.calls == 2
 
 
+@pytest.mark.usefixtures("migrations")
 def test_threads_open_a_new_database_at_once(lasting_database: Database, make_store: MakeStore) -> None:
     """Many stores that open one new database at the same moment all get it."""
     start = threading.Barrier(6)
@@ -909,6 +918,7 @@ def test_threads_open_a_new_database_at_once(lasting_database: Database, make_st
     assert make_store(lasting_database).breakdown().total.calls == 6
 
 
+@pytest.mark.usefixtures("migrations")
 def test_threads_open_many_new_databases_at_once(tmp_path: Path) -> None:
     """Migrations of several new databases do not disturb each other, though each is made in a thread of its own."""
     for number in range(3):
