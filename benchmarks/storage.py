@@ -6,7 +6,8 @@ SQLite and `COPY` of ready tuples in PostgreSQL, into a table with the same colu
 batch. The floor is the same by the bare driver with the store's own statements for sums and runs after it, their values
 ready as well: what keeping sums costs whoever does it. Of our processor time it is said what goes into making rows and
 into adding up, and how much the server takes beside it (on Linux). Journal: `Journal.append` of an encoded call beside
-`os.write` of the same bytes to a file opened to append. The calls are those of an application with 55,000 calls a day.
+`os.write` of the same bytes to a file opened to append. The whole way from the journal: see `delivering`. The calls are
+those of an application with 55,000 calls a day.
 
 Run: `python -m benchmarks.storage --database sqlite postgresql --folder /var/tmp [--rounds 7]`.
 """
@@ -34,8 +35,8 @@ from typing import Any
 from sqlalchemy import JSON, Table, event
 
 from benchmarks.databases import connected, database, insert, sqlite_file
+from benchmarks.delivering import Backlog, unpriced, whole_way
 from benchmarks.history import CALL_NAMES, Row, call_rows
-from langchain_tokens import TokenUsage, TokenUsageHandler
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
 from langchain_tokens.journal import Journal
@@ -50,10 +51,12 @@ from langchain_tokens.store.target import parse_target
 
 BUSY = 10_000_000
 """Calls in half a year of the application whose calls are taken."""
-SIZES = {500: 8, 1: 60, 50: 20, 2_000: 3}
+LARGE = 2_000
+"""Calls that the writer takes at once when it is behind."""
+BACKLOG = 5 * LARGE
+SIZES = {500: 8, 1: 60, 50: 20, LARGE: 3}
 """Calls in a batch → batches in a round; the first is the usual one."""
 APPENDS = 4_000
-RECORDS = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +149,8 @@ class Pair:
     """Our store, and the bare driver beside it."""
 
     def __init__(self, store: UsageStore, bare: Bare) -> None:
-        self._store = store
-        self._bare = bare
+        self.store = store
+        self.bare = bare
         self._sources = {size: batches(size) for size in SIZES}
         self._derived: list[Statement] = []
         event.listen(store._engine(), "before_cursor_execute", self._note)
@@ -158,17 +161,30 @@ class Pair:
         each = [self._batch(batch) for batch in made]
         return Times(**{item.name: sum(getattr(times, item.name) for times in each) for item in fields(Times)})
 
+    def backlog(self) -> Backlog:
+        """Some batches as they wait for a writer."""
+        made = list(islice(self._sources[LARGE], BACKLOG // LARGE))
+        facts: list[Call | RunFact] = []
+        for batch in made:
+            facts += [*batch.runs, *map(unpriced, batch.calls)]
+
+        def bare() -> None:
+            for batch in made:
+                self.bare.run("bare_call", batch.rows, ())
+
+        return Backlog(facts=facts, calls=BACKLOG, bare=bare)
+
     def _batch(self, batch: Batch) -> Times:
         self._derived.clear()
-        server, processor, start = self._bare.server_seconds(), time.process_time(), time.perf_counter()
-        self._store.add(batch.calls, batch.runs)
+        server, processor, start = self.bare.server_seconds(), time.process_time(), time.perf_counter()
+        self.store.add(batch.calls, batch.runs)
         ours, processor = time.perf_counter() - start, time.process_time() - processor
-        server = self._bare.server_seconds() - server
+        server = self.bare.server_seconds() - server
         start = time.perf_counter()
-        self._bare.run("bare_call", batch.rows, ())
+        self.bare.run("bare_call", batch.rows, ())
         bare = time.perf_counter() - start
         start = time.perf_counter()
-        self._bare.run("floor_call", batch.rows, self._derived)
+        self.bare.run("floor_call", batch.rows, self._derived)
         floor = time.perf_counter() - start
         start = time.process_time()
         facts = [fact_of(row) for row in made_rows(batch.calls)[1]]
@@ -263,21 +279,6 @@ def _shown(taken: Sequence[Times], batches_each: int, calls_each: int) -> str:
     return f"{speeds}{shares}{median(lambda of: of.floor / of.ours):>15.0%}{parts:>50}"
 
 
-def whole_way(store: UsageStore, folder: Path, rounds: int) -> None:
-    """Measure `handler.record`, and that with everything stored, and print."""
-    recorded, stored = [], []
-    with TokenUsageHandler(store, journal=folder / "journal") as handler:
-        for _ in range(rounds):
-            start = time.perf_counter()
-            for number in range(RECORDS):
-                usage = TokenUsage(input_tokens=1_200 + number, output_tokens=340, total_tokens=1_540 + number)
-                handler.record(usage, chain="write_sql", model="gpt-4o-mini", provider="openai", session="s")
-            recorded.append(RECORDS / (time.perf_counter() - start))
-            handler.flush()
-            stored.append(RECORDS / (time.perf_counter() - start))
-    print(f"handler.record: {statistics.median(recorded):,.0f} calls/s; all stored: {statistics.median(stored):,.0f}")
-
-
 def hot_path(folder: Path, rounds: int) -> None:
     """Measure the journal's append beside a bare write, one after the other, and print."""
     lines = [encode(call) for batch in islice(batches(APPENDS), 1) for call in batch.calls]
@@ -338,9 +339,10 @@ def main() -> None:
                 store = stack.enter_context(closing(UsageStore(parse_target(url))))
                 store.breakdown()  # makes the schema
                 print(f"\n{kind}")
-                ingest(PAIRS[kind](store, url, stack), chosen.rounds)
+                pair = PAIRS[kind](store, url, stack)
+                ingest(pair, chosen.rounds)
+                whole_way(store, folder, pair.backlog, pair.bare.server_seconds, rounds=chosen.rounds)
                 show_size(kind, url)
-                whole_way(store, folder, chosen.rounds)
         hot_path(folder, chosen.rounds)
 
 

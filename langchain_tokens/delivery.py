@@ -11,6 +11,7 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
 from langchain_tokens.journal import Journal
 from langchain_tokens.recovery import (
+    AT_ONCE,
     Recovered,
     Refine,
     Sink,
@@ -81,7 +82,7 @@ class Delivery:
     def deliver(self, batch: Sequence[Pending], stopping: threading.Event) -> bool:
         """Deliver what is held in memory; False when the recorder stops before that."""
         with self.busy:
-            facts = [fact for item in batch for fact in self._refined(item)]
+            facts = self._all_refined(batch)
         refused = self._store(facts, stopping)
         if refused is None:
             return False
@@ -158,11 +159,19 @@ class Delivery:
         except OSError as error:
             self._warnings.once("release", f"{segment.path} could not be emptied", error)
 
+    def _all_refined(self, batch: Sequence[Pending]) -> list[Call | RunFact]:
+        facts: list[Call | RunFact] = []
+        for number, item in enumerate(batch):
+            # Lets go of the interpreter, so that pricing does not hold a host's thread up; and where nobody waits for
+            # it, leaves time in which most events of the host do not meet this thread at all.
+            if not (self._waiting or self._tally.is_behind):
+                time.sleep(_PACE_SECONDS)
+            elif number % AT_ONCE == 0:
+                time.sleep(0)
+            facts += self._refined(item)
+        return facts
+
     def _refined(self, item: Pending) -> list[Call | RunFact]:
-        # Lets go of the interpreter, so that pricing does not hold a host's thread up; and where nobody waits for it,
-        # leaves time in which most events of the host do not meet this thread at all.
-        is_in_haste = self._waiting or self._tally.is_behind
-        time.sleep(0 if is_in_haste else _PACE_SECONDS)
         facts = [refined(fact, item.refine, self._warnings) for fact in item.facts]
         for fact in facts:
             if item.settle is not None and isinstance(fact, Call):

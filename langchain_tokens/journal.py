@@ -181,7 +181,7 @@ class Abandoned:
         self._descriptor: int | None = descriptor
 
     def batches(self) -> Iterator[list[bytes]]:
-        """Its whole lines, without their line feeds, some hundred at a time; a torn last line is left out."""
+        """Its whole lines, without their line feeds, some thousand at a time; a torn last line is left out."""
         end = 0
         while self._descriptor is not None:
             lines, end = read_lines(self._descriptor, end)

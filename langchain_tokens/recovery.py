@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ __all__ = (
 
 BATCH = 2_000
 """Facts that go into one transaction."""
+AT_ONCE = 10
+"""Facts that are read or refined in one go, in a quarter of a millisecond, while many wait."""
 _LARGEST_BAD_FILE = 64 << 20
 Refine = Callable[[Call], Call]
 
@@ -86,8 +89,8 @@ def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings)
 
 
 def recovering(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> Generator[Recovered, None, None]:
-    """The same piece by piece: each step delivers some hundred facts. A journal that is not gone through to its end
-    stays, whole, for the next opener; the sink knows what it has of it.
+    """The same piece by piece: each step delivers two thousand facts at most. A journal that is not gone through to its
+    end stays, whole, for the next opener; the sink knows what it has of it.
     """
     unreadable = 0
     try:
@@ -119,7 +122,9 @@ def read_facts(lines: Sequence[bytes]) -> tuple[list[Call | RunFact], BadLines]:
     facts: list[Call | RunFact] = []
     kept: list[bytes] = []
     count = 0
-    for line in lines:
+    for number, line in enumerate(lines):
+        if number % AT_ONCE == 0:
+            time.sleep(0)  # lets go of the interpreter, for the host's threads
         try:
             facts.append(decode(line))
         except ValueError:

@@ -21,8 +21,9 @@ SUFFIX = ".jsonl"
 _CREATE_TRIES = 5
 _BINARY = getattr(os, "O_BINARY", 0)
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _BINARY
-_LINES = 500
-_PIECE = 1 << 20
+_LINES = 2_000
+"""As many as go into one transaction."""
+_PIECE = 2 << 20
 _LONGEST_LINE = 64 << 20
 """Bytes; what is longer was not written here."""
 
@@ -125,7 +126,7 @@ def create_segment(folder: Path, *, is_spill: bool, is_synced: bool) -> Segment:
 
 
 def read_lines(descriptor: int, start: int) -> tuple[list[bytes], int]:
-    """Read lines from an offset on: some hundred at most, and about a megabyte, unless one line is longer.
+    """Read lines from an offset on: two thousand at most, and about two megabytes, unless one line is longer.
 
     Returns:
         The lines without their line feeds, and the offset after them; no line at the end. A torn last line is left out,

@@ -594,6 +594,13 @@ class BreakingStore(UsageStore):
         super().add(calls, runs)
 
 
+@pytest.fixture
+def by_hundreds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journals are read five hundred lines at a time."""
+    monkeypatch.setattr(segments_module, "_LINES", 500)
+
+
+@pytest.mark.usefixtures("by_hundreds")
 def test_recovery_that_breaks_off_goes_on_with_the_next_opener(tmp_path: Path, folder: Path) -> None:
     """A large journal is delivered in batches; when the store goes away between them, the next opener delivers the
     rest, and no call counts twice.
@@ -610,6 +617,7 @@ def test_recovery_that_breaks_off_goes_on_with_the_next_opener(tmp_path: Path, f
     assert segments(folder) == []
 
 
+@pytest.mark.usefixtures("by_hundreds")
 def test_recovery_that_is_given_up_frees_the_journal(tmp_path: Path, folder: Path) -> None:
     """A recovery that is not gone on with, as at the end of a handler, leaves its journal to others at once."""
     left_open(folder, *(encode(make_call()) for _ in range(600)))

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -139,12 +140,12 @@ def copy(connection: Connection, table: Table, rows: Iterable[Sequence[Any]], co
 
 
 def _call_rows(calls: Iterable[Call]) -> Iterator[tuple[Any, ...]]:
-    for number, call in enumerate(calls):
-        if number % _PIECE == 0:
-            time.sleep(0)  # lets go of the interpreter, for the host's threads
+    left = iter(calls)
+    while piece := list(islice(left, _PIECE)):
+        time.sleep(0)  # lets go of the interpreter, for the host's threads
         with valid():
-            values = gathered(call, offset_moment)
-        yield values
+            rows = [gathered(call, offset_moment) for call in piece]
+        yield from rows
 
 
 def _copy(rows: Iterable[Sequence[Any]], cursor: Any, statement: str) -> None:

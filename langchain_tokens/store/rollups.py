@@ -22,6 +22,7 @@ __all__ = ("Added", "add_facts", "add_sums", "sums_of")
 
 _DAY, _MONTH = 10, 7
 Key = tuple[Any, ...]
+AnyKey = TypeVar("AnyKey")
 Value = TypeVar("Value")
 
 
@@ -39,15 +40,9 @@ class Added:
 
 def sums_of(facts: Iterable[Fact]) -> Added:
     """Add calls up, for all that is derived from them."""
-    each = [(fact, numbers_of(fact)) for fact in facts]
-    runs: dict[str, list[Numbers]] = defaultdict(list)
-    for fact, numbers in each:
-        runs[fact[RUN]].append(numbers)
-    return Added(
-        facts=[fact for fact, _ in each],
-        rollups=_all_steps(_hourly(each), added_up),
-        runs={run_id: added_up(parts) for run_id, parts in runs.items()},
-    )
+    known = list(facts)
+    cube, names, runs = _hourly(known)
+    return Added(facts=known, rollups=_all_steps((cube, names), added_up), runs=runs)
 
 
 def add_sums(connection: Connection, added: Added) -> None:
@@ -66,12 +61,7 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
 
     """
     new, old = Counter(added), Counter(removed)
-    both = tuple(
-        zip(
-            *(_hourly([(fact, numbers_of(fact)) for fact in some.elements()]) for some in (new - old, old - new)),
-            strict=True,
-        )
-    )
+    both = tuple(zip(*(_hourly(some.elements())[:2] for some in (new - old, old - new)), strict=True))
     changes = _all_steps([_less(came, went) for came, went in both], added_up)
     unknown = _all_steps([_lost(came, went) for came, went in both], _united)
     for name, deltas in changes.items():
@@ -84,20 +74,31 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
 _IN_CUBE = {name: CUBE_COLUMNS.index(column) for name, column in NAMED.items() if column in CUBE_COLUMNS}
 """Dimension that is summed by itself, too → where a cube's key has its name, after the hour."""
 _BY_NAME = {rollup.table.name: rollup for rollup in ROLLUPS}
+_together_in: Callable[[Fact], Key] = itemgetter(RUN, CUBE_KEY.start, *MANY_KEYS.values())
+"""Of a fact: its run, its hour, and the names that all calls of a run share."""
 
 
-def _hourly(each: Iterable[tuple[Fact, Numbers]]) -> Sequence[dict[Key, Numbers]]:
-    """What calls add up to in the rows of the finest rollups: that of all names, and that of one at a time."""
+def _hourly(facts: Iterable[Fact]) -> tuple[dict[Key, Numbers], dict[Key, Numbers], dict[str, Numbers]]:
+    """What calls add up to in the rows of the finest rollups, that of all names and that of one at a time; and in runs.
+
+    A run has one session and one user, so its calls are added up first, and those sums for what it belongs to.
+    """
     alike: dict[Key, list[Numbers]] = defaultdict(list)
-    names: dict[Key, list[Numbers]] = defaultdict(list)
-    for fact, numbers in each:
+    together: dict[Key, list[Numbers]] = defaultdict(list)
+    for fact in facts:
+        numbers = numbers_of(fact)
         alike[fact[CUBE_KEY]].append(numbers)
-        for dimension, place in MANY_KEYS.items():
-            names[dimension, fact[0], fact[place] or ""].append(numbers)
+        together[_together_in(fact)].append(numbers)
+    names: dict[Key, list[Numbers]] = defaultdict(list)
+    runs: dict[str, list[Numbers]] = defaultdict(list)
+    for (run_id, hour, *belongs), total in _merged(together, added_up).items():
+        runs[run_id].append(total)
+        for dimension, name in zip(MANY_KEYS, belongs, strict=True):
+            names[dimension, hour, name or ""].append(total)
     cube: dict[Key, list[Numbers]] = defaultdict(list)
     for key, parts in alike.items():
         cube[tuple(["" if name is None else name for name in key])] += parts
-    return _merged(cube, added_up), _merged(names, added_up)
+    return _merged(cube, added_up), _merged(names, added_up), _merged(runs, added_up)
 
 
 def _all_steps(
@@ -149,7 +150,7 @@ def _lost(more: Mapping[Key, Numbers], less: Mapping[Key, Numbers]) -> dict[Key,
     }
 
 
-def _merged(parts: Mapping[Key, Sequence[Value]], merge: Callable[[Sequence[Value]], Value]) -> dict[Key, Value]:
+def _merged(parts: Mapping[AnyKey, Sequence[Value]], merge: Callable[[Sequence[Value]], Value]) -> dict[AnyKey, Value]:
     return {key: merge(values) for key, values in parts.items()}
 
 

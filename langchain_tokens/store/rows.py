@@ -42,13 +42,14 @@ USAGE_FIELDS = tuple(item.name for item in dataclasses.fields(TokenUsage))
 _CALL_FIELDS = tuple(item.name for item in dataclasses.fields(Call))
 PLAIN_FIELDS = tuple(name for name in _CALL_FIELDS if name not in {"usage", "saved_usage", *MONEY})
 _EMPTY_TO_NULL = ("tags", "usage_flags", "tool_calls", "price_flags")
+_PICO = Decimal("1E12")
 
 
 def to_pico(amount: Decimal | None) -> int | None:
     """USD as integer pico-USD, rounded half to even."""
     if amount is None:
         return None
-    return round(amount.scaleb(12))  # to even
+    return round(amount * _PICO)  # to even
 
 
 def from_pico(amount: int | Decimal | None) -> Decimal | None:

@@ -6,6 +6,7 @@ whichever batch of however many hosts comes first. A run of which nothing has co
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -121,11 +122,10 @@ def _count_as_one(before: RunFact, now: RunFact) -> bool:
 
 def _spans(calls: Iterable[Call]) -> dict[str, _Span]:
     """From when to when calls started, by run."""
-    spans: dict[str, _Span] = {}
+    moments: dict[str, list[datetime]] = defaultdict(list)
     for call in calls:
-        at, known = call.started_at, spans.get(call.run_id)
-        spans[call.run_id] = (at, at) if known is None else (min(known[0], at), max(known[1], at))
-    return spans
+        moments[call.run_id].append(call.started_at)
+    return {run_id: (min(these), max(these)) for run_id, these in moments.items()}
 
 
 def _told(run_id: str, fact: RunFact | None, spans: Mapping[str, _Span], moment: _Write) -> tuple[Any, ...]:
