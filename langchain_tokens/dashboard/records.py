@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from langchain_tokens.breakdown import row_record
 from langchain_tokens.columns import value_of
-from langchain_tokens.dashboard.answering import answer, call_document, row_document, run_document
+from langchain_tokens.dashboard.answering import answer, call_document, run_document
 from langchain_tokens.dashboard.exports import CONTENT_TYPES, export_parts
 from langchain_tokens.dashboard.questions import (
     CallsQuestion,
@@ -107,7 +108,7 @@ def _run(store: UsageStore, run_id: str) -> dict[str, Any] | None:
     run = Run(FixedRun(line.fact, store._calls_of(run_id)))
     return {
         "run": run_document(line),
-        "total": row_document(run.total),
+        "total": row_record(run.total),
         "tree": run.tree().to_dict(),
         "calls": [call_document(call) for call in run.calls],
     }
