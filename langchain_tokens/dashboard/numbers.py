@@ -15,7 +15,9 @@ from langchain_tokens.dashboard.questions import BreakdownQuestion, Filters, Ses
 from langchain_tokens.dashboard.services import Services
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.pricing.offers import ModelRates
+from langchain_tokens.query import make_query
 from langchain_tokens.reports import html_report, overview, profile
+from langchain_tokens.store.sizes import sizes_of
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("Numbers",)
@@ -63,7 +65,7 @@ class Numbers:
         return answer(request, found.to_dict())
 
     async def dimensions(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
-        """The names that can be filtered by: the largest 200 of each dimension, and the tags of the newest calls."""
+        """Names to filter by: the largest 200 of each dimension; sessions and tags of the newest calls."""
         return answer(request, await self._services.ask(dimensions, self._store, question.filters()))
 
     async def prices(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
@@ -83,9 +85,8 @@ class Numbers:
 
 
 def _prices(services: Services, filters: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = services.store.breakdown("provider", "model", **filters)
+    used = [size.key for size in sizes_of(services.store, make_query(("provider", "model"), filters))]
     book = services.prices
-    used = [(row.key["provider"], row.key["model"]) for row in rows]
     return [_price(book, provider, model) for provider, model in used if isinstance(model, str)]
 
 

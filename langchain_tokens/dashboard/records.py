@@ -28,7 +28,9 @@ from langchain_tokens.dashboard.questions import (
 from langchain_tokens.dashboard.services import Services
 from langchain_tokens.query import Query as StoreQuery
 from langchain_tokens.run import FixedRun, Run
+from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.counting import count_runs, count_sessions
+from langchain_tokens.store.latest import latest_calls
 from langchain_tokens.store.paging import find_call, find_run, next_calls, next_runs
 from langchain_tokens.store.store import UsageStore
 
@@ -91,7 +93,7 @@ class Records:
 
     async def history(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What a deletion with these filters would take away. Its `until` and `calls` confirm that deletion."""
-        return answer(request, await self._services.ask(_history, self._store, question.query(), question.filters()))
+        return answer(request, await self._services.ask(_history, self._store, question.query()))
 
     async def delete(self, request: Request, question: Annotated[HistoryQuestion, Query()]) -> Response:
         """Delete calls. There is at least one filter, and `confirm` is the number of calls that go."""
@@ -114,23 +116,25 @@ def _run(store: UsageStore, run_id: str) -> dict[str, Any] | None:
     }
 
 
-def _history(store: UsageStore, query: StoreQuery, filters: dict[str, Any]) -> dict[str, Any]:
+def _history(store: UsageStore, query: StoreQuery) -> dict[str, Any]:
     """All that is there now: what is recorded after this was asked does not go."""
     fixed = replace(query, until=query.until or datetime.now(UTC))
-    filters = {**filters, "until": fixed.until, **({"since": fixed.since} if fixed.since else {})}
-    total = store.breakdown(**filters).total
-    first, last = (store.calls(limit=1, order=order, **filters) for order in ("started_at", "-started_at"))
-    return {
-        "since": fixed.since,
-        "until": fixed.until,
-        "calls": total.calls,
-        "runs": count_runs(store, fixed, total.calls),
-        "sessions": count_sessions(store, fixed, total.calls),
-        "total_tokens": total.total_tokens,
-        "cost_usd": total.cost_usd,
-        "first_call_at": first[0].started_at if first else None,
-        "last_call_at": last[0].started_at if last else None,
-    }
+    with store._reading() as connection:  # one state for all of it
+        total = read_breakdown(connection, fixed).total
+        first, last = (latest_calls(connection, fixed, 1, 0, newest=is_last) for is_last in (False, True))
+        is_all = query.until is None and not latest_calls(connection, replace(query, since=fixed.until), 1, 0)
+        counted = query if is_all else fixed  # to count all there are takes less time than those until now
+        return {
+            "since": fixed.since,
+            "until": fixed.until,
+            "calls": total.calls,
+            "runs": count_runs(connection, counted, total.calls),
+            "sessions": count_sessions(connection, counted, total.calls),
+            "total_tokens": total.total_tokens,
+            "cost_usd": total.cost_usd,
+            "first_call_at": first[0].started_at if first else None,
+            "last_call_at": last[0].started_at if last else None,
+        }
 
 
 def _delete(store: UsageStore, filters: dict[str, Any], confirmed: int) -> int:

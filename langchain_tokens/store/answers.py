@@ -16,7 +16,7 @@ from langchain_tokens.store.rolluptables import MANY
 from langchain_tokens.store.sums import SUMS
 from langchain_tokens.sums import Sums
 
-__all__ = ("RANKS", "read_answer", "read_largest")
+__all__ = ("RANKS", "ranked_names", "read_answer", "read_largest")
 
 Answer = list[tuple[tuple[Any, ...], Sums]]
 
@@ -43,14 +43,17 @@ def read_largest(connection: Connection, query: Query, limit: int, order: str = 
     if not _are_many(query) or limit > _FEW:
         return read_groups(_largest(connection, query, limit, SUMS, rank), len(query.by))
     # To add up all sums of all of them would take long: first which they are, then all sums of those few.
-    names: tuple[Any, ...]
-    if is_of_runs(query) and order == "total_tokens":
-        names = tuple(largest_runs(connection, query, limit))
-    else:
-        ranked = tuple(dict.fromkeys(("calls", rank)))
-        names = tuple(row[0] for row in _largest(connection, query, limit, ranked, rank))
+    is_by_runs = is_of_runs(query) and order == "total_tokens"
+    found = largest_runs(connection, query, limit) if is_by_runs else ranked_names(connection, query, limit, rank)
+    names = tuple(found)
     few = replace(query, equals={**query.equals, query.by[0]: names})
     return read_answer(connection, few) if names else []
+
+
+def ranked_names(connection: Connection, query: Query, limit: int, rank: str = "total_tokens") -> Sequence[Any]:
+    """The values of a query's one dimension with the most of a sum."""
+    only = tuple(dict.fromkeys(("calls", rank)))
+    return [row[0] for row in _largest(connection, query, limit, only, rank)]
 
 
 def _are_many(query: Query) -> bool:

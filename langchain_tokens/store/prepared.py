@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, select
+from sqlalchemy import Integer, Select, bindparam, func, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import Span, put_together, spans_of
 from langchain_tokens.store.rolluptables import Step
 from langchain_tokens.store.sums import SUMS, Later
 
-__all__ = ("Asked", "Form", "asked", "largest_statement", "whole_statement")
+__all__ = ("Asked", "Form", "asked", "count_statement", "largest_statement", "whole_statement")
 
 _FORMS = 300
 """Statements that are kept."""
@@ -88,6 +88,13 @@ def largest_statement(form: Form, rank: str, *, is_known: bool | None) -> Select
     if is_known:
         return statement.where(size.is_not(None)).order_by(size.desc(), groups.c.calls.desc())
     return statement.where(size.is_(None)).order_by(groups.c.calls.desc())
+
+
+@lru_cache(_FORMS)
+def count_statement(form: Form) -> Select[Any]:
+    """The statement that counts the groups of one dimension, but for the one without a name."""
+    groups = whole_statement(form).subquery()
+    return select(func.count()).select_from(groups).where(groups.c.key_0.is_not(None))
 
 
 def _named(kind: str, filters: Mapping[str, tuple[str | None, ...]], values: dict[str, Any]) -> tuple[_Named, ...]:
