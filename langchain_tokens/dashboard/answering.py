@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from langchain_tokens.breakdown import Breakdown, row_record
 from langchain_tokens.budgetstates import BudgetState
 from langchain_tokens.call import Call, RunFact, plain
+from langchain_tokens.dashboard.kept import Body
 from langchain_tokens.reports import Overview
 from langchain_tokens.store.paging import RunLine
 from langchain_tokens.usage import TokenUsage
@@ -30,19 +30,20 @@ __all__ = (
     "run_document",
 )
 
-_TAG_BYTES = 12
+_LEAST_COMPRESSED = 1_500
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
-def answer(request: Request, document: Any) -> Response:
-    """The document, or only `304 Not Modified` where the caller has the same one."""
-    body = encode(document)
-    tag = f'W/"{hashlib.blake2b(body, digest_size=_TAG_BYTES).hexdigest()}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+def answer(request: Request, body: Body, content_type: str = "application/json") -> Response:
+    """The body, or only `304 Not Modified` where the caller has the same one."""
+    headers = {"ETag": body.tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
     asked = {each.strip() for each in request.headers.get("if-none-match", "").split(",")}
-    if tag in asked:
+    if body.tag in asked:
         return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
+    headers["Content-Type"] = content_type
+    if len(body.content) >= _LEAST_COMPRESSED and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(body.compressed, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(body.content, headers=headers)
 
 
 def encode(document: Any) -> bytes:

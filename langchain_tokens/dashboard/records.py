@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -14,8 +15,9 @@ from starlette.responses import Response, StreamingResponse
 
 from langchain_tokens.breakdown import row_record
 from langchain_tokens.columns import value_of
-from langchain_tokens.dashboard.answering import answer, call_document, run_document
+from langchain_tokens.dashboard.answering import answer, call_document, encode, run_document
 from langchain_tokens.dashboard.exports import CONTENT_TYPES, export_parts
+from langchain_tokens.dashboard.kept import Body
 from langchain_tokens.dashboard.questions import (
     CallsQuestion,
     ExportQuestion,
@@ -50,32 +52,41 @@ class Records:
     async def calls(self, request: Request, question: Annotated[CallsQuestion, Query()]) -> Response:
         """A page of calls; `next` is the cursor of the page after it, whatever is recorded in between."""
         order, limit, place = question.order, question.limit, place_of(question.order, question.cursor)
-        found = await self._services.ask(next_calls, self._store, question.query(), order, limit, place)
-        ends = found[-1] if len(found) == limit else None
-        cursor = None if ends is None else cursor_of(order, value_of(ends, order.removeprefix("-")), ends.call_id)
-        return answer(request, {"calls": [call_document(call) for call in found], "next": cursor})
+
+        def make() -> dict[str, Any]:
+            found = next_calls(self._store, question.query(), order, limit, place)
+            ends = found[-1] if len(found) == limit else None
+            cursor = None if ends is None else cursor_of(order, value_of(ends, order.removeprefix("-")), ends.call_id)
+            return {"calls": [call_document(call) for call in found], "next": cursor}
+
+        return await self._services.answer(request, make)
 
     async def call(self, request: Request, call_id: Id) -> Response:
         """One call, with all that is known of it."""
-        found = await self._services.ask(find_call, self._store, call_id)
-        if found is None:
-            raise HTTPException(404, f"there is no call {call_id!r}; it may have been deleted")
-        return answer(request, call_document(found))
+
+        def make() -> dict[str, Any]:
+            found = find_call(self._store, call_id)
+            if found is None:
+                raise HTTPException(404, f"there is no call {call_id!r}; it may have been deleted")
+            return call_document(found)
+
+        return await self._services.answer(request, make)
 
     async def runs(self, request: Request, question: Annotated[RunsQuestion, Query()]) -> Response:
         """A page of runs, the newest first; `status` is the run's own."""
         limit, place = question.limit, place_of(_NEWEST_RUN, question.cursor)
-        found = await self._services.ask(next_runs, self._store, question.query(), limit, place)
-        ends = found[-1].fact if len(found) == limit else None
-        cursor = None if ends is None else cursor_of(_NEWEST_RUN, ends.started_at, ends.run_id)
-        return answer(request, {"runs": [run_document(line) for line in found], "next": cursor})
+
+        def make() -> dict[str, Any]:
+            found = next_runs(self._store, question.query(), limit, place)
+            ends = found[-1].fact if len(found) == limit else None
+            cursor = None if ends is None else cursor_of(_NEWEST_RUN, ends.started_at, ends.run_id)
+            return {"runs": [run_document(line) for line in found], "next": cursor}
+
+        return await self._services.answer(request, make)
 
     async def run(self, request: Request, run_id: Id) -> Response:
         """One run: its totals, its calls, and the tree of places that they were made in."""
-        found = await self._services.ask(_run, self._store, run_id)
-        if found is None:
-            raise HTTPException(404, f"there is no run {run_id!r}; it may have been deleted")
-        return answer(request, found)
+        return await self._services.answer(request, partial(_run, self._store, run_id))
 
     async def export(self, question: Annotated[ExportQuestion, Query()]) -> Response:
         """All calls that are asked for, with their cost, in a file."""
@@ -93,20 +104,21 @@ class Records:
 
     async def history(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What a deletion with these filters would take away. Its `until` and `calls` confirm that deletion."""
-        return answer(request, await self._services.ask(_history, self._store, question.query()))
+        found = await self._services.ask(_history, self._store, question.query())
+        return answer(request, Body(encode(found)))  # never one from before: it confirms a deletion
 
     async def delete(self, request: Request, question: Annotated[HistoryQuestion, Query()]) -> Response:
         """Delete calls. There is at least one filter, and `confirm` is the number of calls that go."""
         if self._services.is_read_only:
             raise HTTPException(403, "this dashboard only reads")
         deleted = await self._services.ask(_delete, self._store, question.filters(), question.confirm)
-        return answer(request, {"calls": deleted})
+        return answer(request, Body(encode({"calls": deleted})))
 
 
-def _run(store: UsageStore, run_id: str) -> dict[str, Any] | None:
+def _run(store: UsageStore, run_id: str) -> dict[str, Any]:
     line = find_run(store, run_id)
     if line is None:
-        return None
+        raise HTTPException(404, f"there is no run {run_id!r}; it may have been deleted")
     run = Run(FixedRun(line.fact, store._calls_of(run_id)))
     return {
         "run": run_document(line),

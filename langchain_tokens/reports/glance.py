@@ -8,13 +8,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import BreakdownRow, make_row
+from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
-from langchain_tokens.store.breakdowns import read_breakdown, read_groups
+from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.counting import count_runs, count_sessions
-from langchain_tokens.store.sizes import Size, read_sizes
-from langchain_tokens.sums import Sums
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -40,6 +38,7 @@ class Overview:
     cost_per_1k_tokens_usd: Decimal | None
     """Over the models whose price is known: the tokens of the others would make it too small."""
     most_expensive_model: BreakdownRow | None
+    """By its name, whoever provides it."""
     most_used_model: BreakdownRow | None
 
 
@@ -56,9 +55,8 @@ def overview(store: UsageStore, **filters: Any) -> Overview:
     """
     query = make_query((), filters)
     with store._reading() as connection:  # one state for all of it
-        sums = read_groups(connection, query)[0][1]
-        total = make_row({}, sums, sums)
-        models = read_sizes(connection, replace(query, by=("provider", "model")))
+        models = read_breakdown(connection, replace(query, by=("model",)))
+        total = models.total
         runs = count_runs(connection, query, total.calls)
         return Overview(
             since=query.since,
@@ -70,8 +68,8 @@ def overview(store: UsageStore, **filters: Any) -> Overview:
             tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
             cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
             cost_per_1k_tokens_usd=_cost_per_1k(models),
-            most_expensive_model=_row(connection, query, sums, _largest(models, "cost_usd")),
-            most_used_model=_row(connection, query, sums, _largest(models, "calls")),
+            most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
+            most_used_model=_largest(models, "calls"),
         )
 
 
@@ -86,22 +84,12 @@ def _previous(connection: Any, query: Query) -> BreakdownRow | None:
         return None
 
 
-def _cost_per_1k(models: Iterable[Size]) -> Decimal | None:
-    priced = [(size.cost_usd, size.total_tokens) for size in models if size.cost_usd is not None and size.total_tokens]
+def _cost_per_1k(models: Iterable[BreakdownRow]) -> Decimal | None:
+    priced = [(row.cost_usd, row.total_tokens) for row in models if row.cost_usd is not None and row.total_tokens]
     tokens = sum(count for _, count in priced)
     return sum((cost for cost, _ in priced), Decimal(0)) * 1000 / tokens if tokens else None
 
 
-def _largest(models: Iterable[Size], by: str) -> Size | None:
-    """The model with the most of something; None where no model has a name, or anything of it."""
-    named = [size for size in models if size.key[1] is not None and getattr(size, by)]
-    return max(named, key=lambda size: getattr(size, by)) if named else None
-
-
-def _row(connection: Any, query: Query, total: Sums, model: Size | None) -> BreakdownRow | None:
-    """All sums of a model of a provider."""
-    if model is None:
-        return None
-    provider, name = model.key
-    asked = replace(query, equals={**query.equals, "provider": (provider,), "model": (name,)})
-    return make_row({"provider": provider, "model": name}, read_groups(connection, asked)[0][1], total)
+def _largest(rows: Iterable[BreakdownRow], by: str) -> BreakdownRow | None:
+    named = [row for row in rows if row.key["model"] is not None]
+    return max(named, key=lambda row: getattr(row, by)) if named else None

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import moment_in, needs_rows
 from langchain_tokens.store.prepared import asked, count_statement
+from langchain_tokens.store.rolluptables import NAMES
 from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.sums import conditions, run_conditions, split_run_filters
 from langchain_tokens.store.tables import CALLS, RUNS
@@ -49,6 +50,10 @@ def count_sessions(connection: Connection, query: Query, calls: int) -> int | No
     by_session = replace(query, by=("session",), zone=None)
     if needs_rows(by_session) and (calls > MOST_ROWS or _is_pruned(connection, query)):
         return None
+    if query == Query():
+        kept = NAMES["ever"].table.c
+        counted = select(func.count()).where(kept.dimension == "session", kept.name != "")
+        return int(connection.execute(counted).scalar_one())
     question = asked(by_session, connection.dialect.name, ())
     return int(connection.execute(count_statement(question.form), question.values).scalar_one())
 

@@ -26,6 +26,7 @@ __all__ = (
     "floor_of",
     "moment_in",
     "needs_rows",
+    "parts_of",
     "pieces",
     "planned_statement",
     "put_together",
@@ -71,14 +72,19 @@ def put_together(query: Query, spans: Sequence[Span], dialect: str, only: Sequen
         only: which sums.
 
     """
-    family = _family(query)
     if len(spans) == 1:
-        return _statement(query, family, spans[0], dialect, only)
-    parts = [_statement(query, family, span, dialect, only, is_part=True) for span in spans]
+        return _statement(query, _family(query), spans[0], dialect, only)
+    parts = parts_of(query, spans, dialect, only)
     both = union_all(*parts).subquery().c
     sums: dict[str, ColumnElement[Any]] = {name: func.sum(both[name]) for name in only}
     sums |= {name: func.coalesce(sums[name], 0) for name in only if name in COUNTS}
     return grouped([both[f"key_{index}"] for index in range(len(query.by))], sums)
+
+
+def parts_of(query: Query, spans: Sequence[Span], dialect: str, only: Sequence[str]) -> Sequence[Select[Any]]:
+    """The statements of the parts; a group may be in several of them, and several times in one."""
+    family = _family(query)
+    return [_statement(query, family, span, dialect, only, is_part=True) for span in spans]
 
 
 def needs_rows(query: Query) -> bool:

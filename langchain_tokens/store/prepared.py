@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, func, select
+from sqlalchemy import Integer, Select, bindparam, func, select, union
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.plan import Span, put_together, spans_of
+from langchain_tokens.store.plan import Span, parts_of, put_together, spans_of
 from langchain_tokens.store.rolluptables import Step
 from langchain_tokens.store.sums import SUMS, Later
 
@@ -69,12 +69,7 @@ def asked(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Asked:
 @lru_cache(_FORMS)
 def whole_statement(form: Form) -> Select[Any]:
     """The statement of all groups, as `planned_statement`."""
-    query = Query(by=form.by, equals=_later("equals", form.equals), tags=_later("tags", form.tags))
-    spans: list[Span] = [
-        (step, bindparam(f"since_{index}") if begins else None, bindparam(f"until_{index}") if ends else None)
-        for index, (step, begins, ends) in enumerate(form.spans)
-    ]
-    return put_together(query, spans, form.dialect, form.only)
+    return put_together(*_question(form), form.dialect, form.only)
 
 
 @lru_cache(_FORMS)
@@ -93,8 +88,19 @@ def largest_statement(form: Form, rank: str, *, is_known: bool | None) -> Select
 @lru_cache(_FORMS)
 def count_statement(form: Form) -> Select[Any]:
     """The statement that counts the groups of one dimension, but for the one without a name."""
-    groups = whole_statement(form).subquery()
-    return select(func.count()).select_from(groups).where(groups.c.key_0.is_not(None))
+    parts = parts_of(*_question(form), form.dialect, ())
+    names = (union(*parts) if len(parts) > 1 else parts[0].distinct()).subquery()
+    return select(func.count()).select_from(names).where(names.c.key_0.is_not(None))
+
+
+def _question(form: Form) -> tuple[Query, Sequence[Span]]:
+    """A question of a form, with parameters for its values."""
+    query = Query(by=form.by, equals=_later("equals", form.equals), tags=_later("tags", form.tags))
+    spans: list[Span] = [
+        (step, bindparam(f"since_{index}") if begins else None, bindparam(f"until_{index}") if ends else None)
+        for index, (step, begins, ends) in enumerate(form.spans)
+    ]
+    return query, spans
 
 
 def _named(kind: str, filters: Mapping[str, tuple[str | None, ...]], values: dict[str, Any]) -> tuple[_Named, ...]:
