@@ -18,7 +18,8 @@ from langchain_tokens.dashboard.services import SECONDS_OF_A_RANGE, SECONDS_OF_A
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.pricing.offers import ModelRates
 from langchain_tokens.query import make_query
-from langchain_tokens.reports import html_report, overview, profile
+from langchain_tokens.reports import html_report, profile
+from langchain_tokens.reports.glance import read_overview
 from langchain_tokens.store.sizes import sizes_of
 from langchain_tokens.usage import TokenUsage
 
@@ -44,7 +45,8 @@ class Numbers:
         """Totals of a range, of the one before it, and what follows from them."""
 
         def make() -> dict[str, Any]:
-            return overview_document(overview(self._store, **question.filters()))
+            count = partial(self._services.counts.get, str(request.url.query))
+            return overview_document(read_overview(self._store, question.query(), count))
 
         return await self._answer(request, question, make)
 

@@ -112,6 +112,7 @@ class Records:
         if self._services.is_read_only:
             raise HTTPException(403, "this dashboard only reads")
         deleted = await self._services.ask(_delete, self._store, question.filters(), question.confirm)
+        self._services.counts.forget()
         return answer(request, Body(encode({"calls": deleted})))
 
 

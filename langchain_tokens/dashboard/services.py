@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from langchain_tokens.budgets import Budget
 from langchain_tokens.dashboard.answering import answer, encode
+from langchain_tokens.dashboard.counts import Counts
 from langchain_tokens.dashboard.kept import Kept
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.repricing import usual_prices
@@ -44,6 +45,7 @@ class Services:
     needs_token: bool
     budgets: Sequence[Budget] | None
     """None reads the file that the environment names, each time."""
+    counts: Counts = field(default_factory=Counts)
     limiter: Any = field(default_factory=_limiter)
     """The dashboard's own threads: those of an application that mounts it stay free."""
 

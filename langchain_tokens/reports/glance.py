@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,7 +17,10 @@ from langchain_tokens.store.counting import count_runs, count_sessions
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("Overview", "overview")
+__all__ = ("Counted", "Overview", "count_both", "overview", "read_overview")
+
+Counted = tuple[int | None, int | None]
+"""The number of runs, and of sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +56,29 @@ def overview(store: UsageStore, **filters: Any) -> Overview:
         QueryError: for a question that cannot be asked.
 
     """
-    query = make_query((), filters)
+    return read_overview(store, make_query((), filters))
+
+
+def count_both(connection: Any, query: Query, calls: int) -> Counted:
+    """How many runs and sessions a query matches, see `count_runs`."""
+    return count_runs(connection, query, calls), count_sessions(connection, query, calls)
+
+
+def read_overview(
+    store: UsageStore, query: Query, count: Callable[[Any, Query, int], Counted] = count_both
+) -> Overview:
+    """The same for a checked question; `count` gives the numbers of runs and sessions."""
     with store._reading() as connection:  # one state for all of it
         models = read_breakdown(connection, replace(query, by=("model",)))
         total = models.total
-        runs = count_runs(connection, query, total.calls)
+        runs, sessions = count(connection, query, total.calls)
         return Overview(
             since=query.since,
             until=query.until,
             total=total,
             previous=_previous(connection, query),
             runs=runs,
-            sessions=count_sessions(connection, query, total.calls),
+            sessions=sessions,
             tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
             cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
             cost_per_1k_tokens_usd=_cost_per_1k(models),
