@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from langchain_tokens.query import Query
+from langchain_tokens.store.largest import RANKS as LARGEST_RUNS
 from langchain_tokens.store.largest import is_of_runs, largest_runs
 from langchain_tokens.store.measures import read_groups
 from langchain_tokens.store.prepared import asked, largest_statement, whole_statement
@@ -43,9 +44,10 @@ def read_largest(connection: Connection, query: Query, limit: int, order: str = 
     if not _are_many(query) or limit > _FEW:
         return read_groups(_largest(connection, query, limit, SUMS, rank), len(query.by))
     # To add up all sums of all of them would take long: first which they are, then all sums of those few.
-    is_by_runs = is_of_runs(query) and order == "total_tokens"
-    found = largest_runs(connection, query, limit) if is_by_runs else ranked_names(connection, query, limit, rank)
-    names = tuple(found)
+    if is_of_runs(query) and rank in LARGEST_RUNS:
+        names = tuple(largest_runs(connection, query, limit, rank))
+    else:
+        names = tuple(ranked_names(connection, query, limit, rank))
     few = replace(query, equals={**query.equals, query.by[0]: names})
     return read_answer(connection, few) if names else []
 
