@@ -82,7 +82,6 @@ def test_days_and_hours_are_of_the_zone(page: Page, desk: str, zone: str, date: 
     expect(page.get_by_role("group", name="Calls", exact=True).locator(".value")).to_have_text("2")
     assert steps(page).endswith(f"in {hours} steps")
     assert zone_of(page) == zone
-    expect(page.locator(".hint [data-zone]")).to_have_text(zone)
 
 
 def test_an_unknown_zone_is_utc(page: Page, desk: str) -> None:

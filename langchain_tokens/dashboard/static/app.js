@@ -165,7 +165,6 @@ function update_frame() {
   const zones = [...new Set(["UTC", own_zone(), zone_name()])];
   replace(parts.zone, zones.map((each) => h("option", { value: each }, each)));
   parts.zone.value = zone_name();
-  for (const each of document.querySelectorAll("[data-zone]")) setText(each, zone_name());
   replace(parts.chips, Object.entries(state.filters).flatMap(([key, values]) => values.map((value) => chip(key, value))));
   document.title = `${PAGES[state.view]} \u00b7 Token usage`;
 }
