@@ -97,9 +97,10 @@ class Client:
         place = urlsplit(base)
         self._connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=120)
 
-    def get(self, path: str) -> tuple[int, int]:
-        """Ask; the status, and how many bytes came, headers among them."""
-        self._connection.request("GET", f"/{path}", headers={"Accept-Encoding": "gzip"})
+    def get(self, path: str, *, is_fresh: bool = False) -> tuple[int, int]:
+        """Ask; the status, and how many bytes came, headers among them. `is_fresh` takes no answer from before."""
+        headers = {"Accept-Encoding": "gzip", **({"Cache-Control": "no-cache"} if is_fresh else {})}
+        self._connection.request("GET", f"/{path}", headers=headers)
         response = self._connection.getresponse()
         body = response.read()
         return response.status, len(body) + sum(len(name) + len(value) + 4 for name, value in response.getheaders())

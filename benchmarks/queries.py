@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.databases import database, fill
+from langchain_tokens.reports import findings
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 
@@ -110,6 +111,11 @@ def _lists(store: UsageStore) -> Iterator[tuple[str, Ask]]:
     for what in ("", " since 7d", " of an agent", " of a session", " of a user", " of a model that is not there"):
         yield f"latest 50 runs{what}", _latest_runs(filters[what])
     yield "latest 50 runs with an error", _latest_runs({"status": "error"})
+    for span, chosen in RANGES.items():
+        for order in ("-cost_usd", "-total_tokens"):
+            yield f"50 calls by {order}, {span}", _latest_calls({"order": order, **chosen})
+        yield f"runs by cost_usd, largest 50, {span}", _runs_by_cost(chosen)
+        yield f"findings, {span}", _findings(chosen)
 
 
 def _latest_calls(filters: Mapping[str, Any]) -> Ask:
@@ -118,6 +124,14 @@ def _latest_calls(filters: Mapping[str, Any]) -> Ask:
 
 def _latest_runs(filters: Mapping[str, Any]) -> Ask:
     return lambda store: store.runs(limit=50, **filters)
+
+
+def _runs_by_cost(filters: Mapping[str, Any]) -> Ask:
+    return lambda store: store.breakdown("run", limit=50, order="cost_usd", **filters)
+
+
+def _findings(filters: Mapping[str, Any]) -> Ask:
+    return lambda store: findings(store, **filters)
 
 
 def measure(ask: Ask, store: UsageStore) -> Times:

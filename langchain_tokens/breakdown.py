@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, fields
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from langchain_tokens.call import Call, plain
@@ -14,7 +15,7 @@ from langchain_tokens.errors import MissingExtraError, TokensError
 from langchain_tokens.query import TIME_DIMENSIONS, Query, missing_label, missing_labels
 from langchain_tokens.render import UNKNOWN, Bar, Table, csv_table, html_table, text_table
 from langchain_tokens.shortening import shortened
-from langchain_tokens.sums import Sums, dimension_value, matches
+from langchain_tokens.sums import Sums, dimension_value, matches, sums_of
 
 if TYPE_CHECKING:
     import pandas
@@ -28,6 +29,7 @@ __all__ = (
     "gap_notes",
     "make_breakdown",
     "make_row",
+    "row_record",
 )
 
 
@@ -169,11 +171,11 @@ class Breakdown(Sequence[BreakdownRow]):
 
     def to_records(self) -> list[dict[str, Any]]:
         """One flat dict a row: its key's dimensions, then its numbers (`cost_usd` a Decimal)."""
-        return [_record(row) for row in self._rows]
+        return [row_record(row) for row in self._rows]
 
     def to_json(self) -> str:
         """A JSON document with `by`, `rows` and `total`; money as text, unknown as null."""
-        document = {"by": list(self.by), "rows": self.to_records(), "total": _record(self.total)}
+        document = {"by": list(self.by), "rows": self.to_records(), "total": row_record(self.total)}
         return json.dumps(plain(document), ensure_ascii=False, allow_nan=False)
 
     def to_csv(self) -> str:
@@ -247,9 +249,7 @@ def make_breakdown(
     """
     items = list(groups)
     if total is None:
-        total = Sums()
-        for _, sums in items:
-            total.merge(sums)
+        total = sums_of([sums for _, sums in items])
     rows = [make_row(dict(zip(by, key, strict=True)), sums, total) for key, sums in items]
     rows.sort(key=_text_key if in_time_order else lambda row: _largest_first(row, order))
     return Breakdown(by, rows[:limit] if by else [make_row({}, total, total)], make_row({}, total, total))
@@ -257,28 +257,34 @@ def make_breakdown(
 
 def make_row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
     """Make one row of summed calls; `total` is what its share is a part of."""
-    known = {item.name: getattr(sums, item.name) for item in fields(sums)}
-    succeeded, timed_output, timed, duration = (
-        known.pop(name) for name in ("succeeded_calls", "timed_output_tokens", "timed_us", "duration_us")
-    )
     return BreakdownRow(
         key=_Key(key),
-        **known,
-        duration_ms=None if duration is None else duration / 1_000,
-        tokens_per_second=timed_output / (timed / 1_000_000) if timed and timed_output is not None else None,
-        success_rate=succeeded / sums.calls if sums.calls else None,
+        **dict(zip(_KEPT, _kept_of(sums), strict=True)),
+        duration_ms=None if sums.duration_us is None else sums.duration_us / 1_000,
+        tokens_per_second=_rate(sums.timed_output_tokens, sums.timed_us),
+        success_rate=sums.succeeded_calls / sums.calls if sums.calls else None,
         share=sums.total_tokens / total.total_tokens if total.total_tokens and sums.total_tokens is not None else None,
     )
 
 
+def _rate(tokens: int | None, microseconds: int | None) -> float | None:
+    return tokens / (microseconds / 1_000_000) if microseconds and tokens is not None else None
+
+
+_DERIVED = ("succeeded_calls", "duration_us", "timed_output_tokens", "timed_us")
+"""Sums that a row shows in another way."""
+_KEPT = tuple(item.name for item in fields(Sums) if item.name not in _DERIVED)
+_kept_of: Callable[[Sums], tuple[Any, ...]] = attrgetter(*_KEPT)
 _WIDTHS = (5, 6, 6, 6, 6, 9, 6)
 _MOST_ROWS = 200
 """Of a table in a notebook."""
 _NUMBERS = tuple(item.name for item in fields(BreakdownRow) if item.name != "key")
+_numbers_of: Callable[[BreakdownRow], tuple[Any, ...]] = attrgetter(*_NUMBERS)
 
 
-def _record(row: BreakdownRow) -> dict[str, Any]:
-    return {**row.key, **{name: getattr(row, name) for name in _NUMBERS}}
+def row_record(row: BreakdownRow) -> dict[str, Any]:
+    """A flat dict: the key's dimensions, then the numbers."""
+    return {**row.key, **dict(zip(_NUMBERS, _numbers_of(row), strict=True))}
 
 
 def _largest_first(row: BreakdownRow, order: str) -> tuple[Any, ...]:

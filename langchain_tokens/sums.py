@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import tzinfo
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 from langchain_tokens.call import Call
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.zones import step_label
 
-__all__ = ("Sums", "dimension_value", "matches", "whole_microseconds")
+__all__ = ("Sums", "dimension_value", "matches", "sums_of", "whole_microseconds")
 
 TOKEN_SUMS = (
     "input_tokens",
@@ -72,8 +74,22 @@ class Sums:
 
     def merge(self, other: Sums) -> None:
         """Count another group in."""
-        for item in fields(self):
-            setattr(self, item.name, _plus(getattr(self, item.name), getattr(other, item.name)))
+        for name in _NAMES:
+            setattr(self, name, _plus(getattr(self, name), getattr(other, name)))
+
+
+_NAMES = tuple(item.name for item in fields(Sums))
+_values_of: Callable[[Sums], tuple[Any, ...]] = attrgetter(*_NAMES)
+
+
+def sums_of(groups: Sequence[Sums]) -> Sums:
+    """What groups add up to; number by number, which takes far less than group by group."""
+    total = Sums()
+    for name, values in zip(_NAMES, zip(*map(_values_of, groups), strict=True), strict=False):
+        known = [value for value in values if value is not None]
+        if known:
+            setattr(total, name, sum(known[1:], known[0]))
+    return total
 
 
 def matches(call: Call, query: Query) -> bool:

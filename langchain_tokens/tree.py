@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from langchain_tokens.breakdown import BreakdownRow, gap_notes, make_row
+from langchain_tokens.breakdown import BreakdownRow, gap_notes, make_row, row_record
 from langchain_tokens.call import Call, plain
 from langchain_tokens.paths import join_path, split_path
 from langchain_tokens.query import missing_label
@@ -192,4 +192,4 @@ def _marks(row: BreakdownRow) -> str:
 
 
 def _numbers(row: BreakdownRow) -> dict[str, Any]:
-    return {name: plain(value) for name, value in asdict(row).items() if name != "key"}
+    return {name: plain(value) for name, value in row_record(row).items() if name not in row.key}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -252,9 +253,13 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def test_command_serves_and_ends_at_once(database: Path) -> None:
-    """It prints where it is, answers, and ends well on Ctrl-C although a page is open."""
-    process = started(database, "--port", "0")
+    """It prints where it is, answers to the names that it has, and ends well on Ctrl-C although a page is open."""
+    process = started(database, "--port", "0", "--allowed-hosts", "app.example.com")
     url = said(process)
+    for name, is_allowed in (("app.example.com", True), ("localhost", True), ("other.example.com", False)):
+        request = urllib.request.Request(f"{url}api/v1/status", headers={"Host": name})  # noqa: S310  # our own
+        with nullcontext() if is_allowed else pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(request).close()  # noqa: S310  # our own
     with urllib.request.urlopen(f"{url}api/v1/status") as response:  # noqa: S310  # our own
         assert json.load(response)["calls"] == 1
     with connect(f"{url.replace('http', 'ws')}api/v1/live") as page:

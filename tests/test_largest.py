@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +47,14 @@ def some_calls(chance: Random) -> list[Call]:
             at = NOON + timedelta(hours=begins + chance.random() * lasts)
             is_known = chance.random() > (0.9 if number % 5 == 0 else 0.1)
             tokens = (chance.choice((1, 10, 100)), 5) if is_known else None
-            calls.append(make_call(run_id=f"run-{number}", started_at=at, tokens=tokens))
+            cost = chance.choice(("0.1", "0.2", "0.5", None))
+            calls.append(make_call(run_id=f"run-{number}", started_at=at, tokens=tokens, cost=cost))
     return calls
 
 
-def sizes(answer: Breakdown, limit: int | None = None) -> list[tuple[bool, int, int]]:
+def sizes(answer: Breakdown, order: str, limit: int | None = None) -> list[tuple[bool, Any, int]]:
     """How large the groups of an answer are, the largest first."""
-    found = [(row.total_tokens is not None, row.total_tokens or 0, row.calls) for row in answer]
+    found = [(getattr(row, order) is not None, getattr(row, order) or 0, row.calls) for row in answer]
     return sorted(found, reverse=True)[:limit]
 
 
@@ -74,9 +75,9 @@ def hold(store: UsageStore) -> None:
     for span in ranges():
         whole = store.breakdown("run", **span)
         by_run = {row.key["run"]: row for row in whole}
-        for limit in (0, 1, 4, 1_000):
-            part = store.breakdown("run", limit=limit, **span)
-            assert sizes(part) == sizes(whole, limit)
+        for limit, order in product((0, 1, 4, 1_000), ("total_tokens", "cost_usd")):
+            part = store.breakdown("run", limit=limit, order=order, **span)
+            assert sizes(part, order) == sizes(whole, order, limit)
             assert part.total == whole.total
             assert [by_run[row.key["run"]] for row in part] == list(part)
 

@@ -20,7 +20,8 @@ Ctrl-C ends it. Beyond this machine it asks every visitor for a token.
 Examples:
   langchain-tokens dashboard
   langchain-tokens dashboard --db usage.db --port 0 --no-open
-  langchain-tokens dashboard --host 0.0.0.0 --read-only"""
+  langchain-tokens dashboard --host 0.0.0.0 --read-only
+  langchain-tokens dashboard --root-path /tokens --allowed-hosts app.example.com"""
 _TOKEN = "LANGCHAIN_TOKENS_TOKEN"  # noqa: S105  # the name of a variable
 _PORT = 4321
 
@@ -35,6 +36,14 @@ def dashboard(
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Nothing can be deleted.")] = False,  # an option
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A host name by which browsers reach it, such as a proxy's; several with more of this option. Without "
+            "it: this machine's own names, and any beyond this machine.",
+        ),
+    ] = None,
     root_path: Annotated[str, typer.Option(help="The path that a proxy takes away, such as /tokens.")] = "",
 ) -> None:
     """Show the numbers in a browser. Live, with charts, and as a JSON API; only this machine reaches it, see --host."""
@@ -46,7 +55,7 @@ def dashboard(
     require_extra()
     is_local = is_loopback(host)
     secret = token or os.environ.get(_TOKEN) or (None if is_local else make_token())
-    hosts = (*LOCAL_HOSTS, host) if is_local else ("*",)
+    hosts = (*LOCAL_HOSTS, host, *(allowed_hosts or ())) if is_local or allowed_hosts else ("*",)
     with opened(database) as store:
         app = create_app(store, read_only=read_only, token=secret, allowed_hosts=hosts)
         listener = bind(host, port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -9,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from langchain_tokens.budgetstates import budget_states
-from langchain_tokens.dashboard.answering import answer, budget_document
+from langchain_tokens.dashboard.answering import budget_document
 from langchain_tokens.dashboard.questions import BudgetsQuestion, Filters, ForecastQuestion, UnusualQuestion
 from langchain_tokens.dashboard.services import Services
 from langchain_tokens.errors import QueryError
@@ -28,26 +29,30 @@ class Judgements:
     async def budgets(self, request: Request, question: Annotated[BudgetsQuestion, Query()]) -> Response:
         """What budgets hold now; of one with an account for each name, those with the most first."""
         budgets, limit = self._services.budgets, question.limit
-        states = await self._services.ask(budget_states, self._store, budgets, limit=limit)
-        return answer(request, {"budgets": [budget_document(state) for state in states]})
+
+        def make() -> dict[str, Any]:
+            states = budget_states(self._store, budgets, limit=limit)
+            return {"budgets": [budget_document(state) for state in states]}
+
+        return await self._services.answer(request, make)
 
     async def findings(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What was spent in vain, each call once, and what could be saved; with the line that mends it."""
-        found = await self._services.ask(_findings, self._services, question.filters())
-        return answer(request, found.to_dict())
+        make = partial(_findings, self._services, question.filters())
+        return await self._services.answer(request, lambda: make().to_dict())
 
     async def unusual(self, request: Request, question: Annotated[UnusualQuestion, Query()]) -> Response:
         """Hours, days, sessions or runs that used far more than others, and why."""
-        found = await self._services.ask(unusual, self._store, **question.terms(), **question.filters())
-        return answer(request, found.to_dict())
+        make = partial(unusual, self._store, **question.terms(), **question.filters())
+        return await self._services.answer(request, lambda: make().to_dict())
 
     async def forecast(self, request: Request, question: Annotated[ForecastQuestion, Query()]) -> Response:
         """What the running day, week or month will come to, with an interval."""
         asked = question.filters()
         if "since" in asked or "until" in asked:
             raise QueryError("a forecast finds its range itself: leave since and until out; to= says until when")
-        found = await self._services.ask(forecast, self._store, question.to, measure=question.measure, **asked)
-        return answer(request, found.to_dict())
+        make = partial(forecast, self._store, question.to, measure=question.measure, **asked)
+        return await self._services.answer(request, lambda: make().to_dict())
 
 
 def _findings(services: Services, filters: dict[str, Any]) -> Findings:

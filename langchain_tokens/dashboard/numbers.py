@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from langchain_tokens.dashboard.answering import answer, breakdown_document, overview_document
+from langchain_tokens.dashboard.answering import breakdown_document, overview_document
 from langchain_tokens.dashboard.metrics import CONTENT_TYPE, metrics_text
 from langchain_tokens.dashboard.offers import dimensions, status
 from langchain_tokens.dashboard.questions import BreakdownQuestion, Filters, SessionsQuestion, TimelineQuestion
-from langchain_tokens.dashboard.services import Services
+from langchain_tokens.dashboard.services import SECONDS_OF_A_RANGE, SECONDS_OF_ALL, Services
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.pricing.offers import ModelRates
-from langchain_tokens.reports import html_report, overview, profile
+from langchain_tokens.query import make_query
+from langchain_tokens.reports import html_report, profile
+from langchain_tokens.reports.glance import read_overview
+from langchain_tokens.store.sizes import sizes_of
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("Numbers",)
@@ -34,41 +39,53 @@ class Numbers:
         """Which database it is, and how much is in it."""
         services = self._services
         terms = {"is_read_only": services.is_read_only, "needs_token": services.needs_token}
-        return answer(request, await services.ask(status, self._store, **terms))
+        return await services.answer(request, partial(status, self._store, **terms))
 
     async def overview(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """Totals of a range, of the one before it, and what follows from them."""
-        return answer(request, overview_document(await self._services.ask(overview, self._store, **question.filters())))
+
+        def make() -> dict[str, Any]:
+            count = partial(self._services.counts.get, str(request.url.query))
+            return overview_document(read_overview(self._store, question.query(), count))
+
+        return await self._answer(request, question, make)
 
     async def breakdown(self, request: Request, question: Annotated[BreakdownQuestion, Query()]) -> Response:
         """Sums by dimension, the largest first."""
         terms = {"limit": question.limit, "order": question.order, **question.filters()}
-        found = await self._services.ask(self._store.breakdown, *question.by, **terms)
-        return answer(request, breakdown_document(found))
+
+        def make() -> dict[str, Any]:
+            return breakdown_document(self._store.breakdown(*question.by, **terms))
+
+        return await self._answer(request, question, make)
 
     async def timeline(self, request: Request, question: Annotated[TimelineQuestion, Query()]) -> Response:
         """Sums for each hour, day, week or month, the oldest first."""
-        filters = question.filters()
-        found = await self._services.ask(self._store.timeline, question.every, by=question.by, **filters)
-        return answer(request, breakdown_document(found))
+
+        def make() -> dict[str, Any]:
+            return breakdown_document(self._store.timeline(question.every, by=question.by, **question.filters()))
+
+        return await self._answer(request, question, make)
 
     async def sessions(self, request: Request, question: Annotated[SessionsQuestion, Query()]) -> Response:
         """The largest sessions."""
-        found = await self._services.ask(self._store.sessions, limit=question.limit, **question.filters())
-        return answer(request, breakdown_document(found))
+
+        def make() -> dict[str, Any]:
+            return breakdown_document(self._store.sessions(limit=question.limit, **question.filters()))
+
+        return await self._answer(request, question, make)
 
     async def profile(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """Own and inclusive sums at every place along the paths of calls, nested."""
-        found = await self._services.ask(profile, self._store, **question.filters())
-        return answer(request, found.to_dict())
+        return await self._answer(request, question, lambda: profile(self._store, **question.filters()).to_dict())
 
     async def dimensions(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
-        """The names that can be filtered by: the largest 200 of each dimension, and the tags of the newest calls."""
-        return answer(request, await self._services.ask(dimensions, self._store, question.filters()))
+        """Names to filter by: the largest 200 of each dimension; sessions and tags of the newest calls."""
+        return await self._answer(request, question, partial(dimensions, self._store, question.filters()))
 
     async def prices(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What the models that were used cost at the moment."""
-        return answer(request, {"models": await self._services.ask(_prices, self._services, question.filters())})
+        return await self._answer(request, question, partial(_prices, self._services, question.filters()))
 
     async def report(self, question: Annotated[Filters, Query()]) -> Response:
         """All of it as one HTML file, which needs no server."""
@@ -76,17 +93,23 @@ class Numbers:
         headers = {"Content-Disposition": 'attachment; filename="token-usage.html"'}
         return Response(text, headers=headers, media_type="text/html")
 
-    async def metrics(self) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """Counters for Prometheus."""
-        text = await self._services.ask(metrics_text, self._store)
-        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+        make = partial(metrics_text, self._store)
+        return await self._services.answer(
+            request, make, seconds=SECONDS_OF_ALL, write=str.encode, content_type=CONTENT_TYPE
+        )
+
+    async def _answer(self, request: Request, question: Filters, make: Callable[[], Any]) -> Response:
+        has_range = question.since is not None or question.until is not None
+        seconds = SECONDS_OF_A_RANGE if has_range else SECONDS_OF_ALL
+        return await self._services.answer(request, make, seconds=seconds)
 
 
-def _prices(services: Services, filters: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = services.store.breakdown("provider", "model", **filters)
+def _prices(services: Services, filters: dict[str, Any]) -> dict[str, Any]:
+    used = [size.key for size in sizes_of(services.store, make_query(("provider", "model"), filters))]
     book = services.prices
-    used = [(row.key["provider"], row.key["model"]) for row in rows]
-    return [_price(book, provider, model) for provider, model in used if isinstance(model, str)]
+    return {"models": [_price(book, provider, model) for provider, model in used if isinstance(model, str)]}
 
 
 def _price(book: PriceBook, provider: Any, model: str) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
+from langchain_tokens.query import make_query
+from langchain_tokens.store.sizes import names_of
 from langchain_tokens.store.store import UsageStore
 
 __all__ = ("dimensions", "status")
 
 _DAY = timedelta(days=1)
-_MENUS = ("mode", "agent", "chain", "model", "provider", "user", "status", "session")
 _MOST_IN_A_MENU = 200
-_TAGGED_CALLS = 500
 
 
 def status(store: UsageStore, *, is_read_only: bool, needs_token: bool) -> dict[str, Any]:
@@ -34,15 +34,9 @@ def status(store: UsageStore, *, is_read_only: bool, needs_token: bool) -> dict[
 
 
 def dimensions(store: UsageStore, filters: dict[str, Any]) -> dict[str, Any]:
-    """The names that filter menus offer: the largest of each dimension, and the tags of the newest calls."""
-    found = {
-        name: [row.key[name] for row in store.breakdown(name, limit=_MOST_IN_A_MENU, **filters)] for name in _MENUS
-    }
-    tags: dict[str, set[str]] = {}
-    for call in store.calls(limit=_TAGGED_CALLS, **filters):
-        for key, value in call.tags.items():
-            tags.setdefault(key, set()).add(value)
-    return {**found, "tags": {key: sorted(values) for key, values in sorted(tags.items())}}
+    """The names that filter menus offer: the largest of each dimension, and sessions and tags of the newest calls."""
+    names = names_of(store, make_query((), filters), _MOST_IN_A_MENU)
+    return {**names.by_dimension, "tags": names.tags}
 
 
 def _current_since(store: UsageStore, session: str | None) -> datetime:

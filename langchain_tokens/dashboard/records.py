@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -12,9 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from langchain_tokens.breakdown import row_record
 from langchain_tokens.columns import value_of
-from langchain_tokens.dashboard.answering import answer, call_document, row_document, run_document
+from langchain_tokens.dashboard.answering import answer, call_document, encode, run_document
 from langchain_tokens.dashboard.exports import CONTENT_TYPES, export_parts
+from langchain_tokens.dashboard.kept import Body
 from langchain_tokens.dashboard.questions import (
     CallsQuestion,
     ExportQuestion,
@@ -27,7 +30,9 @@ from langchain_tokens.dashboard.questions import (
 from langchain_tokens.dashboard.services import Services
 from langchain_tokens.query import Query as StoreQuery
 from langchain_tokens.run import FixedRun, Run
+from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.counting import count_runs, count_sessions
+from langchain_tokens.store.latest import latest_calls
 from langchain_tokens.store.paging import find_call, find_run, next_calls, next_runs
 from langchain_tokens.store.store import UsageStore
 
@@ -47,32 +52,41 @@ class Records:
     async def calls(self, request: Request, question: Annotated[CallsQuestion, Query()]) -> Response:
         """A page of calls; `next` is the cursor of the page after it, whatever is recorded in between."""
         order, limit, place = question.order, question.limit, place_of(question.order, question.cursor)
-        found = await self._services.ask(next_calls, self._store, question.query(), order, limit, place)
-        ends = found[-1] if len(found) == limit else None
-        cursor = None if ends is None else cursor_of(order, value_of(ends, order.removeprefix("-")), ends.call_id)
-        return answer(request, {"calls": [call_document(call) for call in found], "next": cursor})
+
+        def make() -> dict[str, Any]:
+            found = next_calls(self._store, question.query(), order, limit, place)
+            ends = found[-1] if len(found) == limit else None
+            cursor = None if ends is None else cursor_of(order, value_of(ends, order.removeprefix("-")), ends.call_id)
+            return {"calls": [call_document(call) for call in found], "next": cursor}
+
+        return await self._services.answer(request, make)
 
     async def call(self, request: Request, call_id: Id) -> Response:
         """One call, with all that is known of it."""
-        found = await self._services.ask(find_call, self._store, call_id)
-        if found is None:
-            raise HTTPException(404, f"there is no call {call_id!r}; it may have been deleted")
-        return answer(request, call_document(found))
+
+        def make() -> dict[str, Any]:
+            found = find_call(self._store, call_id)
+            if found is None:
+                raise HTTPException(404, f"there is no call {call_id!r}; it may have been deleted")
+            return call_document(found)
+
+        return await self._services.answer(request, make)
 
     async def runs(self, request: Request, question: Annotated[RunsQuestion, Query()]) -> Response:
         """A page of runs, the newest first; `status` is the run's own."""
         limit, place = question.limit, place_of(_NEWEST_RUN, question.cursor)
-        found = await self._services.ask(next_runs, self._store, question.query(), limit, place)
-        ends = found[-1].fact if len(found) == limit else None
-        cursor = None if ends is None else cursor_of(_NEWEST_RUN, ends.started_at, ends.run_id)
-        return answer(request, {"runs": [run_document(line) for line in found], "next": cursor})
+
+        def make() -> dict[str, Any]:
+            found = next_runs(self._store, question.query(), limit, place)
+            ends = found[-1].fact if len(found) == limit else None
+            cursor = None if ends is None else cursor_of(_NEWEST_RUN, ends.started_at, ends.run_id)
+            return {"runs": [run_document(line) for line in found], "next": cursor}
+
+        return await self._services.answer(request, make)
 
     async def run(self, request: Request, run_id: Id) -> Response:
         """One run: its totals, its calls, and the tree of places that they were made in."""
-        found = await self._services.ask(_run, self._store, run_id)
-        if found is None:
-            raise HTTPException(404, f"there is no run {run_id!r}; it may have been deleted")
-        return answer(request, found)
+        return await self._services.answer(request, partial(_run, self._store, run_id))
 
     async def export(self, question: Annotated[ExportQuestion, Query()]) -> Response:
         """All calls that are asked for, with their cost, in a file."""
@@ -90,46 +104,50 @@ class Records:
 
     async def history(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What a deletion with these filters would take away. Its `until` and `calls` confirm that deletion."""
-        return answer(request, await self._services.ask(_history, self._store, question.query(), question.filters()))
+        found = await self._services.ask(_history, self._store, question.query())
+        return answer(request, Body(encode(found)))  # never one from before: it confirms a deletion
 
     async def delete(self, request: Request, question: Annotated[HistoryQuestion, Query()]) -> Response:
         """Delete calls. There is at least one filter, and `confirm` is the number of calls that go."""
         if self._services.is_read_only:
             raise HTTPException(403, "this dashboard only reads")
         deleted = await self._services.ask(_delete, self._store, question.filters(), question.confirm)
-        return answer(request, {"calls": deleted})
+        self._services.counts.forget()
+        return answer(request, Body(encode({"calls": deleted})))
 
 
-def _run(store: UsageStore, run_id: str) -> dict[str, Any] | None:
+def _run(store: UsageStore, run_id: str) -> dict[str, Any]:
     line = find_run(store, run_id)
     if line is None:
-        return None
+        raise HTTPException(404, f"there is no run {run_id!r}; it may have been deleted")
     run = Run(FixedRun(line.fact, store._calls_of(run_id)))
     return {
         "run": run_document(line),
-        "total": row_document(run.total),
+        "total": row_record(run.total),
         "tree": run.tree().to_dict(),
         "calls": [call_document(call) for call in run.calls],
     }
 
 
-def _history(store: UsageStore, query: StoreQuery, filters: dict[str, Any]) -> dict[str, Any]:
+def _history(store: UsageStore, query: StoreQuery) -> dict[str, Any]:
     """All that is there now: what is recorded after this was asked does not go."""
     fixed = replace(query, until=query.until or datetime.now(UTC))
-    filters = {**filters, "until": fixed.until, **({"since": fixed.since} if fixed.since else {})}
-    total = store.breakdown(**filters).total
-    first, last = (store.calls(limit=1, order=order, **filters) for order in ("started_at", "-started_at"))
-    return {
-        "since": fixed.since,
-        "until": fixed.until,
-        "calls": total.calls,
-        "runs": count_runs(store, fixed, total.calls),
-        "sessions": count_sessions(store, fixed, total.calls),
-        "total_tokens": total.total_tokens,
-        "cost_usd": total.cost_usd,
-        "first_call_at": first[0].started_at if first else None,
-        "last_call_at": last[0].started_at if last else None,
-    }
+    with store._reading() as connection:  # one state for all of it
+        total = read_breakdown(connection, fixed).total
+        first, last = (latest_calls(connection, fixed, 1, 0, newest=is_last) for is_last in (False, True))
+        is_all = query.until is None and not latest_calls(connection, replace(query, since=fixed.until), 1, 0)
+        counted = query if is_all else fixed  # to count all there are takes less time than those until now
+        return {
+            "since": fixed.since,
+            "until": fixed.until,
+            "calls": total.calls,
+            "runs": count_runs(connection, counted, total.calls),
+            "sessions": count_sessions(connection, counted, total.calls),
+            "total_tokens": total.total_tokens,
+            "cost_usd": total.cost_usd,
+            "first_call_at": first[0].started_at if first else None,
+            "last_call_at": last[0].started_at if last else None,
+        }
 
 
 def _delete(store: UsageStore, filters: dict[str, Any], confirmed: int) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
+from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.counting import count_runs, count_sessions
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("Overview", "overview")
+__all__ = ("Counted", "Overview", "count_both", "overview", "read_overview")
+
+Counted = tuple[int | None, int | None]
+"""The number of runs, and of sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class Overview:
     cost_per_1k_tokens_usd: Decimal | None
     """Over the models whose price is known: the tokens of the others would make it too small."""
     most_expensive_model: BreakdownRow | None
+    """By its name, whoever provides it."""
     most_used_model: BreakdownRow | None
 
 
@@ -51,33 +56,44 @@ def overview(store: UsageStore, **filters: Any) -> Overview:
         QueryError: for a question that cannot be asked.
 
     """
-    query = make_query((), filters)
-    asked = {**filters, "since": query.since, "until": query.until}  # one moment for all that is asked
-    total = store.breakdown(**asked).total
-    models = list(store.breakdown("provider", "model", **asked))
-    runs = count_runs(store, query, total.calls)
-    return Overview(
-        since=query.since,
-        until=query.until,
-        total=total,
-        previous=_previous(store, query, filters),
-        runs=runs,
-        sessions=count_sessions(store, query, total.calls),
-        tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
-        cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
-        cost_per_1k_tokens_usd=_cost_per_1k(models),
-        most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
-        most_used_model=_largest(models, "calls"),
-    )
+    return read_overview(store, make_query((), filters))
 
 
-def _previous(store: UsageStore, query: Query, filters: dict[str, Any]) -> BreakdownRow | None:
+def count_both(connection: Any, query: Query, calls: int) -> Counted:
+    """How many runs and sessions a query matches, see `count_runs`."""
+    return count_runs(connection, query, calls), count_sessions(connection, query, calls)
+
+
+def read_overview(
+    store: UsageStore, query: Query, count: Callable[[Any, Query, int], Counted] = count_both
+) -> Overview:
+    """The same for a checked question; `count` gives the numbers of runs and sessions."""
+    with store._reading() as connection:  # one state for all of it
+        models = read_breakdown(connection, replace(query, by=("model",)))
+        total = models.total
+        runs, sessions = count(connection, query, total.calls)
+        return Overview(
+            since=query.since,
+            until=query.until,
+            total=total,
+            previous=_previous(connection, query),
+            runs=runs,
+            sessions=sessions,
+            tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
+            cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
+            cost_per_1k_tokens_usd=_cost_per_1k(models),
+            most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
+            most_used_model=_largest(models, "calls"),
+        )
+
+
+def _previous(connection: Any, query: Query) -> BreakdownRow | None:
     if query.since is None:
         return None
     until = query.until or datetime.now(UTC)
     try:
         before = query.since - (until - query.since)
-        return store.breakdown(**{**filters, "since": before, "until": query.since}).total
+        return read_breakdown(connection, replace(query, since=before, until=query.since)).total
     except (QueryError, OverflowError):  # rows of that time were pruned, or it is before all time
         return None
 

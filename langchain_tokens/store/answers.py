@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row
 
 from langchain_tokens.query import Query
+from langchain_tokens.store.largest import RANKS as LARGEST_RUNS
 from langchain_tokens.store.largest import is_of_runs, largest_runs
-from langchain_tokens.store.plan import planned_statement
+from langchain_tokens.store.measures import read_groups
+from langchain_tokens.store.prepared import asked, largest_statement, whole_statement
 from langchain_tokens.store.rolluptables import MANY
-from langchain_tokens.store.sums import SUMS, key_and_sums
+from langchain_tokens.store.sums import SUMS
 from langchain_tokens.sums import Sums
 
-__all__ = ("RANKS", "read_answer", "read_largest")
+__all__ = ("RANKS", "ranked_names", "read_answer", "read_largest")
 
 Answer = list[tuple[tuple[Any, ...], Sums]]
 
@@ -32,23 +34,28 @@ RANKS: Mapping[str, str] = {
 
 def read_answer(connection: Connection, query: Query) -> Answer:
     """All groups of an answer."""
-    return [key_and_sums(row, query) for row in connection.execute(planned_statement(query, connection.dialect.name))]
+    question = asked(query, connection.dialect.name)
+    return read_groups(connection.execute(whole_statement(question.form), question.values), len(query.by))
 
 
 def read_largest(connection: Connection, query: Query, limit: int, order: str = "total_tokens") -> Answer:
     """The groups of an answer with the most tokens, or of what `order` (see `RANKS`) says; unknown comes last."""
     rank = RANKS[order]
     if not _are_many(query) or limit > _FEW:
-        return [key_and_sums(row, query) for row in _largest(connection, query, limit, SUMS, rank)]
+        return read_groups(_largest(connection, query, limit, SUMS, rank), len(query.by))
     # To add up all sums of all of them would take long: first which they are, then all sums of those few.
-    names: tuple[Any, ...]
-    if is_of_runs(query) and order == "total_tokens":
-        names = tuple(largest_runs(connection, query, limit))
+    if is_of_runs(query) and rank in LARGEST_RUNS:
+        names = tuple(largest_runs(connection, query, limit, rank))
     else:
-        ranked = tuple(dict.fromkeys(("calls", rank)))
-        names = tuple(row[0] for row in _largest(connection, query, limit, ranked, rank))
+        names = tuple(ranked_names(connection, query, limit, rank))
     few = replace(query, equals={**query.equals, query.by[0]: names})
     return read_answer(connection, few) if names else []
+
+
+def ranked_names(connection: Connection, query: Query, limit: int, rank: str = "total_tokens") -> Sequence[Any]:
+    """The values of a query's one dimension with the most of a sum."""
+    only = tuple(dict.fromkeys(("calls", rank)))
+    return [row[0] for row in _largest(connection, query, limit, only, rank)]
 
 
 def _are_many(query: Query) -> bool:
@@ -58,11 +65,14 @@ def _are_many(query: Query) -> bool:
 
 
 def _largest(connection: Connection, query: Query, limit: int, only: Sequence[str], rank: str) -> list[Row[Any]]:
-    groups = planned_statement(query, connection.dialect.name, only).subquery()
-    known = select(groups).where(groups.c[rank].is_not(None))
-    largest = known.order_by(groups.c[rank].desc(), groups.c.calls.desc()).limit(limit)
-    found = list(connection.execute(largest))
+    question = asked(query, connection.dialect.name, only)
+    if question.form.spans[0][0] != "ever":
+        statement = largest_statement(question.form, rank, is_known=None)
+        return list(connection.execute(statement, {**question.values, "most": limit}))
+    # Each group is a row, and an index has them in their order, but for those whose size is unknown.
+    known = largest_statement(question.form, rank, is_known=True)
+    found = list(connection.execute(known, {**question.values, "most": limit}))
     if len(found) < limit:
-        unknown = select(groups).where(groups.c[rank].is_(None)).order_by(groups.c.calls.desc())
-        found += connection.execute(unknown.limit(limit - len(found)))
+        unknown = largest_statement(question.form, rank, is_known=False)
+        found += connection.execute(unknown, {**question.values, "most": limit - len(found)})
     return found

@@ -64,5 +64,6 @@ def read_groups(connection: Connection, query: Query) -> Sequence[tuple[tuple[An
 
 
 def _largest(connection: Connection, query: Query, *, limit: int, order: str) -> Breakdown:
-    total = read_answer(connection, replace(query, by=()))
-    return make_breakdown(query.by, read_largest(connection, query, limit, order), order=order, total=total[0][1])
+    groups = read_largest(connection, query, limit, order)
+    total = read_answer(connection, replace(query, by=()))[0][1] if len(groups) >= limit else None
+    return make_breakdown(query.by, groups, order=order, total=total)

@@ -1,4 +1,4 @@
-"""Which runs have the most tokens? Those with the most of all time are gone through until no other can have more.
+"""Which runs have the most tokens, or cost? Those with the most of all time are gone through until none can have more.
 
 A run's row has the sums of all its calls, and from when to when they started. Where all of that lies in the range that
 is asked for, the row's sums are the answer; else the rows of its calls are asked, and what they add up to is at most
@@ -20,12 +20,13 @@ from langchain_tokens.store.plan import planned_statement
 from langchain_tokens.store.sums import sums_statement
 from langchain_tokens.store.tables import RUNS
 
-__all__ = ("is_of_runs", "largest_runs")
+__all__ = ("RANKS", "is_of_runs", "largest_runs")
 
 _FEW = 20_000
 """Calls in a range that are added up as fast as runs are gone through for those that belong to it."""
 _PAGE = 100
-_RANKED = ("calls", "total_tokens")
+RANKS = ("total_tokens", "total_cost")
+"""The sums that runs can be ordered by: an index has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +34,14 @@ class _Size:
     """What of a run lies in the range."""
 
     run_id: str
-    total_tokens: int | None
+    amount: int | None
+    """Of what they are ordered by."""
     calls: int
 
     @property
     def rank(self) -> tuple[bool, int, int]:
-        """What runs are ordered by: known tokens first."""
-        return (self.total_tokens is not None, self.total_tokens or 0, self.calls)
+        """What runs are ordered by: known amounts first."""
+        return (self.amount is not None, self.amount or 0, self.calls)
 
 
 def is_of_runs(query: Query) -> bool:
@@ -47,22 +49,23 @@ def is_of_runs(query: Query) -> bool:
     return query.by == ("run",) and not query.equals and not query.tags
 
 
-def largest_runs(connection: Connection, query: Query, limit: int) -> Sequence[str]:
-    """The runs with the most tokens in a range, the largest first; those without known tokens come last.
+def largest_runs(connection: Connection, query: Query, limit: int, rank: str = "total_tokens") -> Sequence[str]:
+    """The runs with the most of a sum in a range, the largest first; those that do not know it come last.
 
     Args:
         connection: one that reads.
         query: which range.
         limit: the most runs.
+        rank: one of `RANKS`.
 
     """
     if limit == 0:
         return ()
     if _are_few(connection, query):
-        return [size.run_id for size in _ordered(_from_calls(connection, query), limit)]
+        return [size.run_id for size in _ordered(_from_calls(connection, query, rank), limit)]
     sizes: list[_Size] = []
-    for page in chain.from_iterable(_pages(connection, query, is_known=is_known) for is_known in (True, False)):
-        sizes = _ordered([*sizes, *_sizes(connection, query, page)], limit)
+    for page in chain.from_iterable(_pages(connection, query, rank, is_known=is_known) for is_known in (True, False)):
+        sizes = _ordered([*sizes, *_sizes(connection, query, page, rank)], limit)
         if len(sizes) == limit and sizes[-1].rank >= _whole(page[-1]).rank:
             break
     return [size.run_id for size in sizes]
@@ -75,27 +78,30 @@ def _are_few(connection: Connection, query: Query) -> bool:
     return int(connection.execute(counted).scalar_one()) <= _FEW
 
 
-def _pages(connection: Connection, query: Query, *, is_known: bool) -> Iterator[Sequence[Any]]:
-    """Runs that may have calls in the range, by their tokens, or those that know none by their calls."""
+def _pages(connection: Connection, query: Query, rank: str, *, is_known: bool) -> Iterator[Sequence[Any]]:
+    """Runs that may have calls in the range, by their amount, or those that know none by their calls."""
     kept = RUNS.c
-    where = [kept.calls > 0, kept.total_tokens.is_not(None) if is_known else kept.total_tokens.is_(None)]
+    where = [kept.calls > 0, kept[rank].is_not(None) if is_known else kept[rank].is_(None)]
     if query.since is not None:
         where.append(or_(kept.last_call_at.is_(None), kept.last_call_at >= query.since))
     if query.until is not None:
         where.append(or_(kept.first_call_at.is_(None), kept.first_call_at < query.until))
-    order = (kept.total_tokens, kept.calls, kept.run_id)
-    statement = select(*order, kept.first_call_at, kept.last_call_at).where(*where)
+    order = (kept[rank], kept.calls, kept.run_id)
+    names = ("amount", "calls", "run_id")
+    labelled = [column.label(name) for column, name in zip(order, names, strict=True)]
+    statement = select(*labelled, kept.first_call_at, kept.last_call_at).where(*where)
     statement = statement.order_by(*(column.desc() for column in order)).limit(_PAGE)
     after: ColumnElement[bool] = true()
     while page := connection.execute(statement.where(after)).all():
         yield page
         if len(page) < _PAGE:
             return
-        columns = order if is_known else order[1:]
-        after = tuple_(*columns) < tuple_(*(literal(getattr(page[-1], column.name), column.type) for column in columns))
+        first = 0 if is_known else 1
+        bounds = [literal(value, column.type) for value, column in zip(page[-1][first:3], order[first:], strict=True)]
+        after = tuple_(*order[first:]) < tuple_(*bounds)
 
 
-def _sizes(connection: Connection, query: Query, page: Sequence[Any]) -> Iterator[_Size]:
+def _sizes(connection: Connection, query: Query, page: Sequence[Any], rank: str) -> Iterator[_Size]:
     """What of some runs lies in the range."""
     cut: list[str] = []
     for row in page:
@@ -104,7 +110,7 @@ def _sizes(connection: Connection, query: Query, page: Sequence[Any]) -> Iterato
         else:
             cut.append(row.run_id)
     if cut:
-        yield from _from_calls(connection, replace(query, equals={"run": tuple(cut)}))
+        yield from _from_calls(connection, replace(query, equals={"run": tuple(cut)}), rank)
 
 
 def _is_within(row: Any, query: Query) -> bool:
@@ -114,12 +120,12 @@ def _is_within(row: Any, query: Query) -> bool:
 
 
 def _whole(row: Any) -> _Size:
-    return _Size(run_id=row.run_id, total_tokens=row.total_tokens, calls=row.calls)
+    return _Size(run_id=row.run_id, amount=row.amount, calls=row.calls)
 
 
-def _from_calls(connection: Connection, query: Query) -> Iterator[_Size]:
-    for run_id, calls, total in connection.execute(sums_statement(query, connection.dialect.name, _RANKED)):
-        yield _Size(run_id=run_id, total_tokens=None if total is None else int(total), calls=calls)
+def _from_calls(connection: Connection, query: Query, rank: str) -> Iterator[_Size]:
+    for run_id, calls, amount in connection.execute(sums_statement(query, connection.dialect.name, ("calls", rank))):
+        yield _Size(run_id=run_id, amount=None if amount is None else int(amount), calls=calls)
 
 
 def _ordered(sizes: Iterable[_Size], limit: int) -> list[_Size]:

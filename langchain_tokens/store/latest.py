@@ -34,15 +34,27 @@ _Span = tuple[datetime | None, datetime | None]
 
 
 def read_calls(
-    connection: Connection, query: Query, order: Sequence[ColumnElement[Any]], limit: int, offset: int = 0
+    connection: Connection,
+    query: Query,
+    order: Sequence[ColumnElement[Any]],
+    limit: int,
+    offset: int = 0,
+    *,
+    columns: Sequence[ColumnElement[Any]] = tuple(CALLS.c),
 ) -> Sequence[Row[Any]]:
-    """A page of calls, in any order."""
-    statement = select(CALLS).where(conditions(query, connection.dialect.name)).order_by(*order)
+    """A page of calls, or of some of their columns, in any order."""
+    statement = select(*columns).where(conditions(query, connection.dialect.name)).order_by(*order)
     return connection.execute(statement.limit(limit).offset(offset)).all()
 
 
 def latest_calls(
-    connection: Connection, query: Query, limit: int, offset: int, *, newest: bool = True
+    connection: Connection,
+    query: Query,
+    limit: int,
+    offset: int,
+    *,
+    newest: bool = True,
+    columns: Sequence[ColumnElement[Any]] = tuple(CALLS.c),
 ) -> Sequence[Row[Any]]:
     """A page of calls in the order in which they started.
 
@@ -52,14 +64,16 @@ def latest_calls(
         limit: the most rows.
         offset: how many are left out before them.
         newest: whether the newest come first; the oldest otherwise.
+        columns: what is read of them.
 
     """
     order, wanted = (_direction(CALLS.c.started_at, newest=newest), CALLS.c.call_id), limit + offset
     if wanted > _FEW or _INDEXED & set(query.equals) or not _names(query):
-        return read_calls(connection, query, order, limit, offset)
+        return read_calls(connection, query, order, limit, offset, columns=columns)
     found: list[Row[Any]] = []
     for since, until in _spans(connection, query, found, newest=newest):
-        found += read_calls(connection, replace(query, since=since, until=until), order, wanted - len(found))
+        part = replace(query, since=since, until=until)
+        found += read_calls(connection, part, order, wanted - len(found), columns=columns)
         if len(found) == wanted:
             break
     return found[offset:]

@@ -90,9 +90,10 @@ def require_file(target: StoreTarget) -> Path:
     return target.path
 
 
-def open_file(path: Path, timeout: float) -> sqlite3.Connection:
-    """Open an SQLite file that is there, as it is."""
-    return sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=timeout, isolation_level=None)
+def open_file(path: Path, timeout: float, *, any_thread: bool = False) -> sqlite3.Connection:
+    """Open an SQLite file that is there, as it is; for one thread, or for any, one after another."""
+    uri = f"{path.as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=not any_thread)
 
 
 def integrity_problems(connection: sqlite3.Connection, names: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -14,7 +14,7 @@ from langchain_tokens.store.rolluptables import COUNTS, SUMMED
 from langchain_tokens.store.rows import from_pico
 from langchain_tokens.sums import MONEY_SUMS, Sums
 
-__all__ = ("MEASURES", "call_sums", "measured", "read_sums", "rollup_sums")
+__all__ = ("MEASURES", "call_sums", "measured", "read_groups", "rollup_sums")
 
 _COLUMNS = {
     "cost_usd": "total_cost",
@@ -23,6 +23,8 @@ _COLUMNS = {
 }
 MEASURES = {item.name: _COLUMNS.get(item.name, item.name) for item in fields(Sums)}
 """Field of `Sums` → column of a rollup."""
+_FIELDS = {column: name for name, column in MEASURES.items()}
+_IN_ORDER = tuple(_FIELDS[column] for column in (*COUNTS, *SUMMED))
 
 
 class _Whole(FunctionElement[int]):
@@ -62,13 +64,20 @@ def rollup_sums(kept: Any, only: Sequence[str] = (*COUNTS, *SUMMED)) -> dict[str
     return {name: func.coalesce(func.sum(kept[name]), 0) if name in COUNTS else func.sum(kept[name]) for name in only}
 
 
-def read_sums(stored: Any) -> Sums:
-    """Sums as they are outside the store, in US dollars, from a mapping of a rollup's columns."""
-    values: dict[str, Any] = {}
-    for name, column in MEASURES.items():
-        value = stored[column]
-        values[name] = None if value is None else int(value)  # PostgreSQL sums bigints as numeric
-    values |= {name: from_pico(values[name]) for name in MONEY_SUMS}
+def read_groups(rows: Iterable[Sequence[Any]], keys: int) -> list[tuple[tuple[Any, ...], Sums]]:
+    """Rows of a key's columns and then all sums in the order of `COUNTS` and `SUMMED`, as they are outside the store.
+
+    Sums are in US dollars.
+    """
+    return [(tuple(row[:keys]), _sums(row[keys:])) for row in rows]
+
+
+def _sums(numbers: Sequence[Any]) -> Sums:
+    # PostgreSQL sums bigints as numeric
+    whole = [number if number is None or type(number) is int else int(number) for number in numbers]
+    values: dict[str, Any] = dict(zip(_IN_ORDER, whole, strict=True))
+    for name in MONEY_SUMS:
+        values[name] = from_pico(values[name])
     return Sums(**values)
 
 

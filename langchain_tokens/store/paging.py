@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, and_, or_, select
+from sqlalchemy import Connection, Row, and_, select
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
 from langchain_tokens.store.latest import latest_calls, latest_runs
+from langchain_tokens.store.ordering import NUMBERS, After, calls_by
 from langchain_tokens.store.rows import call_from_row, fact_from_row, from_pico, to_pico
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
@@ -25,12 +26,7 @@ __all__ = ("ORDERS", "Place", "RunLine", "find_call", "find_run", "next_calls", 
 
 _INSTANT = timedelta(microseconds=1)
 _TIME = "started_at"
-_COLUMNS: dict[str, Column[Any]] = {
-    "duration_ms": CALLS.c.duration_ms,
-    "total_tokens": CALLS.c.total_tokens,
-    "cost_usd": CALLS.c.total_cost,
-}
-ORDERS = tuple(sign + name for name in (_TIME, *_COLUMNS) for sign in ("-", ""))
+ORDERS = tuple(sign + name for name in (_TIME, *NUMBERS) for sign in ("-", ""))
 """How calls can be ordered; `-` is the largest first."""
 
 
@@ -78,7 +74,8 @@ def next_calls(store: UsageStore, query: Query, order: str, limit: int, after: P
         if name == _TIME:
             rows = _calls_in_time(connection, query, limit, after, newest=is_newest)
         else:
-            rows = _calls_by(connection, query, limit, after, name, largest=is_newest)
+            place = None if after is None else After(_number(name, after), after.id)
+            rows = calls_by(connection, query, name, limit, largest=is_newest, after=place)
     return [call_from_row(row) for row in rows]
 
 
@@ -123,26 +120,6 @@ def _calls_in_time(
     if len(rows) < limit:
         rows += latest_calls(connection, rest, limit - len(rows), 0, newest=newest)
     return rows
-
-
-def _calls_by(
-    connection: Connection, query: Query, limit: int, after: Place | None, name: str, *, largest: bool
-) -> list[Row[Any]]:
-    """By a number; those that do not know it come last either way."""
-    column = _COLUMNS[name]
-    where = [conditions(query, connection.dialect.name)]
-    if after is not None:
-        where.append(_beyond(column, _number(name, after), after.id, largest=largest))
-    direction = column.desc() if largest else column.asc()
-    statement = select(CALLS).where(*where).order_by(direction.nulls_last(), CALLS.c.call_id)
-    return list(connection.execute(statement.limit(limit)))
-
-
-def _beyond(column: Column[Any], value: Any, call_id: str, *, largest: bool) -> ColumnElement[bool]:
-    if value is None:
-        return and_(column.is_(None), CALLS.c.call_id > call_id)
-    past = column < value if largest else column > value
-    return or_(past, and_(column == value, CALLS.c.call_id > call_id), column.is_(None))
 
 
 def _runs_at(connection: Connection, query: Query, limit: int, after: Place) -> Sequence[Row[Any]]:

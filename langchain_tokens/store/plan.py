@@ -19,10 +19,26 @@ from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.sums import SUMS, grouped, rollup_statement, sums_statement
 
-__all__ = ("Piece", "ceiling_of", "floor_of", "moment_in", "needs_rows", "pieces", "planned_statement")
+__all__ = (
+    "Piece",
+    "Span",
+    "ceiling_of",
+    "floor_of",
+    "moment_in",
+    "needs_rows",
+    "parts_of",
+    "pieces",
+    "planned_statement",
+    "put_together",
+    "spans_of",
+)
 
 _FINER: Mapping[str, Step] = {"month": "day", "day": "hour"}
 _LENGTHS = {"hour": 13, "day": 10, "month": 7}
+Span = tuple[Step | None, Any, Any]
+"""A part of a range: the step of the sums that answer it, None for rows; its first moment and the first after it, as
+that table writes them.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +52,39 @@ class Piece:
 
 def planned_statement(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Select[Any]:
     """The statement that answers a query: the key's columns as `key_0` and so on, then the sums (`only` some)."""
+    return put_together(query, spans_of(query), dialect, only)
+
+
+def spans_of(query: Query) -> Sequence[Span]:
+    """The parts of a query's range, and what answers each."""
     family = _family(query)
-    if family is None:
-        return sums_statement(query, dialect, only)
-    found = pieces(query.since, query.until, _coarsest(query, family))
-    if len(found) == 1:
-        return _statement(query, family, found[0], dialect, only)
-    parts = [_statement(query, family, piece, dialect, only, is_part=True) for piece in found]
+    step = None if family is None else _coarsest(query, family)
+    return [_span(piece) for piece in pieces(query.since, query.until, step)]
+
+
+def put_together(query: Query, spans: Sequence[Span], dialect: str, only: Sequence[str]) -> Select[Any]:
+    """The statement for parts of a range.
+
+    Args:
+        query: what is asked; its range is that of the parts.
+        spans: the parts; their bounds may be parameters, whose values come later.
+        dialect: the database's.
+        only: which sums.
+
+    """
+    if len(spans) == 1:
+        return _statement(query, _family(query), spans[0], dialect, only)
+    parts = parts_of(query, spans, dialect, only)
     both = union_all(*parts).subquery().c
     sums: dict[str, ColumnElement[Any]] = {name: func.sum(both[name]) for name in only}
     sums |= {name: func.coalesce(sums[name], 0) for name in only if name in COUNTS}
     return grouped([both[f"key_{index}"] for index in range(len(query.by))], sums)
+
+
+def parts_of(query: Query, spans: Sequence[Span], dialect: str, only: Sequence[str]) -> Sequence[Select[Any]]:
+    """The statements of the parts; a group may be in several of them, and several times in one."""
+    family = _family(query)
+    return [_statement(query, family, span, dialect, only, is_part=True) for span in spans]
 
 
 def needs_rows(query: Query) -> bool:
@@ -112,14 +150,21 @@ def _coarsest(query: Query, family: _Family) -> Step:
 
 
 def _statement(
-    query: Query, family: _Family, piece: Piece, dialect: str, only: Sequence[str], *, is_part: bool = False
+    query: Query, family: _Family | None, span: Span, dialect: str, only: Sequence[str], *, is_part: bool = False
 ) -> Select[Any]:
-    if piece.step is None:
-        return sums_statement(replace(query, since=piece.since, until=piece.until), dialect, only)
-    span = tuple(None if moment is None else moment_in(moment, piece.step) for moment in (piece.since, piece.until))
-    rollup, bounds = family.rollups[piece.step], (span[0], span[1])
+    step, since, until = span
+    if step is None or family is None:
+        return sums_statement(replace(query, since=since, until=until), dialect, only)
+    rollup = family.rollups[step]
     is_part = is_part and family.rollups is NAMES  # of combinations there are so many that to add up first is faster
-    return rollup_statement(query, rollup, family.dimension, bounds, only=only, is_part=is_part)
+    return rollup_statement(query, rollup, family.dimension, (since, until), only=only, is_part=is_part)
+
+
+def _span(piece: Piece) -> Span:
+    step, since, until = piece.step, piece.since, piece.until
+    if step is None:
+        return step, since, until
+    return step, since and moment_in(since, step), until and moment_in(until, step)
 
 
 def moment_in(moment: datetime, step: Step) -> str:

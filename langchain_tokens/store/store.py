@@ -25,6 +25,7 @@ from langchain_tokens.store.engine import reading, writing
 from langchain_tokens.store.exchange import Exchange
 from langchain_tokens.store.latest import latest_calls, latest_runs, read_calls
 from langchain_tokens.store.opener import Opener
+from langchain_tokens.store.ordering import NUMBERS, calls_by
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.sessions import Span, latest_sessions, runs_like
 from langchain_tokens.store.tables import CALLS
@@ -45,12 +46,7 @@ __all__ = ("UsageStore",)
 _BY_TIME = ("-started_at", "started_at")
 _LARGEST = 2**63 - 1
 """What a database counts to."""
-_ORDERS: Mapping[str, Column[Any]] = {
-    "started_at": CALLS.c.started_at,
-    "duration_ms": CALLS.c.duration_ms,
-    "total_tokens": CALLS.c.total_tokens,
-    "cost_usd": CALLS.c.total_cost,
-}
+_ORDERS: Mapping[str, Column[Any]] = {"started_at": CALLS.c.started_at, **NUMBERS}
 
 
 class UsageStore(Exchange):
@@ -118,6 +114,9 @@ class UsageStore(Exchange):
         with self._reading() as connection:
             if order in _BY_TIME:
                 rows = latest_calls(connection, query, limit, offset, newest=order == _BY_TIME[0])
+            elif offset == 0:
+                is_largest = order.startswith("-")
+                rows = calls_by(connection, query, order.removeprefix("-"), limit, largest=is_largest)
             else:
                 rows = read_calls(connection, query, (direction, CALLS.c.call_id), limit, offset)
         return [call_from_row(row) for row in rows]

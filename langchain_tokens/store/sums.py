@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, cast, func, or_, select, text, true
-from sqlalchemy.engine import Row
+from sqlalchemy import BindParameter, ColumnElement, Integer, Select, and_, cast, func, or_, select, text, true
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
-from langchain_tokens.store.measures import call_sums, read_sums, rollup_sums
+from langchain_tokens.store.measures import call_sums, rollup_sums
 from langchain_tokens.store.rolluptables import BY_NAME, COUNTS, SUMMED, Rollup
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.tables import CALLS, RUNS
-from langchain_tokens.sums import Sums
 
 __all__ = (
     "SUMS",
     "Filters",
+    "Later",
     "conditions",
     "dimension",
     "grouped",
-    "key_and_sums",
     "moment_text",
     "one_of",
     "rollup_statement",
@@ -35,6 +34,18 @@ __all__ = (
 )
 
 Filters = Mapping[str, tuple[str | None, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """Values of a filter that come when the statement runs, in the place of them."""
+
+    given: BindParameter[Any] | None
+    """Those that are no None; itself None where there are no others."""
+    kept: BindParameter[Any]
+    """All of them, as tables of sums write them."""
+    has_none: bool
+
 
 SUMS = (*COUNTS, *SUMMED)
 """The sums of a statement, in order."""
@@ -60,7 +71,7 @@ def rollup_statement(
     query: Query,
     rollup: Rollup,
     dimension: str,
-    span: tuple[str | None, str | None],
+    span: tuple[Any, Any],
     *,
     only: Sequence[str] = SUMS,
     is_part: bool = False,
@@ -85,7 +96,7 @@ def rollup_statement(
         where.append(kept[rollup.step] < until)
     for name, allowed in query.equals.items():
         column = kept.name if has_names else kept[CALL_COLUMNS.get(name, name)]
-        where.append(column.in_([value or "" for value in allowed]))
+        where.append(column.in_(_kept_values(allowed)))
     keys = [_kept_dimension(name, rollup) for name in query.by]
     is_row = rollup.step == "ever" and len(keys) == 1  # of all time, so that an index can give the largest
     if is_part or is_row:
@@ -102,11 +113,6 @@ def grouped(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement
 def _labelled(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
     named = [key.label(f"key_{index}") for index, key in enumerate(keys)]
     return select(*named, *(value.label(name) for name, value in sums.items()))
-
-
-def key_and_sums(row: Row[Any], query: Query) -> tuple[tuple[Any, ...], Sums]:
-    """Read one row of the answer."""
-    return tuple(row[: len(query.by)]), read_sums(row._mapping)
 
 
 def conditions(query: Query, dialect: str, calls: Any = CALLS.c) -> ColumnElement[bool]:
@@ -143,11 +149,18 @@ def split_run_filters(query: Query) -> tuple[Filters, Filters]:
     return own, {name: allowed for name, allowed in query.equals.items() if name not in own}
 
 
-def one_of(column: ColumnElement[Any], allowed: Sequence[str | None]) -> ColumnElement[bool]:
+def one_of(column: ColumnElement[Any], allowed: Sequence[str | None] | Later) -> ColumnElement[bool]:
     """One of several values; None asks for NULL."""
+    if isinstance(allowed, Later):
+        given = [] if allowed.given is None else [column.in_(allowed.given)]
+        return or_(*given, *([column.is_(None)] if allowed.has_none else []))
     named = [value for value in allowed if value is not None]
     choices = [column.in_(named)] if named else []
     return or_(*choices, *([column.is_(None)] if None in allowed else []))
+
+
+def _kept_values(allowed: Sequence[str | None] | Later) -> Any:
+    return allowed.kept if isinstance(allowed, Later) else [value or "" for value in allowed]
 
 
 def moment_text(column: ColumnElement[Any], step: str, dialect: str) -> ColumnElement[Any]:

@@ -99,6 +99,7 @@ class LlmCall(_Table, table=True):
         Index("ix_llm_call_run_id", "run_id"),
         Index("ix_llm_call_session_id", "session_id", "started_at"),
         Index("ix_llm_call_agent_name", "agent_name", "started_at"),
+        Index("ix_llm_call_total_cost", "total_cost", "started_at"),
         Index("ix_llm_call_user_id", "user_id", "started_at", sqlite_where=_HAS_USER, postgresql_where=_HAS_USER),
         Index("ix_llm_call_remarkable", "started_at", sqlite_where=_REMARKABLE, postgresql_where=_REMARKABLE),
         Index(
@@ -204,6 +205,7 @@ class LlmRun(_Table, table=True):
         Index("ix_llm_run_started_at", "started_at"),
         Index("ix_llm_run_session_id", "session_id", "started_at"),
         Index("ix_llm_run_total_tokens", "total_tokens", "calls", "run_id", "first_call_at", "last_call_at"),
+        Index("ix_llm_run_total_cost", "total_cost", "calls", "run_id", "first_call_at", "last_call_at"),
     )
 
     run_id: str = Field(primary_key=True, sa_type=Text)

@@ -62,7 +62,7 @@ _SAID = ("attempt_error", "retry_kind")
 _MOST_MARKS = 500_000
 """The newest calls whose questions are compared: of more it would take longer than anybody waits."""
 _SAMPLE = 50_000
-"""The newest inspected calls that tell how much of an input repeats."""
+"""The newest calls, of which those that were inspected tell how much of an input repeats."""
 _LONGEST_RUN = timedelta(days=1)
 """How long before a range a run may have begun whose end is in it."""
 
@@ -81,27 +81,36 @@ def read_waste(connection: Connection, query: Query) -> Sequence[Row[Any]]:
     """
     dialect = connection.dialect.name
     unusable = select(_unusable(query, dialect).c.call_id)
-    repeats = select(_repeated(query, dialect).c.call_id).except_(unusable)
+    kinds: dict[str, Any] = {"unusable": unusable}
+    if _has_marks(connection, query):
+        kinds["repeats"] = select(_repeated(query, dialect).c.call_id).except_(unusable)
     found: list[Row[Any]] = list(connection.execute(_redone(query, dialect)).all())
-    for kind, ids in (("unusable", unusable), ("repeats", repeats)):
+    for kind, ids in kinds.items():
         found += connection.execute(_summed(literal_column(f"'{kind}'"), CALLS.c.call_id.in_(ids))).all()
     return found
 
 
 def read_repeating(connection: Connection, query: Query, parts: Sequence[str]) -> Sequence[Row[Any]]:
     """How much of the inputs is of some parts, for each of `WHO`: `input_tokens`, and `tokens` of the parts; of a
-    sample, the newest calls that were inspected.
+    sample, those of the newest calls that were inspected.
     """
     dialect, calls = connection.dialect.name, CALLS.c
     known: list[ColumnElement[Any]] = [func.coalesce(part_tokens(name, dialect), 0) for name in parts]
     tokens = reduce(add, known)
-    sample = select(*(calls[name] for name in WHO), calls.input_tokens, tokens.label("tokens"))
-    sample = sample.where(conditions(query, dialect), calls.input_parts.is_not(None), calls.status == "ok")
+    sample = select(*(calls[name] for name in WHO), calls.input_tokens, calls.input_parts, tokens.label("tokens"))
+    sample = sample.where(conditions(query, dialect), calls.status == "ok")
     newest = sample.order_by(calls.started_at.desc()).limit(_SAMPLE).subquery().c
     who = [newest[name] for name in WHO]
     sums = (func.sum(newest.input_tokens).label("input_tokens"), func.sum(newest.tokens).label("tokens"))
-    statement: Select[Any] = select(*who, *sums)
+    statement: Select[Any] = select(*who, *sums).where(newest.input_parts.is_not(None))
     return connection.execute(statement.group_by(*who)).all()
+
+
+def _has_marks(connection: Connection, query: Query) -> bool:
+    """Whether inputs were inspected at all in a range: an index tells at once, where all rows would have to be read."""
+    moment = CALLS.c.started_at
+    within = [operator(moment, end) for operator, end in ((ge, query.since), (lt, query.until)) if end]
+    return connection.execute(select(moment).where(text(IS_MARKED), *within).limit(1)).first() is not None
 
 
 def _redone(query: Query, dialect: str) -> Select[Any]:

@@ -2,7 +2,7 @@
 import { FILTERS, get, listen, change } from "./api.js";
 import { redraw } from "./charts.js";
 import { h, replace, setText } from "./dom.js";
-import { day, name } from "./format.js";
+import { day, is_zone, local_day, moment, name, own_zone, set_zone, zone_name } from "./format.js";
 import { show_call } from "./details.js";
 
 const RANGES = { current: "Current", "7d": "7 days", "30d": "30 days", all: "All", custom: "Custom\u2026" };
@@ -17,7 +17,7 @@ const FULL_REFRESH = 60_000;
 const MOST_WAIT = 300;
 
 const parts = Object.fromEntries(
-  ["pages", "ranges", "chips", "custom", "main", "live", "theme", "logout", "database", "said", "dialog", "add-filter"]
+  ["pages", "ranges", "chips", "custom", "zone", "main", "live", "theme", "logout", "database", "said", "dialog", "add-filter"]
     .map((id) => [id, document.getElementById(id)]));
 
 let state = read_address();
@@ -43,6 +43,7 @@ function read_address() {
     range: Object.hasOwn(RANGES, range) ? range : DEFAULTS.range,
     from: date_or_nothing(asked.get("from")),
     to: date_or_nothing(asked.get("to")),
+    tz: asked.get("tz") !== "UTC" && is_zone(asked.get("tz")) ? asked.get("tz") : undefined,
     filters,
   };
 }
@@ -90,7 +91,7 @@ export function link(changes) {
 
 /** The filters of a request: the names, and the range as moments. */
 export function asked() {
-  return { ...range(), ...state.filters };
+  return { ...range(), tz: state.tz, ...state.filters };
 }
 
 function range() {
@@ -114,6 +115,7 @@ function draw_frame() {
     event.preventDefault();
     show_custom();
   });
+  parts.zone.addEventListener("change", () => go({ tz: parts.zone.value === "UTC" ? undefined : parts.zone.value }));
   parts.theme.addEventListener("click", switch_theme);
   parts.logout.addEventListener("click", log_out);
   parts["add-filter"].addEventListener("click", add_filter);
@@ -134,8 +136,8 @@ export function follow(event, changes) {
 
 function pick_range(key) {
   if (key !== "custom") return go({ range: key, from: undefined, to: undefined });
-  const today = day(Date.now());
-  return go({ range: "custom", from: state.from || day(Date.now() - 6 * 86_400_000), to: state.to || today });
+  const today = local_day(Date.now());
+  return go({ range: "custom", from: state.from || local_day(Date.now() - 6 * 86_400_000), to: state.to || today });
 }
 
 function show_custom() {
@@ -154,12 +156,15 @@ function update_frame() {
   }
   for (const each of parts.ranges.children) each.setAttribute("aria-pressed", String(each.value === state.range));
   const current = parts.ranges.querySelector("[value=current]");
-  current.title = status ? `Since ${status.current_since.slice(0, 16).replace("T", " ")} UTC: the start of the newest session, or a day ago` : "";
+  current.title = status ? `Since ${moment(status.current_since).slice(0, 16)} ${zone_name()}: the start of the newest session, or a day ago` : "";
   parts.custom.hidden = state.range !== "custom";
   if (state.range === "custom") {
     parts.custom.elements.from.value = state.from || "";
     parts.custom.elements.to.value = state.to || "";
   }
+  const zones = [...new Set(["UTC", own_zone(), zone_name()])];
+  replace(parts.zone, zones.map((each) => h("option", { value: each }, each)));
+  parts.zone.value = zone_name();
   replace(parts.chips, Object.entries(state.filters).flatMap(([key, values]) => values.map((value) => chip(key, value))));
   document.title = `${PAGES[state.view]} \u00b7 Token usage`;
 }
@@ -228,8 +233,10 @@ export function say(text) {
 // The page
 
 async function render(is_other_page) {
+  const is_other_zone = zone_name() !== (state.tz || "UTC");
+  set_zone(state.tz);
   update_frame();
-  if (is_other_page || !view || view.key !== state.view) {
+  if (is_other_page || is_other_zone || !view || view.key !== state.view) {
     if (view) view.close();
     view = null;
     parts.main.setAttribute("aria-busy", "true");

@@ -1,7 +1,7 @@
 // What is known of one call? And which names can be filtered by?
 import { get } from "./api.js";
 import { h, replace } from "./dom.js";
-import { UNKNOWN, count, duration, moment, money, name } from "./format.js";
+import { UNKNOWN, count, duration, moment, money, name, zone_name } from "./format.js";
 
 let came_from = null;
 
@@ -61,7 +61,7 @@ function facts(call) {
     .map(([text, value]) => `${text} ${count(value)}`).join(", ");
   const with_details = (value, parts) => `${count(value)}${details(parts) ? ` (${details(parts)})` : ""}`;
   const lines = [
-    ["Time (UTC)", `${moment(call.started_at)}${call.ended_at ? ` to ${moment(call.ended_at).slice(11)}` : ""}`],
+    [`Time (${zone_name()})`, `${moment(call.started_at)}${call.ended_at ? ` to ${moment(call.ended_at).slice(11)}` : ""}`],
     ["Status", [call.status, call.error_type, call.error_message].filter(Boolean).join(": ")],
     ["Chain", name(call.chain, "chain")],
     ["Agent", name(call.agent, "agent")],
@@ -128,7 +128,7 @@ export async function show_filter(dialog, filters, add) {
 /** The columns of a table of calls. */
 export function call_columns() {
   return [
-    { title: "Time (UTC)", text: (call) => moment(call.started_at) },
+    { title: `Time (${zone_name()})`, text: (call) => moment(call.started_at) },
     { title: "Chain", text: (call) => name(call.chain, "chain"), className: "names" },
     { title: "Agent", text: (call) => name(call.agent), className: "names" },
     { title: "Model", text: (call) => name(call.model), className: "names" },

@@ -76,11 +76,78 @@ export function duration(milliseconds) {
   return `${(value / 3_600_000).toFixed(1)} h`;
 }
 
-/** A moment in UTC, to the second. */
-export function moment(text) {
-  return text ? new Date(text).toISOString().replace("T", " ").slice(0, 19) : UNKNOWN;
+// Times are those of one zone: UTC, or the one that the address names.
+const UTC = "UTC";
+const PARTS = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+const RENAMED = {
+  "Etc/UTC": UTC, "Etc/GMT": UTC, "Asia/Calcutta": "Asia/Kolkata", "Asia/Katmandu": "Asia/Kathmandu",
+  "Asia/Rangoon": "Asia/Yangon", "Asia/Saigon": "Asia/Ho_Chi_Minh", "Europe/Kiev": "Europe/Kyiv",
+  "America/Buenos_Aires": "America/Argentina/Buenos_Aires", "America/Godthab": "America/Nuuk", "Atlantic/Faeroe": "Atlantic/Faroe",
+};
+let zone = UTC;
+let clock = clock_of(UTC);
+
+function clock_of(name) {
+  return new Intl.DateTimeFormat("en-GB", { ...PARTS, timeZone: name });
 }
 
+/** The browser's own zone, as it is called today: servers may not know the names of old that browsers say. */
+export function own_zone() {
+  const said = new Intl.DateTimeFormat().resolvedOptions().timeZone || UTC;
+  return RENAMED[said] || said;
+}
+
+export function is_zone(name) {
+  try {
+    return Boolean(name) && Boolean(clock_of(name));
+  } catch {
+    return false;
+  }
+}
+
+/** Show times in a zone from here on; none is UTC. */
+export function set_zone(name) {
+  zone = name || UTC;
+  clock = clock_of(zone);
+}
+
+export function zone_name() {
+  return zone;
+}
+
+/** What clocks of the zone show, as if it were UTC: in milliseconds. */
+function shown_at(at) {
+  const { year, month, day: date, hour, minute, second } = Object.fromEntries(clock.formatToParts(at).map((part) => [part.type, Number(part.value)]));
+  return Date.UTC(year, month - 1, date, hour, minute, second);
+}
+
+/** How far the zone's clocks are ahead of UTC at a moment, in milliseconds. */
+export function offset_at(at) {
+  return zone === UTC ? 0 : shown_at(at) - Math.floor(at / 1000) * 1000;
+}
+
+/** When clocks of the zone show this, which is said as if it were UTC. */
+export function moment_at(shown) {
+  const guess = shown - offset_at(shown);
+  return shown - offset_at(guess);
+}
+
+/** A moment in the zone, to the second. */
+export function moment(text) {
+  return text ? local(text).toISOString().replace("T", " ").slice(0, 19) : UNKNOWN;
+}
+
+/** The day of a moment in the zone. */
+export function local_day(text) {
+  return text ? local(text).toISOString().slice(0, 10) : UNKNOWN;
+}
+
+function local(text) {
+  const at = new Date(text).getTime();
+  return new Date(at + offset_at(at));
+}
+
+/** The day of a date that is no moment: of calendars. */
 export function day(text) {
   return text ? new Date(text).toISOString().slice(0, 10) : UNKNOWN;
 }

@@ -1,6 +1,6 @@
 // Which numbers make a chart? Steps of time without holes, the largest names, and all others together.
 import { METRICS, OTHERS, colours } from "./charts.js";
-import { day, name } from "./format.js";
+import { day, local_day, moment_at, name, offset_at } from "./format.js";
 
 const DAY = 86_400_000;
 const MOST_SERIES = 7;
@@ -70,7 +70,7 @@ export function buckets_of(rows, step, filters) {
   const end = known.at(-1);
   let at = known[0];
   const days = /^(\d+)d$/.exec(filters.since || "");
-  if (step === "day" && days) at = min(at, day(Date.now() - Number(days[1]) * DAY));
+  if (step === "day" && days) at = min(at, local_day(Date.now() - Number(days[1]) * DAY));
   while (at <= end && found.length < MOST_BUCKETS) {
     found.push(at);
     at = after(at, step);
@@ -89,8 +89,17 @@ export function bounds_of(bucket, step) {
 }
 
 function after(bucket, step) {
-  const at = new Date(bounds_of(bucket, step)[1]).toISOString();
+  const end = bounds_of(bucket, step)[1];
+  if (step === "hour" && !bucket.endsWith("Z")) return hour_of(end);
+  const at = new Date(end).toISOString();
   return { hour: `${at.slice(0, 13)}:00Z`, day: at.slice(0, 10), week: week_of(at), month: at.slice(0, 7) }[step];
+}
+
+/** An hour of a zone, with how far it is ahead of UTC: as the sums of hours are called. */
+function hour_of(at) {
+  const minutes = offset_at(at) / 60_000;
+  const text = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60].map((part) => String(part).padStart(2, "0")).join(":");
+  return `${new Date(at + minutes * 60_000).toISOString().slice(0, 13)}:00${minutes < 0 ? "-" : "+"}${text}`;
 }
 
 /** The first day of a week as ISO 8601 counts them, such as 2026-W07. */
@@ -107,12 +116,17 @@ function week_of(text) {
   return `${thursday.getUTCFullYear()}-W${String(number).padStart(2, "0")}`;
 }
 
+/** The begin of a day in the zone, or a moment as it is. */
+function moment_of(text) {
+  return /^\d{4}-\d\d-\d\d$/.test(text) ? moment_at(Date.parse(text)) : Date.parse(text);
+}
+
 /** Whether a step has not ended, or began before the range did. */
 export function is_part(bucket, step, filters) {
-  const [start, end] = bounds_of(bucket, step);
+  const [start, end] = bounds_of(bucket, step).map((at) => (step === "hour" ? at : moment_at(at)));
   const days = /^(\d+)d$/.exec(filters.since || "");
-  const since = days ? Date.now() - Number(days[1]) * DAY : filters.since ? Date.parse(filters.since) : 0;
-  const until = filters.until ? Math.min(Date.parse(filters.until), Date.now()) : Date.now();
+  const since = days ? Date.now() - Number(days[1]) * DAY : filters.since ? moment_of(filters.since) : 0;
+  const until = filters.until ? Math.min(moment_of(filters.until), Date.now()) : Date.now();
   return start < since || end > until;
 }
 

@@ -1,7 +1,7 @@
 // How much is left? Each budget's accounts with what is spent, reserved and left, and when it will be reached.
 import { get } from "../api.js";
 import { Table, h, panel, setText } from "../dom.js";
-import { count, moment, money, percent } from "../format.js";
+import { count, moment, money, percent, zone_name } from "../format.js";
 
 const shown = (row, value) => (row.unit === "usd" ? money(value) : count(value));
 const state_of = (row) => (row.is_exceeded ? "over" : row.share >= 0.8 ? "warning" : "");
@@ -16,7 +16,7 @@ export function make() {
     { title: "Reserved", number: true, text: (row) => shown(row, row.reserved) },
     { title: "Left", number: true, text: (row) => shown(row, row.left), state: state_of },
     { title: "At this rate", number: true, text: (row) => shown(row, row.projected), title_of: () => "At the end of its period, at the rate since its begin; no forecast" },
-    { title: "Reached (UTC)", text: (row) => (row.is_exceeded ? "reached" : moment(row.reached_at)), state: state_of },
+    { title: `Reached (${zone_name()})`, text: (row) => (row.is_exceeded ? "reached" : moment(row.reached_at)), state: state_of },
     { title: "Not counted", number: true, text: (row) => count(row.uncovered_calls), title_of: () => "Calls without a price, or without usage" },
     { title: "Stopped", number: true, text: (row) => count(row.stopped_calls) },
     { title: "Action", text: (row) => row.action },

@@ -1,7 +1,7 @@
 // How do the numbers get out, and how do they go? Export of what is filtered, and deletion that names what goes.
 import { address, change, get } from "../api.js";
 import { h, panel, replace, setText } from "../dom.js";
-import { count, money, moment, plural } from "../format.js";
+import { count, money, moment, plural, zone_name } from "../format.js";
 
 const FORMATS = { csv: "CSV", json: "JSON", jsonl: "JSON Lines" };
 const WORD = "delete";
@@ -25,12 +25,12 @@ export function make(page) {
     const found = await get("breakdown", filters, {}, signal);
     setText(scope, `${plural(found.total.calls, "call")} \u00b7 ${count(found.total.total_tokens)} tokens \u00b7 ${money(found.total.cost_usd)}`);
     for (const { format, link } of downloads) link.href = address("export", filters, { format });
-    report.href = address("report", filters);
+    report.href = address("report", { ...filters, tz: undefined }); // a report counts in UTC
     const status = page.status();
     clearing.hidden = status.is_read_only;
     replace(facts, [
-      ["Database", status.database], ["Calls", count(status.calls)], ["First call (UTC)", moment(status.first_call_at)],
-      ["Last call (UTC)", moment(status.last_call_at)], ["Version", status.version],
+      ["Database", status.database], ["Calls", count(status.calls)], [`First call (${zone_name()})`, moment(status.first_call_at)],
+      [`Last call (${zone_name()})`, moment(status.last_call_at)], ["Version", status.version],
     ].map(([head, text]) => h("div", {}, h("dt", {}, head), h("dd", {}, text))));
   }
 
@@ -72,13 +72,13 @@ async function confirm(page) {
 }
 
 function lines(found, filters) {
-  const names = Object.entries(filters).filter(([key]) => key !== "since" && key !== "until")
+  const names = Object.entries(filters).filter(([key]) => !["since", "until", "tz"].includes(key))
     .map(([key, values]) => `${key} ${values.join(" or ")}`);
   return [
     `${plural(found.calls, "call")}${names.length ? ` with ${names.join(", ")}` : ""}`,
     `${count(found.runs)} runs and ${count(found.sessions)} sessions have such calls`,
     `${count(found.total_tokens)} tokens and ${money(found.cost_usd)}`,
-    found.first_call_at ? `from ${moment(found.first_call_at)} to ${moment(found.last_call_at)} UTC` : "no call",
-    `nothing that starts after ${moment(found.until)} UTC${found.since ? ` or before ${moment(found.since)} UTC` : ""}`,
+    found.first_call_at ? `from ${moment(found.first_call_at)} to ${moment(found.last_call_at)} ${zone_name()}` : "no call",
+    `nothing that starts after ${moment(found.until)} ${zone_name()}${found.since ? ` or before ${moment(found.since)} ${zone_name()}` : ""}`,
   ];
 }

@@ -1,7 +1,7 @@
 // What was in vain, what could be saved, and what was unusual? Looked for when it is asked, and not with every call.
 import { Problem, get } from "../api.js";
 import { Card, Table, h, panel, replace, setText } from "../dom.js";
-import { count, day, money, name, percent, plural } from "../format.js";
+import { count, local_day, money, name, percent, plural } from "../format.js";
 
 const FRESH = 30_000;
 const where = (row) => [row.chain, row.agent, row.model].filter((each) => each !== null).join(" \u00b7 ") || "(unattributed)";
@@ -36,7 +36,7 @@ export function make(page) {
   let at = 0;
 
   async function load(filters, signal) {
-    const question = JSON.stringify([page.state().range, page.state().from, page.state().to, page.state().filters]);
+    const question = JSON.stringify([page.state().range, page.state().from, page.state().to, page.state().tz, page.state().filters]);
     if (question === asked && performance.now() - at < FRESH) return;
     const [found, days] = await Promise.all([get("findings", filters, {}, signal), unusual_days(filters, signal)]);
     asked = question;
@@ -48,7 +48,7 @@ export function make(page) {
     cards.share.set(percent(found.cost_usd && wasted.usd !== null && Number(found.cost_usd) > 0 ? wasted.usd / found.cost_usd : null, 1), [`of ${money(found.cost_usd)}`]);
     waste.fill(found.findings.filter((row) => row.is_waste));
     chances.fill(found.findings.filter((row) => !row.is_waste));
-    replace(unusual, days.findings.map((row) => h("li", {}, h("strong", {}, `${row.start ? `${day(row.start)} ` : ""}${name(row.name, row.by)}`), " ", row.text)));
+    replace(unusual, days.findings.map((row) => h("li", {}, h("strong", {}, `${row.start ? `${local_day(row.start)} ` : ""}${name(row.name, row.by)}`), " ", row.text)));
     setText(notes, days.findings.length ? days.notes.join(" ") : ["Nothing was unusual.", ...days.notes].join(" "));
   }
 

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { call_columns } from "../details.js";
 import { Card, Table, h, panel, setText } from "../dom.js";
-import { change, count, money, moment, name, percent, plural } from "../format.js";
+import { change, count, money, moment, name, percent, plural, zone_name } from "../format.js";
 import { TimePanel } from "./timepanel.js";
 import { Breakdown } from "./breakdown.js";
 
@@ -102,7 +102,7 @@ function show_start(page, hint, all, is_empty) {
   const filters = Object.keys(page.state().filters);
   hint.replaceChildren(
     h("h2", {}, "No calls in this range"),
-    h("p", {}, `The newest call is of ${moment(status.last_call_at)} UTC; there are ${count(status.calls)} in all.`),
+    h("p", {}, `The newest call is of ${moment(status.last_call_at)} ${zone_name()}; there are ${count(status.calls)} in all.`),
     h("div", { class: "actions" },
       h("button", { type: "button", class: "primary", onclick: () => page.go({ range: "all", from: undefined, to: undefined }) }, "Show all time"),
       filters.length ? h("button", { type: "button", onclick: () => page.go({ filters: Object.fromEntries(filters.map((key) => [key, null])) }) }, "Remove all filters") : null));

@@ -3,7 +3,7 @@ import { get } from "../api.js";
 import { Chart, METRICS, colours, shown, tree_chart } from "../charts.js";
 import { call_columns } from "../details.js";
 import { Card, Choice, Table, h, panel, setText } from "../dom.js";
-import { cost_of, count, duration, money, moment, name, percent, plural, without_price } from "../format.js";
+import { cost_of, count, duration, money, moment, name, percent, plural, without_price, zone_name } from "../format.js";
 
 const PAGE = 50;
 
@@ -30,7 +30,7 @@ function many(page) {
   let last = null;
   const table = new Table("Runs", [
     { title: "Run", text: (run) => name(run.name), className: "names" },
-    { title: "Started (UTC)", text: (run) => moment(run.started_at) },
+    { title: `Started (${zone_name()})`, text: (run) => moment(run.started_at) },
     { title: "Session", text: (run) => name(run.session), className: "names" },
     { title: "Mode", text: (run) => name(run.mode) },
     { title: "Calls", number: true, text: (run) => count(run.calls) },
@@ -103,7 +103,7 @@ function one(page, id) {
     metrics.set(metric);
     kinds.set(kind);
     setText(title, `Run ${name(run.name)}`);
-    setText(facts, [`${run.status}${run.error_message ? `: ${run.error_message}` : ""}`, `${moment(run.started_at)} UTC`,
+    setText(facts, [`${run.status}${run.error_message ? `: ${run.error_message}` : ""}`, `${moment(run.started_at)} ${zone_name()}`,
       run.session === null ? "" : `session ${run.session}`, run.mode === null ? "" : `mode ${run.mode}`, run.run_id].filter(Boolean).join(" \u00b7 "));
     cards.calls.set(count(total.calls), [`${count(total.failed_calls)} failed`], { warn: total.failed_calls > 0 });
     cards.tokens.set(count(total.total_tokens), [`${count(total.input_tokens)} in`, `${count(total.output_tokens)} out`]);

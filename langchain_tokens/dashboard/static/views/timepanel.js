@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { Chart, METRICS, shown, time_chart } from "../charts.js";
 import { Choice, Select, Table, h, panel } from "../dom.js";
-import { cost_of, count, day, without_price } from "../format.js";
+import { cost_of, count, day, without_price, zone_name } from "../format.js";
 import { bounds_of, buckets_of, is_part, label_of, series_of, step_of, sums_by_time } from "../series.js";
 
 const BY = { "": "nothing", model: "model", agent: "agent", chain: "chain", mode: "mode", provider: "provider", status: "status" };
@@ -18,7 +18,7 @@ export class TimePanel {
     this.kinds = new Choice("Kind of chart", { bar: "Bars", line: "Lines" }, (value) => page.go({ kind: value }));
     this.chart = new Chart(title, { height: "tall", click: (event) => this.zoom(event.dataIndex) });
     this.table = new Table(`${title}, as a table`, [
-      { title: "Time (UTC)", text: (row) => row.label },
+      { title: `Time (${zone_name()})`, text: (row) => row.label },
       { title: "Calls", number: true, text: (row) => count(row.calls) },
       { title: "Tokens", number: true, text: (row) => count(row.total_tokens) },
       { title: "Cost", money: cost_of, title_of: without_price, lacks: without_price, help: "* without the calls that have no price" },

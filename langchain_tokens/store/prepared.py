@@ -1,0 +1,125 @@
+"""How is a question asked once more? By one statement for all questions of its form, which differ in values only.
+
+To put a statement together takes ten times as long as to run it; so those that were asked before are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Integer, Select, bindparam, func, select, union
+
+from langchain_tokens.query import Query
+from langchain_tokens.store.plan import Span, parts_of, put_together, spans_of
+from langchain_tokens.store.rolluptables import Step
+from langchain_tokens.store.sums import SUMS, Later
+
+__all__ = ("Asked", "Form", "asked", "count_statement", "largest_statement", "whole_statement")
+
+_FORMS = 300
+"""Statements that are kept."""
+_Named = tuple[str, bool, bool]
+"""A filter's name, whether it allows any value, and whether it allows that there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """All of a question but its values."""
+
+    by: tuple[str, ...]
+    equals: tuple[_Named, ...]
+    tags: tuple[_Named, ...]
+    spans: tuple[tuple[Step | None, bool, bool], ...]
+    """Of each part of the range: the step of the sums that answer it, whether it has a beginning, and an end."""
+    only: tuple[str, ...]
+    """Which sums."""
+    dialect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as a statement of its form takes it."""
+
+    form: Form
+    values: Mapping[str, Any]
+    """Parameters of the statement."""
+
+
+def asked(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Asked:
+    """Part a question into its form and its values."""
+    values: dict[str, Any] = {}
+    spans: list[tuple[Step | None, bool, bool]] = []
+    for index, (step, since, until) in enumerate(spans_of(query)):
+        values |= {f"since_{index}": since, f"until_{index}": until}
+        spans.append((step, since is not None, until is not None))
+    form = Form(
+        by=query.by,
+        equals=_named("equals", query.equals, values),
+        tags=_named("tags", query.tags, values),
+        spans=tuple(spans),
+        only=tuple(only),
+        dialect=dialect,
+    )
+    return Asked(form, values)
+
+
+@lru_cache(_FORMS)
+def whole_statement(form: Form) -> Select[Any]:
+    """The statement of all groups, as `planned_statement`."""
+    return put_together(*_question(form), form.dialect, form.only)
+
+
+@lru_cache(_FORMS)
+def largest_statement(form: Form, rank: str, *, is_known: bool | None) -> Select[Any]:
+    """The statement of the first `most` groups by a sum: of those that know it, or those that do not; None for both."""
+    groups = whole_statement(form).subquery()
+    size = groups.c[rank]
+    statement = select(groups).limit(bindparam("most", type_=Integer()))
+    if is_known is None:
+        return statement.order_by(size.desc().nulls_last(), groups.c.calls.desc())
+    if is_known:
+        return statement.where(size.is_not(None)).order_by(size.desc(), groups.c.calls.desc())
+    return statement.where(size.is_(None)).order_by(groups.c.calls.desc())
+
+
+@lru_cache(_FORMS)
+def count_statement(form: Form) -> Select[Any]:
+    """The statement that counts the groups of one dimension, but for the one without a name."""
+    parts = parts_of(*_question(form), form.dialect, ())
+    names = (union(*parts) if len(parts) > 1 else parts[0].distinct()).subquery()
+    return select(func.count()).select_from(names).where(names.c.key_0.is_not(None))
+
+
+def _question(form: Form) -> tuple[Query, Sequence[Span]]:
+    """A question of a form, with parameters for its values."""
+    query = Query(by=form.by, equals=_later("equals", form.equals), tags=_later("tags", form.tags))
+    spans: list[Span] = [
+        (step, bindparam(f"since_{index}") if begins else None, bindparam(f"until_{index}") if ends else None)
+        for index, (step, begins, ends) in enumerate(form.spans)
+    ]
+    return query, spans
+
+
+def _named(kind: str, filters: Mapping[str, tuple[str | None, ...]], values: dict[str, Any]) -> tuple[_Named, ...]:
+    """The form of filters; their values are added to the others."""
+    found: list[_Named] = []
+    for index, (name, allowed) in enumerate(filters.items()):
+        given = [value for value in allowed if value is not None]
+        values |= {f"{kind}_{index}": given, f"{kind}_{index}_kept": [value or "" for value in allowed]}
+        found.append((name, bool(given), len(given) < len(allowed)))
+    return tuple(found)
+
+
+def _later(kind: str, named: Sequence[_Named]) -> Any:
+    """Filters whose values come later, in the place of tuples of values."""
+    return {
+        name: Later(
+            given=bindparam(f"{kind}_{index}", expanding=True) if has_names else None,
+            kept=bindparam(f"{kind}_{index}_kept", expanding=True),
+            has_none=has_none,
+        )
+        for index, (name, has_names, has_none) in enumerate(named)
+    }
