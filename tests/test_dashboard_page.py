@@ -20,7 +20,7 @@ from langchain_tokens.budgetstates import budget_states
 from langchain_tokens.reports import findings, html_report
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
-from tests.builders import make_call
+from tests.builders import make_call, make_fact
 from tests.dashboards import HOSTILE, SCRIPT, TOKEN, crew_calls, crew_runs, served
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ ONE_CALL = """
 import sys
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
-from tests.builders import make_call
+from tests.builders import make_call, make_fact
 from datetime import UTC, datetime
 store = UsageStore(parse_target(sys.argv[1]))
 store.add([make_call(call_id="from-elsewhere", started_at=datetime.now(UTC), chain="elsewhere", tokens=(10, 1), cost="1")])
@@ -326,6 +326,31 @@ def test_cost_analysis(page: Page, desk: str) -> None:
     assert cells(row(page, "Prices", "gpt-4o-mini"))[:3] == ["gpt-4o-mini", "openai", "$0.15"]
     costs = [cells(line)[3] for line in page.get_by_role("table", name="By chain").locator("tbody tr").all()]
     assert costs == ["$0.500000", "$0.250000", "$0.100000*", "$0.050000", "\u2014"]
+
+
+def test_a_run_shows_what_fills_its_inputs(page: Page, url: str, store: UsageStore) -> None:
+    """Shares by chain, of the calls that were inspected; a run without such calls has no such table."""
+    many = {"system": 60, "tools": 20, "human": 20}
+    inspected = [make_call(run_id="run-inspected", chain="plan", tokens=(100, 1), input_parts=many) for _ in range(2)]
+    others = [
+        make_call(run_id="run-inspected", chain="answer", tokens=(10, 1), input_parts={"history": 10}),
+        make_call(run_id="run-inspected", chain="answer", tokens=(99, 1)),
+        make_call(run_id="run-plain", chain="plan"),
+    ]
+    store.add([*inspected, *others], [make_fact(name) for name in ("run-inspected", "run-plain")])
+    page.goto(f"{url}?view=runs&id=run-inspected&range=all")
+    ready(page)
+    shown = row(page, "What fills the inputs", "plan")
+    expect(shown.get_by_role("cell")).to_have_text(
+        ["2", "200", "60\u202f%", "20\u202f%", "0\u202f%", "0\u202f%", "20\u202f%", "0\u202f%"]
+    )
+    expect(row(page, "What fills the inputs", "answer")).to_contain_text("100\u202f%")
+    page.get_by_role("table", name="Calls of this run").get_by_role("row").filter(has_text="plan").first.click()
+    expect(page.get_by_role("dialog")).to_contain_text("~ system 60, tools 20, human 20")
+    page.goto(f"{url}?view=runs&id=run-plain&range=all")
+    ready(page)
+    expect(page.get_by_role("table", name="Calls of this run")).to_be_visible()
+    expect(page.get_by_role("table", name="What fills the inputs")).to_be_hidden()
 
 
 def test_runs_then_a_run_then_a_call(page: Page, desk: str, shelf: UsageStore) -> None:

@@ -31,7 +31,6 @@ from langchain_tokens.dashboard.services import Services
 from langchain_tokens.query import Query as StoreQuery
 from langchain_tokens.run import FixedRun, Run
 from langchain_tokens.store.breakdowns import read_breakdown
-from langchain_tokens.store.counting import count_runs, count_sessions
 from langchain_tokens.store.latest import latest_calls
 from langchain_tokens.store.paging import find_call, find_run, next_calls, next_runs
 from langchain_tokens.store.store import UsageStore
@@ -104,7 +103,7 @@ class Records:
 
     async def history(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What a deletion with these filters would take away. Its `until` and `calls` confirm that deletion."""
-        found = await self._services.ask(_history, self._store, question.query())
+        found = await self._services.ask(_history, self._services, question.query(), str(request.url.query))
         return answer(request, Body(encode(found)))  # never one from before: it confirms a deletion
 
     async def delete(self, request: Request, question: Annotated[HistoryQuestion, Query()]) -> Response:
@@ -129,20 +128,22 @@ def _run(store: UsageStore, run_id: str) -> dict[str, Any]:
     }
 
 
-def _history(store: UsageStore, query: StoreQuery) -> dict[str, Any]:
+def _history(services: Services, query: StoreQuery, asked: str) -> dict[str, Any]:
     """All that is there now: what is recorded after this was asked does not go."""
+    store = services.store
     fixed = replace(query, until=query.until or datetime.now(UTC))
     with store._reading() as connection:  # one state for all of it
         total = read_breakdown(connection, fixed).total
         first, last = (latest_calls(connection, fixed, 1, 0, newest=is_last) for is_last in (False, True))
         is_all = query.until is None and not latest_calls(connection, replace(query, since=fixed.until), 1, 0)
         counted = query if is_all else fixed  # to count all there are takes less time than those until now
+        runs, sessions = services.counts.get(f"history?{asked}", connection, counted, total.calls)
         return {
             "since": fixed.since,
             "until": fixed.until,
             "calls": total.calls,
-            "runs": count_runs(connection, counted, total.calls),
-            "sessions": count_sessions(connection, counted, total.calls),
+            "runs": runs,
+            "sessions": sessions,
             "total_tokens": total.total_tokens,
             "cost_usd": total.cost_usd,
             "first_call_at": first[0].started_at if first else None,

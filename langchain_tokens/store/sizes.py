@@ -13,16 +13,20 @@ from sqlalchemy import Connection
 from langchain_tokens.query import Query
 from langchain_tokens.store.answers import ranked_names
 from langchain_tokens.store.latest import latest_calls
+from langchain_tokens.store.measures import MEASURES
 from langchain_tokens.store.plan import needs_rows
 from langchain_tokens.store.prepared import asked, whole_statement
 from langchain_tokens.store.reach import answered
 from langchain_tokens.store.rows import CALL_COLUMNS, from_pico
 from langchain_tokens.store.tables import CALLS
+from langchain_tokens.sums import MONEY_SUMS
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("Names", "Size", "names_of", "read_sizes", "sizes_of")
+__all__ = ("Names", "Size", "SomeSums", "names_of", "read_sizes", "sizes_of", "some_sums")
+
+SomeSums = tuple[tuple[Any, ...], Mapping[str, int | Decimal | None]]
 
 _SIZES = ("calls", "total_tokens", "total_cost")
 _TOGETHER = ("mode", "agent", "chain", "model", "provider", "status")
@@ -65,6 +69,15 @@ def sizes_of(store: UsageStore, query: Query) -> Sequence[Size]:
         return read_sizes(connection, query)
 
 
+def some_sums(store: UsageStore, query: Query, names: Sequence[str]) -> Sequence[SomeSums]:
+    """For each group its key and some of its sums, by the names that they have in `Sums`."""
+    columns = [MEASURES[name] for name in names]
+    with store._reading() as connection:
+        rows = answered(connection, query, partial(_read, connection, columns=columns))
+    keys = len(query.by)
+    return [(tuple(row[:keys]), dict(zip(names, map(_number, names, row[keys:]), strict=True))) for row in rows]
+
+
 def names_of(store: UsageStore, query: Query, limit: int) -> Names:
     """The names that calls have in each dimension, the largest first.
 
@@ -88,8 +101,8 @@ def names_of(store: UsageStore, query: Query, limit: int) -> Names:
     return Names(by_dimension=by_dimension, tags=_values(newest["tags"]))
 
 
-def _read(connection: Connection, query: Query) -> Sequence[Any]:
-    question = asked(query, connection.dialect.name, _SIZES)
+def _read(connection: Connection, query: Query, *, columns: Sequence[str] = _SIZES) -> Sequence[Any]:
+    question = asked(query, connection.dialect.name, columns)
     return connection.execute(whole_statement(question.form), question.values).all()
 
 
@@ -97,6 +110,12 @@ def _size(row: Sequence[Any]) -> Size:
     *key, calls, tokens, cost = row
     tokens = None if tokens is None else int(tokens)  # PostgreSQL sums bigints as numeric
     return Size(key=tuple(key), calls=int(calls), total_tokens=tokens, cost_usd=from_pico(cost))
+
+
+def _number(name: str, value: Any) -> int | Decimal | None:
+    if name in MONEY_SUMS:
+        return from_pico(value)
+    return None if value is None else int(value)
 
 
 def _newest(connection: Connection, query: Query) -> Mapping[str, Sequence[Any]]:

@@ -3,6 +3,9 @@ import { get } from "./api.js";
 import { h, replace } from "./dom.js";
 import { UNKNOWN, count, duration, moment, money, name, zone_name } from "./format.js";
 
+/** What fills an input, as `input_shares` names it. */
+export const INPUT_PARTS = { system: "system", tools: "tools", history: "history", tool_results: "results", human: "human", other: "other" };
+
 let came_from = null;
 
 /** Show one call in the dialog, or close it where no call is asked for. */
@@ -74,6 +77,7 @@ function facts(call) {
     ["User", name(call.user)],
     ["Tags", Object.entries(call.tags).map(([key, value]) => `${key}=${value}`).join(", ") || UNKNOWN],
     ["Input tokens", with_details(usage.input_tokens, [["from cache", usage.cache_read_tokens], ["into cache", usage.cache_write_tokens], ["audio", usage.audio_input_tokens]])],
+    ["Input filled by", call.input_parts ? `~ ${Object.entries(INPUT_PARTS).filter(([key]) => call.input_parts[key]).map(([key, text]) => `${text} ${count(call.input_parts[key])}`).join(", ")}` : UNKNOWN],
     ["Output tokens", with_details(usage.output_tokens, [["reasoning", usage.reasoning_tokens], ["audio", usage.audio_output_tokens]])],
     ["Total tokens", count(usage.total_tokens)],
     ["Tokens by", call.usage_source + (call.usage_flags.length ? ` (${call.usage_flags.join(", ")})` : "")],

@@ -1,7 +1,7 @@
 // What happened in one run? All runs, then one of them: where its tokens and its money went, place by place.
 import { get } from "../api.js";
 import { Chart, METRICS, colours, shown, tree_chart } from "../charts.js";
-import { call_columns } from "../details.js";
+import { INPUT_PARTS, call_columns } from "../details.js";
 import { Card, Choice, Table, h, panel, setText } from "../dom.js";
 import { cost_of, count, duration, money, moment, name, percent, plural, without_price, zone_name } from "../format.js";
 
@@ -88,11 +88,19 @@ function one(page, id) {
     { title: "Own cost", money: (row) => cost_of(row.node.own), lacks: (row) => without_price(row.node.own) },
   ], {});
   const calls = new Table("Calls of this run", call_columns(), { open: (call) => page.go({ call: call.call_id }), empty: "No call of it is stored." });
+  const inputs = new Table("What fills the inputs", [
+    { title: "Chain", text: (row) => name(row.chain, "chain"), className: "names" },
+    { title: "Calls", number: true, text: (row) => count(row.calls) },
+    { title: "Input", number: true, text: (row) => count(row.total) },
+    ...Object.entries(INPUT_PARTS).map(([key, text]) => ({ title: text, number: true, text: (row) => percent(row.parts[key] / row.total), title_of: (row) => `${count(row.parts[key])} tokens` })),
+  ], {});
+  const filled = panel("What fills the inputs", {}, h("p", { class: "hint" }, "An estimate, scaled to the input that was counted; of the calls that were inspected."), inputs.element);
   const element = h("div", {}, h("p", {}, back), title, facts,
     h("div", { class: "cards" }, Object.values(cards).map((card) => card.element)),
     h("div", { class: "grid uneven" },
       panel("Places", { tools: h("div", { class: "tools" }, metrics.element) }, places.element),
       panel("Where it went", { tools: h("div", { class: "tools" }, kinds.element) }, chart.element)),
+    filled,
     panel("Calls, in their order", {}, calls.element));
 
   async function load(_, signal) {
@@ -113,10 +121,29 @@ function one(page, id) {
     const rows = flattened(tree, metric);
     places.fill(rows);
     chart.set(tree_chart({ roots: roots_of(tree, metric), metric, kind }), `${METRICS[metric]}: ${shown(metric, total[metric])} in all`);
+    const shares = input_shares(found.calls);
+    inputs.fill(shares);
+    filled.hidden = shares.length === 0;
     calls.fill(found.calls);
   }
 
   return { id, element, load, close: () => chart.close() };
+}
+
+/** What fills the inputs of each chain's calls, as far as they were inspected; the largest first. */
+function input_shares(calls) {
+  const found = new Map();
+  for (const { chain, input_parts: parts } of calls) {
+    if (!parts) continue;
+    const row = found.get(chain) || { chain, calls: 0, total: 0, parts: Object.fromEntries(Object.keys(INPUT_PARTS).map((key) => [key, 0])) };
+    row.calls += 1;
+    for (const key of Object.keys(INPUT_PARTS)) {
+      row.parts[key] += parts[key] || 0;
+      row.total += parts[key] || 0;
+    }
+    found.set(chain, row);
+  }
+  return [...found.values()].filter((row) => row.total > 0).sort((one, other) => other.total - one.total);
 }
 
 function place_cell(row, cell) {
