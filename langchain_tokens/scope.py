@@ -201,11 +201,16 @@ def _let_blocks_stop() -> None:
     """
 
     def may_raise(handler: TokenUsageHandler) -> bool:
+        """Whether LangChain lets out what a hook raises."""
         scope = CURRENT_SCOPE.get()
         return handler._stops or (scope is not None and scope.stops)
 
+    def runs_inline(handler: TokenUsageHandler) -> bool:
+        """Whether LangChain calls the hooks of asynchronous runs on the event loop's thread."""
+        return not may_raise(handler)
+
     TokenUsageHandler.raise_error = property(may_raise)  # type: ignore[assignment]  # LangChain only reads it
-    TokenUsageHandler.run_inline = property(lambda handler: not may_raise(handler))  # type: ignore[assignment]
+    TokenUsageHandler.run_inline = property(runs_inline)  # type: ignore[assignment]
 
 
 @contextmanager

@@ -132,7 +132,8 @@ def _drawn(fit: Any, design: Any, random: numpy.random.Generator) -> Any:
     if numpy.sqrt(spread * numpy.diagonal(covariance).max()) > _TOO_UNSURE:
         return None
     spreads = spread * fit.df_resid / random.chisquare(fit.df_resid, _DRAWS)
-    shifts = random.multivariate_normal(numpy.zeros(len(fit.params)), covariance, _DRAWS)
+    # Not by "svd", the default: weekdays alike have equal axes, of which each processor finds others.
+    shifts = random.multivariate_normal(numpy.zeros(len(fit.params)), covariance, _DRAWS, method="cholesky")
     means = numpy.exp((fit.params + shifts * numpy.sqrt(spreads)[:, None]) @ design.T)
     variances = spreads[:, None] * means**_POWER
     return random.gamma(means**2 / variances, variances / means).sum(axis=1)
