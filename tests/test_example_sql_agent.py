@@ -9,6 +9,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from examples.sql_agent.database import create_shop
 from examples.sql_agent.graph import MAX_FIXES, Question, ask, build_graph
+from examples.sql_agent.main import main
 from examples.sql_agent.scripted_model import ScriptedModel, count_tokens
 from examples.sql_agent.sql_repair import repair
 
@@ -62,6 +64,24 @@ def run_program(directory: Path, *options: str) -> Outcome:
         check=False,
     )
     return Outcome(code=finished.returncode, out=finished.stdout, err=finished.stderr, directory=directory)
+
+
+@pytest.fixture
+def called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Calls the program in this process, in the test's own folder and else as `run_program` does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in os.environ:
+        if "OPENAI" in name:
+            monkeypatch.delenv(name)
+
+    def call(*options: str) -> Outcome:
+        code = main(["--shop", str(tmp_path / "shop.db"), *options])
+        return Outcome(code=code, **capfd.readouterr()._asdict(), directory=tmp_path)
+
+    return call
 
 
 def printed_rows(out: str, title: str) -> dict[str, tuple[int, ...]]:
@@ -185,9 +205,11 @@ def test_json_has_the_usage_of_each_chain_and_fix(json_run: Outcome) -> None:
         ("Which customers are left-handed?", 1, ["no such column: handedness"] * MAX_FIXES),
     ],
 )
-def test_fixes_are_numbered_with_their_own_error(tmp_path: Path, question: str, code: int, errors: list[str]) -> None:
+def test_fixes_are_numbered_with_their_own_error(
+    called: Callable[..., Outcome], question: str, code: int, errors: list[str]
+) -> None:
     """Each fix is listed with its attempt and error; where the last one fails too there are no rows and exit code 1."""
-    outcome = run_program(tmp_path, "--json", "--question", question)
+    outcome = called("--json", "--question", question)
     document = json.loads(outcome.out)
     retries = document["llm_token_usage"]["sql_fix_retries"]
 
@@ -195,9 +217,9 @@ def test_fixes_are_numbered_with_their_own_error(tmp_path: Path, question: str, 
     assert list(enumerate(errors, start=1)) == [(retry["attempt"], retry["error"]) for retry in retries]
 
 
-def test_store_may_be_elsewhere(tmp_path: Path) -> None:
+def test_store_may_be_elsewhere(tmp_path: Path, called: Callable[..., Outcome]) -> None:
     """With --db the tokens go to that file and to no other; an answer in words has no SQL and no rows."""
-    outcome = run_program(tmp_path, "--json", "--db", str(tmp_path / "mine.db"), "--question", "Hello, who are you?")
+    outcome = called("--json", "--db", str(tmp_path / "mine.db"), "--question", "Hello, who are you?")
     document = json.loads(outcome.out)
     rows = outcome.read("mine.db", "SELECT DISTINCT chain_name, agent_name FROM llm_call ORDER BY 1 DESC")
 
@@ -211,9 +233,9 @@ def test_store_may_be_elsewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["nonsense", "openai:gpt-5-mini", "no_such_provider:model"])
-def test_model_that_cannot_be_used(tmp_path: Path, model: str) -> None:
+def test_model_that_cannot_be_used(called: Callable[..., Outcome], model: str) -> None:
     """An unknown model, a missing package or a missing key is one line on stderr and exit code 2."""
-    outcome = run_program(tmp_path, "--model", model)
+    outcome = called("--model", model)
 
     assert (outcome.code, outcome.out) == (2, "")
     assert len(outcome.err.splitlines()) == 1
@@ -221,10 +243,10 @@ def test_model_that_cannot_be_used(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["shop.db", "langchain_tokens.db"])
-def test_file_that_is_no_database(tmp_path: Path, name: str) -> None:
+def test_file_that_is_no_database(tmp_path: Path, called: Callable[..., Outcome], name: str) -> None:
     """A --shop or --db that is no SQLite file is one line on stderr and exit code 2, and the file stays as it was."""
     (tmp_path / name).write_text("just some text\n" * 20)
-    outcome = run_program(tmp_path)
+    outcome = called()
 
     assert (outcome.code, outcome.out) == (2, "")
     assert re.search(r"^sql_agent: .*not an? .*database", outcome.err.splitlines()[1])
