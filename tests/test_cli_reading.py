@@ -543,7 +543,9 @@ def tailing(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     program = [sys.executable, "-m", "langchain_tokens.cli", "tail", "-f", "--db", url, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else it hears no Ctrl-C in the background
     with subprocess.Popen(program, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             assert process.stderr is not None
             assert "waiting for calls in" in process.stderr.readline()

@@ -110,8 +110,9 @@ def _insert_from(source: Any) -> Any:
 
 
 @pytest.fixture
-def store(postgresql_database: Database) -> Iterator[UsageStore]:
+def store(postgresql_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[UsageStore]:
     """An empty store on PostgreSQL."""
+    monkeypatch.setenv("PGTZ", "UTC")  # elsewhere the calendar's first or last moment has a year beyond it
     with _store(postgresql_database.url) as made:
         yield made
 
@@ -140,7 +141,7 @@ def _execute(url: str, sql: str) -> Any:
 
 
 @WAYS
-def test_rows_are_what_an_insert_makes_of_them(store: UsageStore, way: Way) -> None:
+def test_rows_are_what_an_insert_makes_of_them(store: UsageStore, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """Odd text, numbers at their bounds, moments of any zone and nested JSON arrive as SQLAlchemy would bring them."""
     with _write(store) as connection:
         connection.execute(postgresql.insert(CALLS), [call_values(call) for call in ODD_CALLS])
