@@ -29,7 +29,7 @@ from examples.stock_analysis.month import BAD_DAY, PastCall, make_month
 from examples.stock_analysis.scripted_model import FAILS, SAYS_NO_USAGE, ScriptedAnalyst
 from examples.stock_analysis.table import create_old_table, migrate, open_table, read_analyses
 from langchain_tokens import Call, Run, TokenUsageHandler, UsageStore, label, open_store
-from tests.printed import ROOT, Printed, printed, rows_of, settled, table_below
+from tests.printed import ROOT, Printed, expect_shown, printed, rows_of, table_below
 
 ESTIMATE_IS_OFF_BY = 2 if is_exact() else 60
 """Tokens that the estimate of the one call without usage may differ by from what the model counted."""
@@ -296,8 +296,7 @@ def test_readme_shows_the_real_output(outcome: Outcome) -> None:
     """The output in the example's README is what the program prints, but for ids, durations and prices."""
     if not is_exact():
         pytest.skip("tiktoken's table is not on this machine: characters are counted, and the README's are tokens")
-    readme = (ROOT / "examples" / "stock_analysis" / "README.md").read_text(encoding="utf-8")
-    assert settled(outcome.printed.out.strip()) in settled(readme)
+    expect_shown(ROOT / "examples/stock_analysis/README.md", "## What it prints", outcome.printed.out)
 
 
 def test_model_that_cannot_be_used(
