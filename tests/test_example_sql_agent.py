@@ -315,7 +315,7 @@ def test_async_gives_the_same_answer(tmp_path: Path) -> None:
 def test_model_counts_what_it_was_sent() -> None:
     """The scripted model counts the texts of its messages and what surrounds them, the same whether it streams or not."""
     messages = [SystemMessage("You classify the intent of a question."), HumanMessage("Question: Customers in Mumbai?")]
-    given = sum(count_text(str(message.text)) for message in messages) + 3 + 3 * len(messages)
+    given = sum(count_text(str(message.text)) for message in messages) + 3 + 4 * len(messages)
     expected = {"input_tokens": given, "output_tokens": 1, "total_tokens": given + 1}
     ledger = Ledger()
     chunks = [chunk.usage_metadata for chunk in scripted_model(ledger).stream(messages) if chunk.usage_metadata]
