@@ -1,6 +1,7 @@
 """Who answers when there is no key and no network? A chat model that follows a script, and keeps its own books.
 
-Its token counts are those of the messages it was really sent and of what it answered, by tiktoken as OpenAI bills them.
+Its token counts are those of the messages it was really sent and of what it answered, by tiktoken as OpenAI bills them;
+definitions of tools and their calls count as their JSON.
 What it says it used goes into a ledger as well, so that a test can hold the package's numbers against numbers that the
 package had no part in. Where tiktoken's table is not on the machine, four characters are a token; nothing is fetched.
 """
@@ -26,8 +27,9 @@ from langchain_tokens.testing import ScriptedChatModel
 __all__ = ("Entry", "Ledger", "LedgerModel", "count_messages", "count_text", "how_counted", "is_exact")
 
 _TABLE = "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
-_PER_MESSAGE = 3
-"""Around each message, and once before the answer (OpenAI's cookbook, "How to count tokens with tiktoken")."""
+_PER_MESSAGE, _PER_NAME, _PER_ANSWER = 4, 1, 3
+"""Around each message, with its role, which is one token; before a message's name; once before the answer (OpenAI's
+cookbook, "How to count tokens with tiktoken")."""
 _PER_PICTURE = 765
 """Tokens of a picture of 1024 by 1024 in high detail, for GPT-4o: 85 and four tiles of 170."""
 
@@ -120,7 +122,7 @@ class LedgerModel(ScriptedChatModel):
 
 def count_messages(messages: Sequence[BaseMessage], tools: Sequence[Any] = ()) -> int:
     """Count the tokens of a request: its texts and pictures, what surrounds them, and the definitions of its tools."""
-    counted = _PER_MESSAGE + sum(_PER_MESSAGE + _count_content(message) for message in messages)
+    counted = _PER_ANSWER + sum(_PER_MESSAGE + _count_name(message) + _count_content(message) for message in messages)
     return counted + sum(count_text(json.dumps(tool)) for tool in tools)
 
 
@@ -139,6 +141,10 @@ def how_counted() -> str:
     """Say in some words what counts, for people."""
     counted = "tiktoken" if is_exact() else "the rule of 4 characters for a token, as tiktoken's table is not here"
     return f"tokens of the real messages counted by {counted}"
+
+
+def _count_name(message: BaseMessage) -> int:
+    return _PER_NAME + count_text(message.name) if message.name else 0
 
 
 def _count_content(message: BaseMessage) -> int:

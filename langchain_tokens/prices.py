@@ -6,7 +6,7 @@ Offline unless `refresh` is called. A price that is not known, or known to be wr
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -33,6 +33,7 @@ from langchain_tokens.pricing.pricefile import read_entry
 from langchain_tokens.pricing.pricelist import Entry, PriceList
 from langchain_tokens.pricing.quotes import Finder, Lists
 from langchain_tokens.pricing.resolve import canonical, tier_context
+from langchain_tokens.pricing.withdrawals import is_offered, shipped_withdrawals
 from langchain_tokens.trouble import Warnings
 from langchain_tokens.usage import TokenUsage
 
@@ -55,7 +56,7 @@ class PriceBook:
         free_providers: providers whose calls cost nothing because the user says so, such as models on own machines.
         aliases: names of Azure deployments or Bedrock profiles → names of the models behind them.
         hosts: hosts of base URLs → providers, where a call names its provider by its host.
-        corrections: whether the shipped corrections of the catalogue are used.
+        corrections: whether the shipped corrections of the catalogue are used, of its prices and of what can be had.
         stale_after_days: log a warning when the newest price in the catalogue is older than that; None never does.
 
     Raises:
@@ -85,6 +86,7 @@ class PriceBook:
         self._added: tuple[Entry, ...] = ()
         self._own = PriceList(own_entries(prices))
         self._corrections = PriceList(shipped_entries() if corrections else ())
+        self._is_corrected = corrections
         self._use_lists()
 
     # What the package asks
@@ -195,33 +197,48 @@ class PriceBook:
         self.add({name: value for name, value in said.items() if value is not None})
 
     def cheapest(
-        self, usage: TokenUsage, models: Iterable[str] | None = None, *, provider: str | None = None
+        self,
+        usage: TokenUsage,
+        models: Iterable[str] | None = None,
+        *,
+        provider: str | None = None,
+        at: datetime | None = None,
     ) -> Price | None:
         """The model that the usage costs least with; None where no price is known.
 
         Args:
             usage: the tokens.
-            models: names of models; None takes all that the catalogue lists for the provider.
+            models: names of models; None takes all that the catalogue lists for the provider, but for those that are
+                known not to be served then and that have no own price.
             provider: whose models they are.
+            at: when, UTC where no zone is said; None is now.
 
         """
-        found = ranked(self._prices(usage, models, provider))
+        found = self.ranking(usage, models, provider=provider, at=at)
         return found[0] if found else None
 
     def dearest(
-        self, usage: TokenUsage, models: Iterable[str] | None = None, *, provider: str | None = None
+        self,
+        usage: TokenUsage,
+        models: Iterable[str] | None = None,
+        *,
+        provider: str | None = None,
+        at: datetime | None = None,
     ) -> Price | None:
         """The model that the usage costs most with; otherwise as `cheapest`."""
-        found = ranked(self._prices(usage, models, provider))
+        found = self.ranking(usage, models, provider=provider, at=at)
         return found[-1] if found else None
 
-    def cheaper_models(self, usage: TokenUsage, model: str, provider: str) -> tuple[Alternative, ...]:
+    def cheaper_models(
+        self, usage: TokenUsage, model: str, provider: str, at: datetime | None = None
+    ) -> tuple[Alternative, ...]:
         """The provider's models that the same usage would cost less with, the largest saving first.
 
-        An estimate: another model counts other tokens for the same text, and answers at another length.
+        An estimate: another model counts other tokens for the same text, and answers at another length. Models that are
+        known not to be served at that time (None is now) are left out, as by `cheapest`.
         """
-        price = self.cost(usage, model=model, provider=provider)
-        return cheaper_of(price, self._prices(usage, None, provider))
+        price = self.cost(usage, model=model, provider=provider, at=at)
+        return cheaper_of(price, self.ranking(usage, provider=provider, at=at))
 
     def refresh(self, url: str | None = None, timeout: float = 10) -> str:
         """Fetch a newer catalogue over the network, for this book alone; the one thing here that does.
@@ -256,21 +273,32 @@ class PriceBook:
         return feed.version
 
     def ranking(
-        self, usage: TokenUsage, models: Iterable[str] | None = None, *, provider: str | None = None
+        self,
+        usage: TokenUsage,
+        models: Iterable[str] | None = None,
+        *,
+        provider: str | None = None,
+        at: datetime | None = None,
     ) -> Sequence[Price]:
         """What the usage costs with each model that a price is known for, cheapest first; otherwise as `cheapest`."""
-        return ranked(self._prices(usage, models, provider))
+        if isinstance(models, str):
+            raise PriceError(f"found the text {models!r} for models, expected a list of names")
+        moment = _moment(at)
+        if models is None:
+            return ranked(self._offered(usage, provider, moment))
+        return ranked(self.cost(usage, model=model, provider=provider, at=moment) for model in models)
 
     # How
 
-    def _prices(self, usage: TokenUsage, models: Iterable[str] | None, provider: str | None) -> list[Price]:
-        if models is None and provider is None:
+    def _offered(self, usage: TokenUsage, provider: str | None, at: datetime) -> Iterator[Price]:
+        """The prices of the provider's models that can be had; a price of one's own says that one has the model."""
+        if provider is None:
             raise PriceError("found neither models nor a provider, expected one of them")
-        if models is None:
-            models = self._loaded().models(canonical(provider, self._hosts) or "")
-        if isinstance(models, str):
-            raise PriceError(f"found the text {models!r} for models, expected a list of names")
-        return [self.cost(usage, model=model, provider=provider) for model in models]
+        owner, withdrawals = canonical(provider, self._hosts) or "", shipped_withdrawals() if self._is_corrected else ()
+        for model in self._loaded().models(owner):
+            price = self.cost(usage, model=model, provider=provider, at=at)
+            if price.source == "override" or is_offered(withdrawals, owner, model, at):
+                yield price
 
     def _use_lists(self) -> None:
         """Forget what was found in other lists or another catalogue."""

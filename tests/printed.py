@@ -1,4 +1,7 @@
-"""What did an example print? Its output caught, its tables read back, and what differs from run to run taken out."""
+"""What did an example print? Its output caught, its tables read back, and what differs from run to run taken out.
+
+`UPDATE_GOLDEN=1 pytest tests/test_example_*.py` writes into the READMEs what the examples print now.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from langchain_tokens import Breakdown
+from tests.golden import IS_RENEWED
 
 ROOT = Path(__file__).resolve().parent.parent
 Row = tuple[int, ...]
 """Calls, failed calls, input, output and total tokens; an unknown number is 0."""
+_BLOCK = re.compile(r"^```\w*\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 _CHANGING = (
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "ID"),
     (re.compile(r"\d+\.\d\d s\b"), "SECONDS"),
@@ -38,6 +43,26 @@ def printed(program: Callable[..., int], *arguments: Any, **more: Any) -> Printe
     with redirect_stdout(out), redirect_stderr(err):
         code = program(*arguments, **more)
     return Printed(code=code, out=out.getvalue(), err=err.getvalue())
+
+
+def expect_shown(page: Path, after: str, said: str, settle: Callable[[str], object] | None = None) -> None:
+    """Hold the first block that a page shows below some words against what a program said, or renew it.
+
+    Args:
+        page: a page of Markdown.
+        after: words that stand in it once, above the block.
+        said: what the program printed.
+        settle: takes out what may differ, of either text; what `settled` does by default.
+
+    """
+    text, take = page.read_text(encoding="utf-8"), settle or settled
+    assert text.count(after) == 1, f"{page}: {after!r} does not stand there once"
+    block = _BLOCK.search(text, text.index(after) + len(after))
+    assert block is not None, f"{page}: no block is below {after!r}"
+    if IS_RENEWED:
+        page.write_text(text[: block.start(1)] + said.strip() + text[block.end(1) :], encoding="utf-8")
+        return
+    assert take(said.strip()) == take(block[1]), f"{page} below {after!r}: UPDATE_GOLDEN=1 renews it"
 
 
 def table_below(title: str, text: str) -> dict[str, Row]:

@@ -44,8 +44,8 @@ from langchain_tokens import Budget, PriceBook, TokenUsage, TokenUsageHandler, o
 from langchain_tokens.render import UNKNOWN
 from langchain_tokens.reports import forecast
 from langchain_tokens.testing import ScriptedChatModel
+from tests.printed import ROOT, expect_shown
 
-ROOT = Path(__file__).resolve().parent.parent
 PROVIDERS = {model: provider for provider, model in MODELS.values()}
 LIMIT = Decimal("0.008")
 """USD that each chat may cost."""
@@ -781,22 +781,16 @@ def test_readme_shows_the_real_output(program: Outcome) -> None:
     """The output in the README is what the program prints, but for ids, times, prices and what depends on the day."""
     if not is_exact():
         pytest.skip("tiktoken's table o200k_base is not on this machine, so that tokens are counted by characters")
-    readme = (ROOT / "examples" / "chat_modes" / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("## What it prints", 1)[1].split("```\n", 1)[1].split("\n```", 1)[0]
-
-    assert list(_sections(program.out)) == list(_sections(shown))
-    for title, text in _sections(program.out).items():
-        if title not in _UNCHECKED:
-            assert _sections(shown)[title] == text
+    expect_shown(ROOT / "examples/chat_modes/README.md", "## What it prints", program.out, _sections)
 
 
-def _sections(out: str) -> dict[str, str]:
-    """Title → text, without what differs from run to run."""
+def _sections(out: str) -> list[tuple[str, str | None]]:
+    """Titles and texts, without what differs from run to run; None where the text is not checked."""
     found = re.split(r"(?:^|\n)([^\n]+)\n-{4,}\n", out.strip())[1:]
     sections = dict(zip(found[::2], found[1::2], strict=True))
     for pattern, instead in _VARIES:
         sections = {title: re.sub(pattern, instead, f"\n{text}") for title, text in sections.items()}
-    return {title: text.strip() for title, text in sections.items()}
+    return [(title, None if title in _UNCHECKED else text.strip()) for title, text in sections.items()]
 
 
 def _old(database: Path, query: str) -> list[tuple[Any, ...]]:

@@ -31,6 +31,7 @@ from langchain_tokens.reports import compare, trend
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.ours import TABLES
 from langchain_tokens.store.target import parse_target
+from tests.printed import expect_shown
 
 pytest_plugins = ("tests.databases",)
 
@@ -243,7 +244,7 @@ def test_columns_are_the_same_everywhere(done: Done) -> None:
 @pytest.mark.skipif(not is_exact(), reason="tiktoken's table, by which the README counts, is not on this machine")
 def test_readme_shows_the_real_output(done: Done) -> None:
     """The output in the README is what the program prints, on either database."""
-    assert done.printed.rstrip() in README.read_text(encoding="utf-8")
+    expect_shown(README, "## What it prints", done.printed, str)
 
 
 def test_rollback_leaves_what_was_there(done: Done) -> None:

@@ -26,8 +26,8 @@ from examples.sql_agent.main import main
 from examples.sql_agent.scripted_model import scripted_model
 from examples.sql_agent.sql_repair import repair
 from langchain_tokens import TokenUsageHandler
+from tests.printed import ROOT, expect_shown
 
-ROOT = Path(__file__).resolve().parent.parent
 REAL_ERROR = "no such column: c.city"
 CUSTOMERS_IN_MUMBAI = """SELECT name, email FROM customers
     WHERE city_id = (SELECT id FROM cities WHERE name = 'Mumbai') ORDER BY name"""
@@ -166,28 +166,20 @@ def test_store_names_chain_agent_and_attempt(text_run: Outcome) -> None:
 @EXACT
 def test_readme_shows_the_real_output(text_run: Outcome) -> None:
     """The output in the example's README is what the program prints, but for prices, which may change."""
-    readme = (ROOT / "examples" / "sql_agent" / "README.md").read_text(encoding="utf-8").replace("```", "")
-
-    assert text_run.out.split("Tokens by chain")[0] in readme
-    for title in ("Tokens by chain", "Tokens by agent"):
-        assert printed_rows(text_run.out, title) == printed_rows(readme, title)
+    expect_shown(ROOT / "examples/sql_agent/README.md", "## What it prints", text_run.out)
 
 
 @EXACT
 def test_first_table_of_the_readme_is_the_demos(text_run: Outcome) -> None:
     """The table that the project's README begins with is what `make demo` prints, but for prices."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("```", "")
-
-    assert printed_rows(text_run.out, "Tokens by chain") == printed_rows(readme, 'print(handler.breakdown("chain"))')
+    table = text_run.out.split("Tokens by chain\n")[1].split("\n\n")[0]
+    expect_shown(ROOT / "README.md", 'print(handler.breakdown("chain"))\n```', table)
 
 
 @EXACT
 def test_readme_shows_the_real_document(json_run: Outcome) -> None:
     """The JSON in the example's README is what `--json` prints."""
-    readme = (ROOT / "examples" / "sql_agent" / "README.md").read_text(encoding="utf-8")
-    shown = readme.split("```json\n")[1].split("```")[0]
-
-    assert json.loads(json_run.out) == json.loads(shown)
+    expect_shown(ROOT / "examples/sql_agent/README.md", "With `--json`:", json_run.out, json.loads)
 
 
 def test_tokens_are_those_of_the_models_own_books(tmp_path: Path) -> None:
@@ -323,7 +315,7 @@ def test_async_gives_the_same_answer(tmp_path: Path) -> None:
 def test_model_counts_what_it_was_sent() -> None:
     """The scripted model counts the texts of its messages and what surrounds them, the same whether it streams or not."""
     messages = [SystemMessage("You classify the intent of a question."), HumanMessage("Question: Customers in Mumbai?")]
-    given = sum(count_text(str(message.text)) for message in messages) + 3 + 3 * len(messages)
+    given = sum(count_text(str(message.text)) for message in messages) + 3 + 4 * len(messages)
     expected = {"input_tokens": given, "output_tokens": 1, "total_tokens": given + 1}
     ledger = Ledger()
     chunks = [chunk.usage_metadata for chunk in scripted_model(ledger).stream(messages) if chunk.usage_metadata]

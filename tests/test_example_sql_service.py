@@ -25,6 +25,7 @@ from examples.sql_agent.traffic import NOWHERE, Day, print_day, run_day
 from langchain_tokens import Run, TokenUsageHandler
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.reports import compare, findings
+from tests.printed import expect_shown
 
 README = Path(program.__file__).parent / "README.md"
 QUESTION = "Customers in Mumbai?"
@@ -213,7 +214,7 @@ def test_what_was_in_vain_is_shown_with_its_remedy(done: Done) -> None:
 @pytest.mark.skipif(not is_exact(), reason="tiktoken's table, by which the README counts, is not on this machine")
 def test_readme_shows_the_real_output(done: Done) -> None:
     """The output in the README is what the program prints, but for the date."""
-    assert normalised(done.printed) in normalised(README.read_text(encoding="utf-8"))
+    expect_shown(README, "## The service", done.printed, normalised)
 
 
 def test_provider_that_fails_is_counted(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import tomllib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,14 +13,17 @@ import pytest
 
 import langchain_tokens
 from langchain_tokens.prices import PriceBook
+from langchain_tokens.pricing.catalogue import bundled
 from langchain_tokens.pricing.offers import Price
+from langchain_tokens.pricing.withdrawals import is_offered, shipped_withdrawals
 from langchain_tokens.usage import TokenUsage
 from tests.builders import make_call, make_usage
 from tests.golden_prices import AUTUMN, at
 from tests.test_price_file import EXAMPLES
 
-FILE = Path(langchain_tokens.__file__).parent / "data" / "corrections.toml"
-ROWS: list[dict[str, Any]] = tomllib.loads(FILE.read_text(encoding="utf-8"))["prices"]
+DATA = Path(langchain_tokens.__file__).parent / "data"
+ROWS: list[dict[str, Any]] = tomllib.loads((DATA / "corrections.toml").read_text(encoding="utf-8"))["prices"]
+GONE: list[dict[str, Any]] = tomllib.loads((DATA / "withdrawn.toml").read_text(encoding="utf-8"))["withdrawn"]
 BOOK, PLAIN = PriceBook(), PriceBook(corrections=False)
 PROBE = make_usage(10_000, 10_000, cache_read_tokens=1_000)
 AUDIO = make_usage(10_000, 10_000, audio_input_tokens=5_000, audio_output_tokens=5_000)
@@ -64,7 +68,7 @@ def test_correction_is_still_needed(row: dict[str, Any]) -> None:
     assert any(differences), f"the catalogue agrees: remove {row['id']} ({row['remove_when']})"
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=row["id"]) for row in ROWS])
+@pytest.mark.parametrize("row", [pytest.param(row, id=row["id"]) for row in [*ROWS, *GONE]])
 def test_correction_says_where_it_is_from(row: dict[str, Any]) -> None:
     """Each row names its source, and what has to happen for it to go."""
     assert row.get("url", "").startswith("https://") or "source:" in row["note"]
@@ -73,14 +77,83 @@ def test_correction_says_where_it_is_from(row: dict[str, Any]) -> None:
 
 def test_no_correction_is_skipped() -> None:
     """All rows are read, under names of their own."""
-    assert len({row["id"] for row in ROWS}) == len(ROWS)
+    assert len({row["id"] for row in [*ROWS, *GONE]}) == len(ROWS) + len(GONE)
     assert sum(1 for _ in BOOK._corrections.entries) == len(ROWS)
+    assert [withdrawal.identity for withdrawal in shipped_withdrawals()] == [row["id"] for row in GONE]
 
 
 def test_corrections_can_be_left_out() -> None:
     """A book without the corrections says what the catalogue says."""
     price = PLAIN.cost(PROBE, model="deepseek-chat", provider="deepseek", at=at(2026, 1, 15))
     assert (price.source, price.status) == ("genai-prices", "priced")
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row["id"]) for row in GONE])
+def test_what_cannot_be_had_is_still_listed(row: dict[str, Any]) -> None:
+    """The catalogue lists each as if it were served; once it marks or drops one, its name can go."""
+    listed = list(bundled().models(row["provider"]))
+    agreed = [name for name in row["models"] if not fnmatch.filter(listed, name)]
+    assert agreed == [], f"the catalogue agrees: remove these from {row['id']} ({row['remove_when']})"
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "when", "is_there"),
+    [
+        ("openai", "gpt-oss-20b", at(2020, 1, 1), False),
+        ("groq", "openai/gpt-oss-20b", at(2026, 12, 1), True),
+        ("openai", "gpt-4o", at(2027, 1, 13, 23), True),
+        ("openai", "gpt-4o", at(2027, 1, 14), False),
+        ("openai", "GPT-4o", at(2027, 1, 14), False),
+        ("azure", "gpt-4o", at(2027, 1, 14), True),
+        ("openai", "gpt-4o-2024-05-13", at(2026, 10, 22, 23), True),
+        ("openai", "gpt-4o-2024-05-13", at(2026, 10, 23), False),
+        ("x-ai", "grok-4-fast-reasoning", at(2026, 5, 15, 18), True),
+        ("x-ai", "grok-4-fast-reasoning", at(2026, 5, 15, 19), False),
+        ("google", "gemini-flash-1.5-8b", at(2025, 9, 29), False),
+        ("google", "gemini-2.5-flash-lite", at(2027, 1, 1), True),
+        ("openai", "gpt-99", at(2027, 1, 1), True),
+    ],
+)
+def test_models_are_gone_from_a_moment_on(provider: str, model: str, when: datetime, is_there: bool) -> None:
+    """Until a model's last moment it can be had; those of another provider, and others of like names, still can."""
+    assert is_offered(shipped_withdrawals(), provider, model, when) is is_there
+
+
+def listed_by(book: PriceBook, when: datetime, provider: str = "openai") -> set[str]:
+    """The models of a provider that a book ranks at a moment."""
+    return {price.model for price in book.ranking(PROBE, provider=provider, at=when)}
+
+
+def test_only_what_can_be_had_is_recommended() -> None:
+    """Rankings, ends and cheaper models of a provider are of models that it serves at that time."""
+    before, after = at(2027, 1, 13), at(2027, 1, 14)
+    assert {"gpt-4o-mini", "gpt-5.4-nano"} <= listed_by(BOOK, before)
+    assert listed_by(BOOK, before) - listed_by(BOOK, after) == {"gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"}
+    ends = [BOOK.cheapest(PROBE, provider="openai", at=after), BOOK.dearest(PROBE, provider="openai", at=after)]
+    others = [item.price for item in BOOK.cheaper_models(PROBE, "gpt-4o", "openai", after)]
+    assert others
+    for price in [*ends, *others]:
+        assert price is not None
+        assert is_offered(shipped_withdrawals(), "openai", price.model, after)
+
+
+def test_what_is_gone_keeps_its_price_and_can_be_named() -> None:
+    """Calls that were made on such a model have their cost, and whoever names one gets it ranked."""
+    later = at(2027, 6, 1)
+    assert BOOK.price(make_call(model="gpt-4o", provider="openai", tokens=(1_000, 1_000))).price_status == "priced"
+    named = BOOK.ranking(PROBE, ["gpt-4o", "gpt-4o-mini"], provider="openai", at=later)
+    assert [price.model for price in named] == ["gpt-4o-mini", "gpt-4o"]
+    assert [item.price.model for item in BOOK.cheaper_models(PROBE, "gpt-4", "openai", later)]
+
+
+def test_an_own_price_says_that_one_has_the_model() -> None:
+    """Who has a price of their own for a model, as of a gateway, gets it recommended; without corrections all are."""
+    book = PriceBook([{"provider": "openai", "model": "gpt-oss-20b", "input": "0.01", "output": "0.02"}])
+    cheapest = book.cheapest(PROBE, provider="openai")
+    assert cheapest is not None
+    assert (cheapest.model, cheapest.source) == ("gpt-oss-20b", "override")
+    assert "gpt-oss-120b" not in listed_by(book, AUTUMN)
+    assert {"gpt-oss-20b", "gpt-oss-120b", "gpt-3.5-0301"} <= listed_by(PLAIN, AUTUMN)
 
 
 LISTED: list[tuple[str | None, str, str]] = [

@@ -40,7 +40,7 @@ def filled(store: UsageStore) -> UsageStore:
 
 def test_savings_are_those_of_each_call(store: UsageStore) -> None:
     """Ten calls of 1M and 0.1M tokens: $35 on gpt-4o (2.50 and 10), and what the other's own rates say."""
-    found = filled(store).savings(top=1_000)
+    found = filled(store).savings(top=1_000, prices=PriceBook(corrections=False))  # whatever can be had by now
     mini = next(row for row in found.rows if row.other_model == "gpt-4o-mini")
     assert (mini.model, mini.calls, mini.cost_usd) == ("gpt-4o", 10, 35)
     assert mini.other_cost_usd == 10 * (Decimal("0.15") + Decimal("0.06"))
@@ -56,6 +56,13 @@ def test_largest_saving_comes_first_and_only_savings_come(store: UsageStore) -> 
     assert [row.saving_usd for row in rows] == sorted((row.saving_usd for row in rows), reverse=True)
     assert all(row.saving_usd > 0 for row in rows)
     assert "an estimate" in str(store.savings())
+
+
+def test_models_that_cannot_be_had_are_not_recommended(store: UsageStore) -> None:
+    """Open weights that OpenAI does not serve, and models that are gone, are in no answer, however cheap they are."""
+    others = {row.other_model for row in filled(store).savings(top=1_000).rows}
+    assert others
+    assert not others & {"gpt-oss-20b", "gpt-oss-120b", "gpt-3.5-0301", "gpt-4.1-nano", "o1-mini"}
 
 
 def test_nothing_to_save_is_said(store: UsageStore) -> None:
