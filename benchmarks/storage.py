@@ -4,8 +4,9 @@ Everything is compared with its bare counterpart in one run, in turn, round afte
 calls and runs through `UsageStore.add`, with rows, sums and the runs' totals, beside `executemany` of ready tuples in
 SQLite and `COPY` of ready tuples in PostgreSQL, into a table with the same columns and indexes, a transaction for each
 batch. The floor is the same by the bare driver with the store's own statements for sums and runs after it, their values
-ready as well: what keeping sums costs whoever does it. Of our processor time it is said what goes into making rows and
-into adding up, and how much the server takes beside it (on Linux). Journal: `Journal.append` of an encoded call beside
+ready as well: what keeping sums costs whoever does it. `By processor` compares processor time, the server's included,
+which hardly changes while others use the machine. Of our processor time it is said what goes into making rows and into
+adding up, and how much the server takes beside it (on Linux). Journal: `Journal.append` of an encoded call beside
 `os.write` of the same bytes to a file opened to append. The whole way from the journal: see `delivering`. The calls are
 those of an application with 55,000 calls a day.
 
@@ -130,6 +131,8 @@ class Times:
     """Of this process, for ours."""
     server: float
     """Processor time of the server, for ours; 0 without one."""
+    bare_processor: float
+    """Processor time of this process and the server, for the bare driver."""
     rows: float
     """Of our processor time: making rows of calls."""
     sums: float
@@ -143,6 +146,8 @@ class Bare:
     run: Callable[[str, Sequence[Row], Sequence[Statement]], None]
     server_seconds: Callable[[], float]
     """Processor time of the server so far, for the store."""
+    own_server_seconds: Callable[[], float]
+    """The same for the bare driver."""
 
 
 class Pair:
@@ -180,9 +185,10 @@ class Pair:
         self.store.add(batch.calls, batch.runs)
         ours, processor = time.perf_counter() - start, time.process_time() - processor
         server = self.bare.server_seconds() - server
-        start = time.perf_counter()
+        bare_processor, start = time.process_time() + self.bare.own_server_seconds(), time.perf_counter()
         self.bare.run("bare_call", batch.rows, ())
         bare = time.perf_counter() - start
+        bare_processor = time.process_time() + self.bare.own_server_seconds() - bare_processor
         start = time.perf_counter()
         self.bare.run("floor_call", batch.rows, self._derived)
         floor = time.perf_counter() - start
@@ -191,7 +197,16 @@ class Pair:
         middle = time.process_time()
         sums_of(facts)
         rows, sums = middle - start, time.process_time() - middle
-        return Times(ours=ours, bare=bare, floor=floor, processor=processor, server=server, rows=rows, sums=sums)
+        return Times(
+            ours=ours,
+            bare=bare,
+            floor=floor,
+            processor=processor,
+            server=server,
+            bare_processor=bare_processor,
+            rows=rows,
+            sums=sums,
+        )
 
     def _note(
         self, _: Any, __: Any, statement: str, parameters: Any, ___: Any, executemany: bool
@@ -222,7 +237,7 @@ def sqlite_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
             (connection.executemany if is_many else connection.execute)(statement, parameters)
         connection.execute("COMMIT")
 
-    return Pair(store, Bare(run=run, server_seconds=lambda: 0.0))
+    return Pair(store, Bare(run=run, server_seconds=lambda: 0.0, own_server_seconds=lambda: 0.0))
 
 
 def postgresql_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
@@ -241,13 +256,21 @@ def postgresql_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
                 cursor.execute(statement, parameters)
 
     with store._engine().connect() as ours:  # the store has one connection, as long as one thread uses it
-        server = Path(f"/proc/{ours.exec_driver_sql('SELECT pg_backend_pid()').scalar()}/schedstat")
-    return Pair(store, Bare(run=run, server_seconds=lambda: _processor_seconds(server)))
+        server = int(ours.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+    return Pair(
+        store,
+        Bare(
+            run=run,
+            server_seconds=lambda: _processor_seconds(server),
+            own_server_seconds=lambda: _processor_seconds(connection.info.backend_pid),
+        ),
+    )
 
 
-def _processor_seconds(process: Path) -> float:
+def _processor_seconds(process: int) -> float:
     """Processor time of a process, as Linux tells it; 0 elsewhere."""
-    return int(process.read_text().split()[0]) / 1e9 if process.exists() else 0.0
+    told = Path(f"/proc/{process}/schedstat")
+    return int(told.read_text().split()[0]) / 1e9 if told.exists() else 0.0
 
 
 def ingest(pair: Pair, rounds: int) -> None:
@@ -260,7 +283,8 @@ def ingest(pair: Pair, rounds: int) -> None:
             if number > 0:  # the first warms up
                 taken[size].append(found)
     print(f"{'calls in a batch':<18}{'ours, calls/s':>15}{'bare, calls/s':>15}{'of bare':>9}", end="")
-    print(f"{'floor of bare':>15}{'ours of floor':>15}{'processor ms: ours (rows, sums, rest), server':>50}")
+    print(f"{'floor of bare':>15}{'ours of floor':>15}{'by processor':>14}", end="")
+    print(f"{'processor ms: ours (rows, sums, rest), server':>50}")
     for size, times in taken.items():
         print(f"{size:<18}{_shown(times, SIZES[size], size * SIZES[size])}")
 
@@ -276,7 +300,8 @@ def _shown(taken: Sequence[Times], batches_each: int, calls_each: int) -> str:
     shares = f"{median(lambda of: of.bare / of.ours):>9.0%}{median(lambda of: of.bare / of.floor):>15.0%}"
     ours, rows, sums = milliseconds("processor"), milliseconds("rows"), milliseconds("sums")
     parts = f"{ours:.1f} ({rows:.1f}, {sums:.1f}, {ours - rows - sums:.1f}), {milliseconds('server'):.1f}"
-    return f"{speeds}{shares}{median(lambda of: of.floor / of.ours):>15.0%}{parts:>50}"
+    work = median(lambda of: of.bare_processor / (of.processor + of.server))
+    return f"{speeds}{shares}{median(lambda of: of.floor / of.ours):>15.0%}{work:>14.0%}{parts:>50}"
 
 
 def hot_path(folder: Path, rounds: int) -> None:

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, FromClause, Integer, exc, literal_column, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 
 from langchain_tokens.call import Call
 from langchain_tokens.store.copying import SENT, STAGING_PAYS, call_rows, copy, json_rows, may_stage, sent, stage
@@ -17,7 +17,7 @@ from langchain_tokens.store.facts import Fact, fact_of, facts_statement, read_fa
 from langchain_tokens.store.partitions import is_partitioned, unstored
 from langchain_tokens.store.rollups import Added, sums_of
 from langchain_tokens.store.tables import CALLS
-from langchain_tokens.store.tuples import COLUMNS, Prepared, gathered, plain_moment, prepare, valid
+from langchain_tokens.store.tuples import COLUMNS, gathered, plain_moment, valid
 
 __all__ = ("chunks", "insert_calls")
 
@@ -31,6 +31,11 @@ _IS_THERE = "23505"
 """PostgreSQL's code for a key that is there already."""
 _BY_ID = attrgetter("call_id")
 _LAST = f"SELECT coalesce(max(rowid), 0), total_changes() FROM {CALLS.name}"  # noqa: S608  # our own name
+
+_INTO_CALLS = (
+    f"INSERT INTO {CALLS.name} ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) ON CONFLICT DO NOTHING"  # noqa: S608  # our own names
+)
+"""For SQLite's driver; in the order of rows, which then go to it as they are."""
 
 
 def insert_calls(connection: Connection, calls: Sequence[Call]) -> Added:
@@ -59,24 +64,18 @@ def chunks(items: Sequence[Item], size: int = _CHUNK) -> Iterable[Sequence[Item]
 
 
 def _insert_tuples(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact]:
-    into_calls = _prepared()
     last, before = connection.exec_driver_sql(_LAST).one()
     facts: list[Fact] = []
     for chunk in chunks(calls, _PIECE):
         with valid():
             rows = [gathered(call, plain_moment) for call in chunk]
-        connection.exec_driver_sql(into_calls.sql, into_calls.arranged(rows))
+        connection.exec_driver_sql(_INTO_CALLS, rows)
         facts += map(fact_of, rows)
         time.sleep(0)  # lets go of the interpreter, for the host's threads
     if connection.exec_driver_sql("SELECT total_changes()").scalar_one() - before == len(facts):
         return facts
     # SQLite numbers rows upwards, and nobody else writes during the transaction.
     return read_facts(connection, literal_column(f"{CALLS.name}.rowid", Integer) > last)
-
-
-@cache
-def _prepared() -> Prepared:
-    return prepare(sqlite.insert(CALLS).on_conflict_do_nothing(), COLUMNS)
 
 
 def _copy(connection: Connection, calls: Sequence[Call]) -> Added | None:
