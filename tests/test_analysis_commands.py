@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from langchain_tokens.cli import main
+from langchain_tokens.reports import anomalies, forecasting
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
-from tests.builders import make_call
+from tests.builders import NOON, make_call
 
-NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
-"""Commands look from the clock's time."""
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is noon for what looks ahead, or back from now, however long a test takes."""
+    for module in (forecasting, anomalies):
+        monkeypatch.setattr(module, "now_or", lambda _: NOON)
 
 
 @pytest.fixture

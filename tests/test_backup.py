@@ -68,6 +68,16 @@ def test_copy_is_a_store(path: Path) -> None:
     store.close()
 
 
+def test_copy_is_one_file_however_it_is_read(path: Path) -> None:
+    """The copy of a file with a write-ahead log has none, so that a reader who may not write leaves nothing beside it."""
+    copy = back_up(parse_target(path)).path
+    with closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro", uri=True)) as reader:
+        assert reader.execute("SELECT count(*) FROM llm_call").fetchone() == (3,)
+        assert leftovers(path.parent) == [copy.name]
+    assert leftovers(path.parent) == [copy.name]
+    assert open_store(copy).breakdown().total.calls == 3
+
+
 def test_copies_do_not_meet(path: Path) -> None:
     """Two copies of the same second have names of their own."""
     target = parse_target(path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import operator
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -136,6 +138,29 @@ def test_the_error_says_what_stopped_it(tmp_path: Path) -> None:
     assert error.asked > Decimal("0.00006")  # a hundred tokens of output
     for said in ("'small'", "session 's1'", "$0.000010", "chain 'sql_fix'", "agent 'Coder'", f"run '{error.run_id}'"):
         assert said in str(error)
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_what_langchain_logs_of_a_stop_can_be_filtered(
+    way: str, script: Counting, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LangChain logs each stop, as the page on budgets says; the page's filter takes out that line and no other."""
+    page = (Path(__file__).parents[1] / "docs" / "budgets.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"`(logging\.getLogger\(.+?\))`\.\n", page)
+    logger = logging.getLogger("langchain_core.callbacks.manager")
+    before = list(logger.filters)
+    try:
+        with TokenUsageHandler(tmp_path / "t.db", budgets=[stopping(limit_calls=1)]) as handler:
+            model = StreamingChat(script=script)
+            made(lambda: WAYS[way](model, {"callbacks": [handler]}), 2)
+            eval(statement)  # noqa: S307  # what our own page says
+            made(lambda: WAYS[way](model, {"callbacks": [handler]}), 1)
+            logger.warning("Error in Other.on_chat_model_start callback: ValueError('x')")
+    finally:
+        logger.filters[:] = before
+    stopped, other = [record.getMessage() for record in caplog.records if record.name == logger.name]
+    assert stopped.startswith("Error in TokenUsageHandler.on_chat_model_start callback: BudgetExceeded(\"budget '")
+    assert other.startswith("Error in Other.")
 
 
 # At once

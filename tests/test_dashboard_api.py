@@ -16,7 +16,7 @@ from langchain_tokens import Budget
 from langchain_tokens.budgetstates import budget_states
 from langchain_tokens.call import Call
 from langchain_tokens.dashboard import create_app
-from langchain_tokens.reports import findings
+from langchain_tokens.reports import findings, forecasting
 from langchain_tokens.store.paging import ORDERS
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
@@ -214,8 +214,11 @@ def test_prices_of_used_models(reader: TestClient) -> None:
     assert Decimal(models["gpt-4o"]["unit_prices"]["input_mtok"]) > 0
 
 
-def test_judgements_are_those_of_python(reader: TestClient, shelf: UsageStore) -> None:
+def test_judgements_are_those_of_python(reader: TestClient, shelf: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Budgets, findings and what will come are what the functions say."""
+    moments = [call.started_at for call in shelf.calls()]
+    now = max(moments) + timedelta(seconds=1)
+    monkeypatch.setattr(forecasting, "now_or", lambda _: now)  # or the month may begin at any line
     budgets = [Budget(limit_usd="2", name="team"), Budget(limit_tokens=5_000, per=("agent", "month"))]
     client = make_client(shelf, budgets=budgets)
     told = asked(client, "budgets")["budgets"]
@@ -223,7 +226,10 @@ def test_judgements_are_those_of_python(reader: TestClient, shelf: UsageStore) -
     assert Decimal(told[0]["spent"]) == Decimal("0.93")
     assert asked(reader, "findings", chain="query") == findings(shelf, chain="query").to_dict()
     assert asked(reader, "budgets") == {"budgets": []}
-    assert asked(reader, "forecast", measure="calls")["calls"] >= 4
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    coming = asked(reader, "forecast", measure="calls")
+    assert coming["calls"] == coming["spent"] == sum(moment >= month for moment in moments)
+    assert coming == forecasting.forecast(shelf, measure="calls").to_dict()
     assert asked(reader, "unusual")["rate"] == 0.01
 
 

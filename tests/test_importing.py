@@ -673,6 +673,21 @@ def test_a_table_token_usage(fresh: Callable[[], UsageStore]) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_database_with_a_write_ahead_log_is_left_as_it_was(fresh: Callable[[], UsageStore]) -> None:
+    """No log stays beside one that nobody has open; where an application has it open, the log's rows are read, too."""
+    store, path = fresh(), database_of(f"PRAGMA journal_mode=WAL; {OLD_TABLES}")
+    before, beside = path.read_bytes(), sorted(file.name for file in path.parent.glob("app.db*"))
+    assert store.import_file(path).stored == 2
+    assert (path.read_bytes(), sorted(file.name for file in path.parent.glob("app.db*"))) == (before, beside)
+    assert beside == ["app.db"]
+    with closing(sqlite3.connect(path)) as application:
+        application.execute("UPDATE token_usage SET id = id + 10")
+        application.commit()
+        log = path.with_name("app.db-wal").read_bytes()
+        assert store.import_file(path).stored == 2
+        assert (path.read_bytes(), path.with_name("app.db-wal").read_bytes()) == (before, log)
+
+
 def test_a_table_llm_token_logs(fresh: Callable[[], UsageStore]) -> None:
     """A question's row is a call for each chain that used tokens and one for its retries, which add up to its total."""
     store = fresh()

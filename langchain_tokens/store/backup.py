@@ -111,6 +111,7 @@ def _copy(source: sqlite3.Connection, path: Path, place: Path, rows: Mapping[str
         _make_empty(part)
         with closing(sqlite3.connect(part)) as copy:
             source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, and none beside it, whoever reads it and however
         with closing(sqlite3.connect(part)) as copy:
             _verify(copy, rows, path)
         shutil.copymode(path, part)

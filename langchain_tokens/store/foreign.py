@@ -41,7 +41,14 @@ def foreign_rows(path: Path, table: str) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(_address(path), uri=True)) as connection:
+            connection.execute("PRAGMA query_only=ON")
             yield connection
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise FormatError(f"{path} is a database that cannot be read: {error}") from error
+
+
+def _address(path: Path) -> str:
+    """Who opens a file alone that has a write-ahead log, and may not write, leaves the empty log behind."""
+    is_used = any(path.with_name(f"{path.name}{end}").exists() for end in ("-wal", "-journal"))
+    return f"{path.absolute().as_uri()}?mode={'ro' if is_used else 'rw'}"
