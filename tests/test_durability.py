@@ -62,6 +62,32 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 ask(handler, 5)
 """
+ORPHAN = """
+connected, gone, ended = os.pipe(), os.pipe(), os.pipe()
+parent = os.fork()
+if parent == 0:
+    handler = TokenUsageHandler(path)
+    ask(handler, 5)
+    assert handler.flush(SECONDS_TO_END)
+    if os.fork() == 0:
+        signal.alarm(SECONDS_TO_END)
+        os.close(gone[1])
+        ask(handler, 5)
+        assert handler.flush(SECONDS_TO_END)
+        os.write(connected[1], b"!")
+        os.read(gone[0], 1)
+        ask(handler, 5)
+        assert handler.flush(SECONDS_TO_END)
+        handler.close()
+        os._exit(0)
+    os.read(connected[0], 1)
+    handler.close()
+    os._exit(0)
+for end in (gone[1], ended[1]):
+    os.close(end)
+os.read(ended[0], 1)
+assert os.waitpid(parent, 0)[1] == 0
+"""
 MULTIPROCESSING = """
 import multiprocessing
 handler = TokenUsageHandler(path)
@@ -136,6 +162,14 @@ def test_forked_child_goes_on_with_the_same_handler(tmp_path: Path, crew: Crew, 
     (ended,) = crew.run((tmp_path / "usage.db", FORK.format(moment=FORKS[moment], at_end=at_end)))
 
     assert (ended.code, len(ended.acknowledged)) == (0, 2 * (5 + 10 + 10 + 5))
+    check_stored(ended.database, ended.acknowledged)
+
+
+def test_child_outlives_its_parent(tmp_path: Path, crew: Crew) -> None:
+    """A service that goes on in a child, as daemons do, loses nothing when its parent closes the database and ends."""
+    (ended,) = crew.run((tmp_path / "usage.db", ORPHAN))
+
+    assert (ended.code, len(ended.acknowledged)) == (0, 2 * (5 + 5 + 5))
     check_stored(ended.database, ended.acknowledged)
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, exc
 
 from langchain_tokens.errors import StoreError
+from langchain_tokens.store.forking import Gate
 from langchain_tokens.store.server import IS_LONG, WRITES, make_server_engine
 from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("RowError", "make_engine", "reading", "translated", "writing")
 
+_GATE = "tokens_gate"
+"""The option of an engine that has its gate."""
 _WAL_PAUSE_SECONDS = 0.05
 _BEYOND_LIMITS = "54"
 """How PostgreSQL's codes for what is beyond its own limits begin."""
@@ -47,6 +51,7 @@ def make_engine(target: StoreTarget) -> Engine:
     elif target.path is not None:
         url = URL.create("sqlite", database=str(target.path))
         engine = create_engine(url, connect_args={**arguments, "timeout": target.timeout}, hide_parameters=True)
+        engine.update_execution_options(**{_GATE: Gate(_closing(engine))})
     else:
         return make_server_engine(target)
     event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, target.timeout))
@@ -64,7 +69,7 @@ def reading(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> It
         is_long: whether it may take as long as it takes; a server otherwise ends a statement after some minutes.
 
     """
-    with translated(target), engine.connect() as connection:
+    with translated(target), _passed(engine), engine.connect() as connection:
         connection.execution_options(**{IS_LONG: is_long})
         if engine.dialect.name == "postgresql":  # else each statement would see another state
             connection.execution_options(isolation_level="REPEATABLE READ")
@@ -83,9 +88,10 @@ def writing(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> It
             server otherwise ends a statement after half a minute.
 
     """
-    with translated(target), engine.connect() as connection:
+    with translated(target), _passed(engine), engine.connect() as connection:
         connection.execution_options(**{WRITES: True, IS_LONG: is_long})
-        with connection.begin():
+        begun = connection.begin()  # waits for the lock of another
+        with _locked(engine), begun:
             yield connection
 
 
@@ -101,6 +107,28 @@ def translated(target: StoreTarget) -> Iterator[None]:
         raise RowError(f"the store {target} refused a value: {_first_line(error)}") from error
     except exc.SQLAlchemyError as error:
         raise StoreError(f"the store {target} failed: {_first_line(error)}") from error
+
+
+def _closing(engine: Engine) -> Callable[[], None]:
+    """What closes an engine's connections that nobody uses; it does not keep the engine."""
+    known = weakref.ref(engine)
+
+    def close() -> None:
+        found = known()
+        if found is not None:
+            found.dispose()
+
+    return close
+
+
+def _passed(engine: Engine) -> AbstractContextManager[None]:
+    gate = engine.get_execution_options().get(_GATE)
+    return nullcontext() if gate is None else gate.passed()
+
+
+def _locked(engine: Engine) -> AbstractContextManager[None]:
+    gate = engine.get_execution_options().get(_GATE)
+    return nullcontext() if gate is None else gate.locked()
 
 
 def _prepare_sqlite(connection: Any, timeout: float) -> None:

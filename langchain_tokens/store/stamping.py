@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from langchain_tokens.store.engine import translated
+from langchain_tokens.store.forking import before_fork
 from langchain_tokens.store.looking import open_file
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class _File:
         self._connection: sqlite3.Connection | None = None
         self._file = (0, 0)
         self._opened = 0
+        before_fork(self.let_go)
 
     def stamp(self) -> object:
         """Which file it is, how often it was opened here, and the number of its last commit for that connection."""
@@ -74,6 +76,13 @@ class _File:
             if self._connection is None or self._file != file:  # another one may have taken its place
                 self._connection, self._file, self._opened = self._open(), file, self._opened + 1
             return file, self._opened, int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def let_go(self) -> None:
+        """Close the connection; the next stamp opens another."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:

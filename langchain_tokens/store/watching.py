@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.store.engine import translated
+from langchain_tokens.store.forking import before_fork
 from langchain_tokens.store.looking import open_file
 
 if TYPE_CHECKING:
@@ -49,32 +51,40 @@ class _FileWatch:
 
     def __init__(self, store: UsageStore, path: Path) -> None:
         self._target, self._path = store.target, path
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._seen: tuple[tuple[int, int], int] | None = None
+        self._opened = 0
+        self._seen: tuple[tuple[int, int], int, int] | None = None
+        before_fork(self.close)
 
     def has_changed(self) -> bool:
-        with translated(self._target):
+        with translated(self._target), self._lock:
             now = self._look()
         before, self._seen = self._seen, now
         return before is not None and before != now
 
     def close(self) -> None:
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _look(self) -> tuple[tuple[int, int], int] | None:
+    def _look(self) -> tuple[tuple[int, int], int, int] | None:
         try:
             found = self._path.stat()
         except FileNotFoundError:
-            self.close()
+            self._let_go()
             return None
         file = (found.st_dev, found.st_ino)
         if self._seen is not None and self._seen[0] != file:  # another file in its place
-            self.close()
+            self._let_go()
         if self._connection is None:
-            self._connection = open_file(self._path, _BUSY_SECONDS)
-        return file, int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+            self._connection = open_file(self._path, _BUSY_SECONDS, any_thread=True)
+            self._opened += 1  # each counts from a number of its own: something may have changed in between
+        return file, self._opened, int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 class _SumsWatch:
