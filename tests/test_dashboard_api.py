@@ -115,6 +115,15 @@ def test_overview(client: TestClient) -> None:
     assert Decimal(found["cost_per_1k_tokens_usd"]) == Decimal("0.9") * 1000 / found["total"]["total_tokens"]
 
 
+def test_cost_per_token_leaves_out_hosts_without_a_price(store: UsageStore) -> None:
+    """Of a model that two providers serve, the tokens of the one whose price is unknown do not make it look cheap."""
+    hosts = {"groq": {"cost": "0.5", "tokens": (900, 100)}, "ollama": {"tokens": (9_000, 1_000)}}
+    store.add([make_call(model="llama-3.3-70b", provider=name, **more) for name, more in hosts.items()])
+    found = asked(make_client(store), "overview")
+    assert Decimal(found["cost_per_1k_tokens_usd"]) == Decimal("0.5")
+    assert found["most_used_model"]["calls"] == 2
+
+
 def test_overview_of_nothing_knows_nothing(store: UsageStore) -> None:
     """An empty store has counts of zero, and no number that somebody would have to know."""
     found = asked(make_client(store), "overview")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import BreakdownRow
+from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.store.breakdowns import read_breakdown
@@ -81,7 +81,7 @@ def read_overview(
             sessions=sessions,
             tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
             cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
-            cost_per_1k_tokens_usd=_cost_per_1k(models),
+            cost_per_1k_tokens_usd=_cost_per_1k(_priced_apart(connection, query, models)),
             most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
             most_used_model=_largest(models, "calls"),
         )
@@ -96,6 +96,12 @@ def _previous(connection: Any, query: Query) -> BreakdownRow | None:
         return read_breakdown(connection, replace(query, since=before, until=query.since)).total
     except (QueryError, OverflowError):  # rows of that time were pruned, or it is before all time
         return None
+
+
+def _priced_apart(connection: Any, query: Query, models: Breakdown) -> Breakdown:
+    """The same by provider as well where a model has tokens with and without a price: one host's may be known only."""
+    is_mixed = any(row.cost_usd is not None and row.unpriced_calls > row.calls_without_usage for row in models)
+    return read_breakdown(connection, replace(query, by=("provider", "model"))) if is_mixed else models
 
 
 def _cost_per_1k(models: Iterable[BreakdownRow]) -> Decimal | None:
