@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from langchain_tokens.cli import main
 from langchain_tokens.reports import anomalies, forecasting
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
-from tests.builders import NOON, make_call
+from tests.builders import make_call
+
+NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+"""The ranges that commands have by themselves are counted from the clock's time; three weeks lie well within them."""
 
 
 @pytest.fixture(autouse=True)
