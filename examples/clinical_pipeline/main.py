@@ -156,7 +156,8 @@ def _stop_at_quota(model: BaseChatModel, handler: TokenUsageHandler) -> None:
                 pipeline.process(note)
                 read += 1
     except BudgetExceeded as stop:
-        print(f"stopped {stop.chain} at {NOTES[read].note_id} before it asked: {stop.spent:,} of {stop.limit:,} used")
+        used = operation.total.total_tokens or 0  # of calls, too, that are not in the database yet
+        print(f"stopped {stop.chain} at {NOTES[read].note_id} before it asked: {used:,} of {stop.limit:,} used")
     total = operation.total
     print(f"{read} of {len(NOTES)} notes read, {total.total_tokens or 0:,} tokens in {total.calls} calls\n")
 
