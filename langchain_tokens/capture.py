@@ -339,8 +339,8 @@ class Capture:
             name=text_or_none(name),
             tags=kwargs.get("tags") or (),
             metadata=kwargs.get("metadata") or _EMPTY,
+            clock=time.perf_counter(),  # before the moment: whoever is interrupted here ends late rather than early
             at=datetime.now(UTC),
-            clock=time.perf_counter(),
             scope=CURRENT_SCOPE.get(),
             ambient_parent=None if ambient_parent is None else self._text_of(ambient_parent),
             configurable=ambient.get("configurable"),

@@ -60,7 +60,7 @@ def by(*dimensions: str, calls: list[Call]) -> Breakdown:
 def filters(draw: st.DrawFn) -> dict[str, Any]:
     """Some filters."""
     equals = draw(st.dictionaries(st.sampled_from(EQUALITY_FILTERS), ONE_OR_SEVERAL, max_size=2))
-    tags = draw(st.dictionaries(st.sampled_from(TAG_KEYS), st.sampled_from(["a", "b", "1", "(none)", '"']), max_size=1))
+    tags = draw(st.dictionaries(st.sampled_from(TAG_KEYS), st.sampled_from(["a", "b", "1", "(none)", '"']), max_size=3))
     since, until = sorted((draw(MOMENTS), draw(MOMENTS)))
     return {
         **equals,

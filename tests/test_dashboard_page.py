@@ -473,6 +473,7 @@ def test_the_page_finds_the_server_again(page: Page, store: UsageStore, watched:
     watched.expected = ("ERR_CONNECTION_REFUSED", "WebSocket connection")
     with served(store) as url:
         page.goto(url)
+        ready(page)
         expect(page.locator("#live")).to_have_text("live")
     expect(page.locator("#live")).to_have_text("reconnecting")
     store.add([make_call(started_at=store.calls(limit=1)[0].started_at)])

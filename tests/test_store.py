@@ -452,6 +452,19 @@ RUN_FILTERS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+def test_several_filters_of_one_kind(store: UsageStore) -> None:
+    """Any number of tags and names may be asked for at once, in every order of by and filters."""
+    tags = {"team": "a", "variant": "b", "region": "c"}
+    store.add([make_call(tags=tags, chain="x", model="m", session="s"), make_call(tags={"team": "a"}, chain="x")])
+    for wanted, calls in (({"team": "a", "variant": "b"}, 1), (tags, 1), ({"team": "a", "variant": "(none)"}, 1)):
+        found = store.breakdown(
+            "tag:team", "tag:variant", "chain", tags=wanted, chain=["x", "y"], model=["m", "(none)"]
+        )
+        assert found.total.calls == calls
+        assert store.breakdown(tags=wanted).total.calls == calls
+        assert store.breakdown("session", tags=wanted, limit=1, since="2020-01-01").total.calls == calls
+
+
 def test_runs_by_filter(store: UsageStore) -> None:
     """Runs come newest first, by what is known of the run itself and of its calls."""
     day = timedelta(days=1)

@@ -68,11 +68,11 @@ def _largest(connection: Connection, query: Query, limit: int, only: Sequence[st
     question = asked(query, connection.dialect.name, only)
     if question.form.spans[0][0] != "ever":
         statement = largest_statement(question.form, rank, is_known=None)
-        return list(connection.execute(statement, {**question.values, "most": limit}))
+        return list(connection.execute(statement, {**question.values, "asked_most": limit}))
     # Each group is a row, and an index has them in their order, but for those whose size is unknown.
     known = largest_statement(question.form, rank, is_known=True)
-    found = list(connection.execute(known, {**question.values, "most": limit}))
+    found = list(connection.execute(known, {**question.values, "asked_most": limit}))
     if len(found) < limit:
         unknown = largest_statement(question.form, rank, is_known=False)
-        found += connection.execute(unknown, {**question.values, "most": limit - len(found)})
+        found += connection.execute(unknown, {**question.values, "asked_most": limit - len(found)})
     return found

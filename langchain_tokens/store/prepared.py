@@ -1,6 +1,7 @@
 """How is a question asked once more? By one statement for all questions of its form, which differ in values only.
 
-To put a statement together takes ten times as long as to run it; so those that were asked before are kept.
+To put a statement together takes ten times as long as to run it; so those that were asked before are kept. Names of
+parameters begin with `asked_`: a value that SQLAlchemy names itself has the name of its column with a number.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def asked(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Asked:
     values: dict[str, Any] = {}
     spans: list[tuple[Step | None, bool, bool]] = []
     for index, (step, since, until) in enumerate(spans_of(query)):
-        values |= {f"since_{index}": since, f"until_{index}": until}
+        values |= {f"asked_since_{index}": since, f"asked_until_{index}": until}
         spans.append((step, since is not None, until is not None))
     form = Form(
         by=query.by,
@@ -77,7 +78,7 @@ def largest_statement(form: Form, rank: str, *, is_known: bool | None) -> Select
     """The statement of the first `most` groups by a sum: of those that know it, or those that do not; None for both."""
     groups = whole_statement(form).subquery()
     size = groups.c[rank]
-    statement = select(groups).limit(bindparam("most", type_=Integer()))
+    statement = select(groups).limit(bindparam("asked_most", type_=Integer()))
     if is_known is None:
         return statement.order_by(size.desc().nulls_last(), groups.c.calls.desc())
     if is_known:
@@ -96,10 +97,11 @@ def count_statement(form: Form) -> Select[Any]:
 def _question(form: Form) -> tuple[Query, Sequence[Span]]:
     """A question of a form, with parameters for its values."""
     query = Query(by=form.by, equals=_later("equals", form.equals), tags=_later("tags", form.tags))
-    spans: list[Span] = [
-        (step, bindparam(f"since_{index}") if begins else None, bindparam(f"until_{index}") if ends else None)
-        for index, (step, begins, ends) in enumerate(form.spans)
-    ]
+    spans: list[Span] = []
+    for index, (step, begins, ends) in enumerate(form.spans):
+        since: Any = bindparam(f"asked_since_{index}")
+        until: Any = bindparam(f"asked_until_{index}")
+        spans.append((step, since if begins else None, until if ends else None))
     return query, spans
 
 
@@ -108,7 +110,7 @@ def _named(kind: str, filters: Mapping[str, tuple[str | None, ...]], values: dic
     found: list[_Named] = []
     for index, (name, allowed) in enumerate(filters.items()):
         given = [value for value in allowed if value is not None]
-        values |= {f"{kind}_{index}": given, f"{kind}_{index}_kept": [value or "" for value in allowed]}
+        values |= {f"asked_{kind}_{index}": given, f"asked_{kind}_{index}_kept": [value or "" for value in allowed]}
         found.append((name, bool(given), len(given) < len(allowed)))
     return tuple(found)
 
@@ -117,8 +119,8 @@ def _later(kind: str, named: Sequence[_Named]) -> Any:
     """Filters whose values come later, in the place of tuples of values."""
     return {
         name: Later(
-            given=bindparam(f"{kind}_{index}", expanding=True) if has_names else None,
-            kept=bindparam(f"{kind}_{index}_kept", expanding=True),
+            given=bindparam(f"asked_{kind}_{index}", expanding=True) if has_names else None,
+            kept=bindparam(f"asked_{kind}_{index}_kept", expanding=True),
             has_none=has_none,
         )
         for index, (name, has_names, has_none) in enumerate(named)
