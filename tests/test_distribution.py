@@ -30,7 +30,16 @@ BESIDES_CODE = {
 }
 """Some of what is no module that anybody imports."""
 _IN_A_SOURCE = ("langchain_tokens", "tests", "examples", "benchmarks", "docs")
-_BESIDE_THEM = {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", "PKG-INFO", ".gitignore"}
+_BESIDE_THEM = {
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "mkdocs.yml",
+    "pyproject.toml",
+    "PKG-INFO",
+    ".gitignore",
+}
 _UNREACHABLE = ("failed to fetch", "packages were unavailable", "could not find a version")
 """How uv and pip speak of a registry that they do not reach. CI has installed all the rest from it: there it is no excuse."""
 ALONE = """
@@ -135,7 +144,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
     assert (said["Name"], said["License-Expression"], said["Requires-Python"]) == ("langchain_tokens", "MIT", ">=3.11")
     assert said["Description-Content-Type"] == "text/markdown"
     assert said.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
-    extras = {"agents", "all", "analytics", "dashboard", "export", "fastapi", "otel", "postgres"}
+    extras = {"agents", "all", "analytics", "dashboard", "docs", "export", "fastapi", "otel", "postgres"}
     assert set(said.get_all("Provides-Extra", [])) == extras
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
