@@ -475,6 +475,7 @@ def test_the_page_finds_the_server_again(page: Page, store: UsageStore, watched:
         page.goto(url)
         ready(page)
         expect(page.locator("#live")).to_have_text("live")
+        expect(value(page, "Calls")).to_have_text("6")  # the page has all of its parts
     expect(page.locator("#live")).to_have_text("reconnecting")
     store.add([make_call(started_at=store.calls(limit=1)[0].started_at)])
     with shown(page, store, port=int(url.rsplit(":", 1)[1].strip("/"))):
