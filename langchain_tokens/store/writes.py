@@ -12,7 +12,6 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.facts import RUN, Fact, facts_statement, read_facts
 from langchain_tokens.store.inserts import chunks, insert_calls
 from langchain_tokens.store.ledger import settle
-from langchain_tokens.store.pipelining import pipelined
 from langchain_tokens.store.revisions import Change, correct_calls
 from langchain_tokens.store.rollups import Added, add_facts, add_sums
 from langchain_tokens.store.runrows import lock_runs, refresh_totals, write_runs
@@ -31,9 +30,8 @@ def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[Ru
     if change.run_ids:
         _write_corrected(connection, calls, runs, new, change)
     else:
-        with pipelined(connection):
-            write_runs(connection, runs, calls, new.runs)
-            add_sums(connection, new)
+        write_runs(connection, runs, calls, new.runs)
+        add_sums(connection, new)
     settle(connection, [call.call_id for call in calls])
 
 
