@@ -116,8 +116,8 @@ def test_cheapest_and_dearest_of_some_models() -> None:
 
 def test_cheaper_models_of_a_provider() -> None:
     """The same usage on the provider's other models: what is cheaper, by how much, and that it is an estimate."""
-    found = BOOK.cheaper_models(USAGE, "gpt-4o", "openai")
-    now = BOOK.cost(USAGE, model="gpt-4o", provider="openai").total_usd
+    found = BOOK.cheaper_models(USAGE, "gpt-4o", "openai", AUTUMN)
+    now = BOOK.cost(USAGE, model="gpt-4o", provider="openai", at=AUTUMN).total_usd
     assert now is not None
     mini = next(each for each in found if each.price.model == "gpt-4o-mini")
     assert mini.is_estimate
@@ -127,7 +127,7 @@ def test_cheaper_models_of_a_provider() -> None:
     assert savings == sorted(savings, reverse=True)
     assert min(savings) > 0
     assert BOOK.cheaper_models(USAGE, "gpt-99", "openai") == ()
-    dearest = BOOK.dearest(USAGE, provider="openai")
+    dearest = BOOK.dearest(USAGE, provider="openai", at=AUTUMN)
     assert dearest is not None
     assert dearest.total_usd is not None
     assert dearest.total_usd > now

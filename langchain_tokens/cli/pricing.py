@@ -68,7 +68,9 @@ def compare(
     input_tokens: Annotated[int, typer.Argument(min=0, help="Tokens sent.")],
     output_tokens: Annotated[int, typer.Argument(min=0, help="Tokens answered.")],
     provider: Owner = None,
-    model: Annotated[list[str] | None, typer.Option(help="One of the models; else all of the provider.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="One of the models; else all that the provider serves.")
+    ] = None,
     prices: Prices = None,
     json: Json = False,  # an option
 ) -> None:
