@@ -1,7 +1,7 @@
 # Everything a contributor runs. `make` alone lists it.
 PYTHON ?= python3
 BIN := .venv/bin
-TIKTOKEN_CACHE_DIR ?= $(wildcard ../shared/tiktoken_cache)
+TIKTOKEN_CACHE_DIR ?= $(abspath $(wildcard ../shared/tiktoken_cache))
 # Empty, it would turn tiktoken's cache off.
 ifneq ($(TIKTOKEN_CACHE_DIR),)
 export TIKTOKEN_CACHE_DIR

@@ -221,7 +221,9 @@ def _ended(log: RunLog) -> Iterator[None]:
     """Note how the block ended, and tell the stores that took its calls."""
     error: BaseException | None = None
     began, clock = log.fact.started_at, time.perf_counter()
-    clock -= max(0.0, (datetime.now(UTC) - began).total_seconds())  # so that no call in the block ends after it
+    passed = datetime.now(UTC) - began
+    if passed > timedelta(0):  # the wall clock may be set back
+        clock -= passed.total_seconds()  # so that no call in the block ends after it
     try:
         yield
     except BaseException as raised:

@@ -17,10 +17,11 @@ from langchain_core.exceptions import OutputParserException
 from examples.clinical_pipeline.components import EXTRACTOR, MAPPER, StrictMcodeMapper, StrictNlpExtractor
 from examples.clinical_pipeline.direct import by_request, by_sdk, extract_directly
 from examples.clinical_pipeline.local_server import serve
-from examples.clinical_pipeline.main import QUOTA, Pipeline, main, real_model
+from examples.clinical_pipeline.main import QUOTA, Pipeline, main
 from examples.clinical_pipeline.notes import NOTES
 from examples.clinical_pipeline.past import BAD_DAY, record_past
 from examples.clinical_pipeline.scripted_model import CAST, scripted_model
+from examples.providers import real_model
 from examples.scripted import Ledger, is_exact
 from langchain_tokens import Run, TokenUsage, TokenUsageHandler, UsageStore, open_store, track
 from langchain_tokens.reports import compare

@@ -19,6 +19,7 @@ from examples.chat_modes.history import imprint, make_old_database, migrate, rol
 from examples.chat_modes.prices import make_prices
 from examples.chat_modes.scripted_models import real_models, scripted_models
 from examples.chat_modes.sources import make_sources
+from examples.providers import ModelError, one_line
 from examples.scripted import Ledger, is_exact
 from langchain_tokens import TokensError, TokenUsageHandler, UsageStore
 
@@ -51,10 +52,6 @@ _VISITOR_TOKENS = 500
 _YOU = "you"
 
 
-class UsageError(Exception):
-    """Raised when the program cannot start; its text is the one line to print."""
-
-
 def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -> int:
     """Run the program and return its exit code: 0 done, 2 it could not start. Scripts write into the ledger."""
     options = _parser().parse_args(arguments)
@@ -62,14 +59,14 @@ def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -
         models = _models(options.model, ledger or Ledger())
         with TemporaryDirectory() as folder:
             _run(options, models, options.db or Path(folder) / "chat.db", Path(folder))
-    except (UsageError, TokensError) as error:
+    except (ModelError, TokensError) as error:
         print(f"chat_modes: {error}", file=sys.stderr)
         return 2
     except Exception as error:
         if options.model is None:
             raise
         # A provider's refusal, for example of a wrong key that only the first call brings up.
-        print(f"chat_modes: {_one_line(options.model, error)}", file=sys.stderr)
+        print(f"chat_modes: {one_line(f'model {options.model}', error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -141,14 +138,4 @@ def _models(name: str | None, ledger: Ledger) -> Models:
         how = "tiktoken" if is_exact() else "a fixed rule (4 characters for a token), as tiktoken's table is not here"
         print(f"offline: scripted answers in place of five models; token counts by {how}", file=sys.stderr)
         return scripted_models(ledger)
-    try:
-        return real_models(name)
-    except ImportError as error:
-        provider = name.split(":", 1)[0].replace("_", "-")
-        raise UsageError(f"model {name}: {error}; try: pip install langchain langchain-{provider}") from error
-    except Exception as error:  # each provider's package has its own error for a missing key
-        raise UsageError(_one_line(name, error)) from error
-
-
-def _one_line(model: str, error: Exception) -> str:
-    return f"model {model}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+    return real_models(name)

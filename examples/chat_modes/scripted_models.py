@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from examples.chat_modes.agents import UNAVAILABLE
 from examples.chat_modes.graph import Models
+from examples.providers import real_model
 from examples.scripted import Ledger, LedgerModel
 from langchain_tokens.testing import calling
 
@@ -74,9 +75,7 @@ def scripted_models(ledger: Ledger) -> Models:
 
 def real_models(name: str) -> Models:
     """One model of a provider for all agents, such as openai:gpt-5-mini."""
-    from langchain.chat_models import init_chat_model
-
-    model: BaseChatModel = init_chat_model(name)
+    model = real_model(name)
     return lambda _: model
 
 

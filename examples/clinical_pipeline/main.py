@@ -22,6 +22,7 @@ from examples.clinical_pipeline.local_server import serve
 from examples.clinical_pipeline.notes import NOTES, Note
 from examples.clinical_pipeline.past import NOW, START, record_past
 from examples.clinical_pipeline.scripted_model import CAST, scripted_model
+from examples.providers import ModelError, one_line, real_model
 from examples.scripted import Ledger
 from langchain_tokens import (
     Budget,
@@ -35,7 +36,7 @@ from langchain_tokens import (
 )
 from langchain_tokens.reports import compare, forecast, unusual
 
-__all__ = ("Pipeline", "main", "real_model", "run")
+__all__ = ("Pipeline", "main", "run")
 
 COMPARED = ("tokens", "cost_usd", "duration_ms")
 QUOTA = 800
@@ -46,10 +47,6 @@ CACHED_RATES = (("deepseek", "deepseek-v4-flash", "0.14", "0.28", "0.0028"),)
 """What the hospital's contracts say, in USD for a million tokens of input, output and cached input."""
 Names: TypeAlias = tuple[str | None, str | None]
 """Provider and model."""
-
-
-class UsageError(Exception):
-    """Raised when the program cannot start, or the chosen model cannot answer; its text is the one line to print."""
 
 
 class Pipeline:
@@ -88,14 +85,14 @@ def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -
     options = _parser().parse_args(arguments)
     try:
         run(_models(options.model, ledger), options.db, ledger)
-    except (UsageError, TokensError) as error:
+    except (ModelError, TokensError) as error:
         print(f"clinical_pipeline: {error}", file=sys.stderr)
         return 2
     except Exception as error:
         if not options.model:
             raise
         # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
-        print(f"clinical_pipeline: {_one_line(', '.join(options.model), error)}", file=sys.stderr)
+        print(f"clinical_pipeline: {one_line('model ' + ', '.join(options.model), error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -240,19 +237,3 @@ def _models(names: Sequence[str] | None, ledger: Ledger) -> Sequence[BaseChatMod
         print(f"offline: scripted answers in place of {', '.join(player.model for player in CAST)}", file=sys.stderr)
         return [scripted_model(player, ledger) for player in CAST]
     return [real_model(name) for name in names]
-
-
-def real_model(name: str) -> BaseChatModel:
-    """Return a provider's chat model, by its name for `init_chat_model`."""
-    try:
-        from langchain.chat_models import init_chat_model
-
-        model: BaseChatModel = init_chat_model(name)
-    except Exception as error:  # each provider's package has its own error for a missing key
-        raise UsageError(_one_line(name, error)) from error
-    return model
-
-
-def _one_line(models: str, error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return f"model {models}: {text.splitlines()[0]}"

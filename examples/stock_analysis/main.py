@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
+from examples.providers import ModelError, one_line, real_model
 from examples.scripted import Ledger
 from examples.stock_analysis.graph import Question, build_graph
 from examples.stock_analysis.market import SYMBOLS
@@ -23,10 +24,6 @@ from langchain_tokens import Run, TokensError, TokenUsageHandler, UsageStore, la
 from langchain_tokens.reports import patterns, trend, unusual
 
 __all__ = ("main", "run")
-
-
-class UsageError(Exception):
-    """Raised when the program cannot start, or the chosen model cannot answer; its text is the one line to print."""
 
 
 def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -> int:
@@ -40,14 +37,14 @@ def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -
     options = _parser().parse_args(arguments)
     try:
         run(_model(options.model, ledger), options.db, options.table, options.symbols)
-    except (UsageError, TokensError) as error:
+    except (ModelError, TokensError) as error:
         print(f"stock_analysis: {error}", file=sys.stderr)
         return 2
     except Exception as error:
         if options.model is None:
             raise
         # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
-        print(f"stock_analysis: {_one_line(f'model {options.model}', error)}", file=sys.stderr)
+        print(f"stock_analysis: {one_line(f'model {options.model}', error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -160,15 +157,4 @@ def _model(name: str | None, ledger: Ledger | None) -> BaseChatModel:
     if name is None:
         print(f"offline: scripted answers in place of {STANDS_IN_FOR}", file=sys.stderr)
         return ScriptedAnalyst(ledger)
-    try:
-        from langchain.chat_models import init_chat_model
-
-        model: BaseChatModel = init_chat_model(name)
-    except Exception as error:  # each provider's package has its own error for a missing key
-        raise UsageError(_one_line(f"model {name}", error)) from error
-    return model
-
-
-def _one_line(subject: str, error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return f"{subject}: {text.splitlines()[0]}"
+    return real_model(name)
