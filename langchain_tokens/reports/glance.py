@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Counted", "Overview", "count_both", "overview", "read_overview")
 
+_MANY = 20
+"""A twentieth of a model's calls."""
 Counted = tuple[int | None, int | None]
 """The number of runs, and of sessions."""
 
@@ -99,8 +101,12 @@ def _previous(connection: Any, query: Query) -> BreakdownRow | None:
 
 
 def _priced_apart(connection: Any, query: Query, models: Breakdown) -> Breakdown:
-    """The same by provider as well where a model has tokens with and without a price: one host's may be known only."""
-    is_mixed = any(row.cost_usd is not None and row.unpriced_calls > row.calls_without_usage for row in models)
+    """The same by provider as well where many calls of a model have tokens and no price: it may be one host's only.
+
+    A few are failed calls whose tokens are estimated, and not worth the second question.
+    """
+    priced = [row for row in models if row.cost_usd is not None]
+    is_mixed = any((row.unpriced_calls - row.calls_without_usage) * _MANY > row.calls for row in priced)
     return read_breakdown(connection, replace(query, by=("provider", "model"))) if is_mixed else models
 
 
