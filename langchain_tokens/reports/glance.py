@@ -8,19 +8,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import Breakdown, BreakdownRow
+from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.counting import count_runs, count_sessions
+from langchain_tokens.store.sizes import Size, read_sizes
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
 __all__ = ("Counted", "Overview", "count_both", "overview", "read_overview")
 
-_MANY = 20
-"""A twentieth of a model's calls."""
 Counted = tuple[int | None, int | None]
 """The number of runs, and of sessions."""
 
@@ -41,7 +40,7 @@ class Overview:
     tokens_per_run: float | None
     cost_per_run_usd: Decimal | None
     cost_per_1k_tokens_usd: Decimal | None
-    """Over the models whose price is known: the tokens of the others would make it too small."""
+    """Over the models, each by its provider, whose price is known: the tokens of the others would make it too small."""
     most_expensive_model: BreakdownRow | None
     """By its name, whoever provides it."""
     most_used_model: BreakdownRow | None
@@ -83,7 +82,7 @@ def read_overview(
             sessions=sessions,
             tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
             cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
-            cost_per_1k_tokens_usd=_cost_per_1k(_priced_apart(connection, query, models)),
+            cost_per_1k_tokens_usd=_cost_per_1k(read_sizes(connection, replace(query, by=("provider", "model")))),
             most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
             most_used_model=_largest(models, "calls"),
         )
@@ -100,18 +99,8 @@ def _previous(connection: Any, query: Query) -> BreakdownRow | None:
         return None
 
 
-def _priced_apart(connection: Any, query: Query, models: Breakdown) -> Breakdown:
-    """The same by provider as well where many calls of a model have tokens and no price: it may be one host's only.
-
-    A few are failed calls whose tokens are estimated, and not worth the second question.
-    """
-    priced = [row for row in models if row.cost_usd is not None]
-    is_mixed = any((row.unpriced_calls - row.calls_without_usage) * _MANY > row.calls for row in priced)
-    return read_breakdown(connection, replace(query, by=("provider", "model"))) if is_mixed else models
-
-
-def _cost_per_1k(models: Iterable[BreakdownRow]) -> Decimal | None:
-    priced = [(row.cost_usd, row.total_tokens) for row in models if row.cost_usd is not None and row.total_tokens]
+def _cost_per_1k(models: Iterable[Size]) -> Decimal | None:
+    priced = [(size.cost_usd, size.total_tokens) for size in models if size.cost_usd is not None and size.total_tokens]
     tokens = sum(count for _, count in priced)
     return sum((cost for cost, _ in priced), Decimal(0)) * 1000 / tokens if tokens else None
 
