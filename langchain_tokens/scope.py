@@ -108,11 +108,12 @@ def track(
     catching = (_CAPTURING.get() if store is None else None) or TokenUsageHandler(store)
     continued = outer.log if run is None and outer is not None else None
     # A new run begins here, and not before: a handler that is made loads prices.
+    clock = time.perf_counter()  # before the run's own moment, so that no call in the block ends after it
     log = RunLog(_fact(run, names)) if continued is None else continued
     with (
         _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
         _entered(_CAPTURING, catching),
-        _ended(log) if continued is None else nullcontext(),
+        _ended(log, clock) if continued is None else nullcontext(),
     ):
         yield Run(log)
 
@@ -217,13 +218,10 @@ def _entered(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _ended(log: RunLog) -> Iterator[None]:
-    """Note how the block ended, and tell the stores that took its calls."""
+def _ended(log: RunLog, clock: float) -> Iterator[None]:
+    """Note how the block ended, begun at that time of the monotonic clock, and tell the stores that took its calls."""
     error: BaseException | None = None
-    began, clock = log.fact.started_at, time.perf_counter()
-    passed = datetime.now(UTC) - began
-    if passed > timedelta(0):  # the wall clock may be set back
-        clock -= passed.total_seconds()  # so that no call in the block ends after it
+    began = log.fact.started_at
     try:
         yield
     except BaseException as raised:

@@ -41,28 +41,28 @@ class Gate:
     @contextmanager
     def passed(self) -> Iterator[None]:
         """A block in which a connection is used. Who is in one already is let into another."""
-        changed, me = self._changed, threading.get_ident()
-        with changed:
-            changed.wait_for(lambda: not self._is_shut or me in self._inside)
+        me = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_shut or me in self._inside)
             self._inside[me] += 1
         try:
             yield
         finally:
-            with changed:
+            with self._changed:  # in a child another one, which none of its parent's threads holds
                 self._inside -= Counter({me: 1})  # drops what is no more than 0
-                changed.notify_all()
+                self._changed.notify_all()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """A block within that one, in which SQLite's lock for writing is held."""
-        changed, me = self._changed, threading.get_ident()
+        me = threading.get_ident()
         self._writing.add(me)
         try:
             yield
         finally:
-            with changed:
+            with self._changed:
                 self._writing.discard(me)
-                changed.notify_all()
+                self._changed.notify_all()
 
     def shut(self) -> None:
         """Before a fork: let nobody in, wait until all others are out, and close what is open."""
