@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 from langchain_core.language_models import BaseChatModel
 
-__all__ = ("ModelError", "one_line", "real_model")
+from langchain_tokens import TokensError
+
+__all__ = ("ModelError", "one_line", "real_model", "told")
 
 
 class ModelError(Exception):
@@ -38,3 +43,26 @@ def one_line(subject: str, error: Exception) -> str:
     """Return what went wrong with something in one line."""
     text = str(error).strip() or type(error).__name__
     return f"{subject}: {text.splitlines()[0]}"
+
+
+def told(program: str, models: str | None, work: Callable[[], object]) -> int:
+    """Do a program's work and return its exit code: 0 done, 2 it could not be, which is one line on stderr.
+
+    Arguments:
+        program: Its name.
+        models: Those that were asked for; None where scripts answer, whose errors are the program's own.
+        work: What it does.
+
+    """
+    try:
+        work()
+    except (ModelError, TokensError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if models is None:
+            raise
+        # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
+        print(f"{program}: {one_line(f'model {models}', error)}", file=sys.stderr)
+        return 2
+    return 0

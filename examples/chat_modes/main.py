@@ -19,9 +19,9 @@ from examples.chat_modes.history import imprint, make_old_database, migrate, rol
 from examples.chat_modes.prices import make_prices
 from examples.chat_modes.scripted_models import real_models, scripted_models
 from examples.chat_modes.sources import make_sources
-from examples.providers import ModelError, one_line
+from examples.providers import told
 from examples.scripted import Ledger, is_exact
-from langchain_tokens import TokensError, TokenUsageHandler, UsageStore
+from langchain_tokens import TokenUsageHandler, UsageStore
 
 __all__ = ("CONVERSATIONS", "SIDE_BY_SIDE", "main", "talk")
 
@@ -55,20 +55,13 @@ _YOU = "you"
 def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -> int:
     """Run the program and return its exit code: 0 done, 2 it could not start. Scripts write into the ledger."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work() -> None:
         models = _models(options.model, ledger or Ledger())
         with TemporaryDirectory() as folder:
             _run(options, models, options.db or Path(folder) / "chat.db", Path(folder))
-    except (ModelError, TokensError) as error:
-        print(f"chat_modes: {error}", file=sys.stderr)
-        return 2
-    except Exception as error:
-        if options.model is None:
-            raise
-        # A provider's refusal, for example of a wrong key that only the first call brings up.
-        print(f"chat_modes: {one_line(f'model {options.model}', error)}", file=sys.stderr)
-        return 2
-    return 0
+
+    return told("chat_modes", options.model, work)
 
 
 def talk(chat: Chat) -> list[Conversation]:

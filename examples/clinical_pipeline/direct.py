@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, TypeAlias
 from urllib.request import Request, urlopen
 
@@ -34,11 +35,7 @@ def extract_directly(
 
 def has_sdk() -> bool:
     """Whether the package `openai` is there, which DeepSeek is asked with, too."""
-    try:
-        import openai  # noqa: F401 - only whether it is there
-    except ImportError:
-        return False
-    return True
+    return find_spec("openai") is not None
 
 
 @contextmanager

@@ -22,13 +22,12 @@ from examples.clinical_pipeline.local_server import serve
 from examples.clinical_pipeline.notes import NOTES, Note
 from examples.clinical_pipeline.past import NOW, START, record_past
 from examples.clinical_pipeline.scripted_model import CAST, scripted_model
-from examples.providers import ModelError, one_line, real_model
+from examples.providers import real_model, told
 from examples.scripted import Ledger
 from langchain_tokens import (
     Budget,
     BudgetExceeded,
     PriceBook,
-    TokensError,
     TokenUsage,
     TokenUsageHandler,
     UsageStore,
@@ -83,18 +82,8 @@ def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -
     """
     ledger = Ledger() if ledger is None else ledger
     options = _parser().parse_args(arguments)
-    try:
-        run(_models(options.model, ledger), options.db, ledger)
-    except (ModelError, TokensError) as error:
-        print(f"clinical_pipeline: {error}", file=sys.stderr)
-        return 2
-    except Exception as error:
-        if not options.model:
-            raise
-        # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
-        print(f"clinical_pipeline: {one_line('model ' + ', '.join(options.model), error)}", file=sys.stderr)
-        return 2
-    return 0
+    asked_for = ", ".join(options.model) if options.model else None
+    return told("clinical_pipeline", asked_for, lambda: run(_models(options.model, ledger), options.db, ledger))
 
 
 def run(models: Sequence[BaseChatModel], db: Path | str, ledger: Ledger) -> None:

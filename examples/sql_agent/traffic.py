@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -127,7 +128,7 @@ def post(url: str, body: Mapping[str, Any], session: str) -> Mapping[str, Any]:
     except HTTPError as error:
         with error:
             failed: Mapping[str, Any] = json.load(error)
-        if error.code != 502:  # noqa: PLR2004 - the provider's fault, and part of a day
+        if error.code != HTTPStatus.BAD_GATEWAY:  # the provider's fault is part of a day
             raise
         return {**failed["detail"], "status": error.code}
 

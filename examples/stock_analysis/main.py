@@ -13,14 +13,14 @@ from uuid import UUID, uuid4
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
-from examples.providers import ModelError, one_line, real_model
+from examples.providers import real_model, told
 from examples.scripted import Ledger
 from examples.stock_analysis.graph import Question, build_graph
 from examples.stock_analysis.market import SYMBOLS
 from examples.stock_analysis.month import END, START, make_month, record_month
 from examples.stock_analysis.scripted_model import STANDS_IN_FOR, ScriptedAnalyst
 from examples.stock_analysis.table import add_analysis, create_old_table, migrate, open_table, read_analyses
-from langchain_tokens import Run, TokensError, TokenUsageHandler, UsageStore, label
+from langchain_tokens import Run, TokenUsageHandler, UsageStore, label
 from langchain_tokens.reports import patterns, trend, unusual
 
 __all__ = ("main", "run")
@@ -35,18 +35,11 @@ def main(arguments: Sequence[str] | None = None, ledger: Ledger | None = None) -
 
     """
     options = _parser().parse_args(arguments)
-    try:
-        run(_model(options.model, ledger), options.db, options.table, options.symbols)
-    except (ModelError, TokensError) as error:
-        print(f"stock_analysis: {error}", file=sys.stderr)
-        return 2
-    except Exception as error:
-        if options.model is None:
-            raise
-        # A provider's refusal, for example of a missing or wrong key that only the first call brings up.
-        print(f"stock_analysis: {one_line(f'model {options.model}', error)}", file=sys.stderr)
-        return 2
-    return 0
+    return told(
+        "stock_analysis",
+        options.model,
+        lambda: run(_model(options.model, ledger), options.db, options.table, options.symbols),
+    )
 
 
 def run(
