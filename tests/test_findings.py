@@ -238,8 +238,9 @@ def test_uncached_input_is_found(store: UsageStore) -> None:
             provider="openai",
             tokens=(3_500, 100),
             input_parts={name: share * 35 for name, share in parts.items()},
+            prompt_mark=f"question {number}",
         )
-        for _ in range(20)
+        for number in range(20)
     ]
     row = chance(fill(store, scaled), "uncached")
     assert (row.calls, row.tokens) == (20, 53_200)
@@ -252,8 +253,8 @@ def test_what_is_cached_is_no_finding(memory_store: UsageStore) -> None:
     memory_store.delete(until="2100-01-01")
     parts = {"system": 80, "human": 20}
     usage = make_usage(3_500, 1, cache_read_tokens=2_700)
-    read = [make_call(usage=usage, chain="read", input_parts=parts) for _ in range(20)]
-    short = [make_call(tokens=(1_000, 1), chain="short", input_parts=parts) for _ in range(20)]
+    read = [make_call(usage=usage, chain="read", input_parts=parts, prompt_mark=f"r{n}") for n in range(20)]
+    short = [make_call(tokens=(1_000, 1), chain="short", input_parts=parts, prompt_mark=f"s{n}") for n in range(20)]
     unseen = [make_call(tokens=(3_500, 1), chain="unseen") for _ in range(20)]
     assert [row.kind for row in found_in(fill(memory_store, [*read, *short, *unseen]))] == []
 

@@ -48,7 +48,9 @@ OURS = {
     "usage_hourly",
     "usage_hourly_by_name",
     "usage_monthly",
+    "usage_settled",
     "usage_state",
+    "usage_waste",
     VERSION_TABLE,
 }
 

@@ -8,13 +8,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.usage import TokenUsage
 
 if TYPE_CHECKING:
     from langchain_tokens.prices import PriceBook
 
-__all__ = ("Chance", "chances")
+__all__ = ("Chance", "Used", "chances")
 
 _BY = ("chain", "agent", "model", "provider")
 _LEAST_CALLS = 10
@@ -45,6 +44,24 @@ class Chance:
     """What is the matter, where there is more to say than of all findings of its kind."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What calls of one place, status and attempt add up to: tokens and pico-USD, None where none of them knows it."""
+
+    who: _Who
+    """Chain, agent, model and provider."""
+    status: str | None
+    attempt: int | None
+    calls: int
+    calls_without_usage: int
+    unpriced_calls: int
+    input_tokens: int | None
+    output_tokens: int | None
+    total_tokens: int | None
+    cache_read_tokens: int | None
+    total_cost: int | None
+
+
 @dataclass(slots=True)
 class _Turn:
     """What the calls of one turn add up to that know their input and output."""
@@ -55,7 +72,7 @@ class _Turn:
     cache_read_tokens: int = 0
     unpriced_calls: int = 0
 
-    def add(self, other: BreakdownRow | _Turn, calls: int) -> None:
+    def add(self, other: Used | _Turn, calls: int) -> None:
         self.calls += calls
         self.unpriced_calls += min(calls, other.unpriced_calls)
         self.input_tokens += other.input_tokens or 0
@@ -67,12 +84,12 @@ class _Turn:
         return Fraction(self.input_tokens, self.calls)
 
 
-def chances(sums: Iterable[BreakdownRow], repeating: Sequence[Any], book: PriceBook) -> Iterator[Chance]:
+def chances(sums: Iterable[Used], repeating: Sequence[Any], book: PriceBook) -> Iterator[Chance]:
     """Look for what could be saved.
 
     Args:
-        sums: by chain, agent, model, provider, status and attempt.
-        repeating: of a sample, by the same names but the last two, how much of the input (`input_tokens`) is of parts
+        sums: what all calls add up to.
+        repeating: of a sample, by chain, agent, model and provider, how much of the input (`input_tokens`) is of parts
             that repeat (`tokens`).
         book: what prices them.
 
@@ -91,14 +108,13 @@ def chances(sums: Iterable[BreakdownRow], repeating: Sequence[Any], book: PriceB
         yield from _dearer(model, provider, total, book)
 
 
-def _turns(sums: Iterable[BreakdownRow]) -> Mapping[_Who, Mapping[int, _Turn]]:
+def _turns(sums: Iterable[Used]) -> Mapping[_Who, Mapping[int, _Turn]]:
     """Who → attempt → its calls that were answered."""
     found: dict[_Who, dict[int, _Turn]] = {}
     for row in sums:
         calls = row.calls - row.calls_without_usage
-        if row.key["status"] == "ok" and calls and row.input_tokens is not None:
-            by_turn = found.setdefault(tuple(row.key[name] for name in _BY), {})
-            by_turn.setdefault(int(row.key["attempt"] or 1), _Turn()).add(row, calls)
+        if row.status == "ok" and calls and row.input_tokens is not None:
+            found.setdefault(row.who, {}).setdefault(row.attempt or 1, _Turn()).add(row, calls)
     return found
 
 

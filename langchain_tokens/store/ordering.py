@@ -21,9 +21,7 @@ NUMBERS: Mapping[str, Column[Any]] = {
     "total_tokens": CALLS.c.total_tokens,
     "cost_usd": CALLS.c.total_cost,
 }
-"""What calls can be ordered by, beside their time."""
-_IN_ORDER = "cost_usd"
-"""The number that an index has in its order."""
+"""What calls can be ordered by, beside their time; an index has each in its order."""
 _INDEXED = frozenset({"agent"})
 """Filters that an index finds, of those that sums are kept for in every combination."""
 
@@ -52,7 +50,7 @@ def calls_by(
     """
     column, rows = NUMBERS[name], []
     if after is None or after.value is not None:
-        where, order = _plan(connection, query, name, limit)
+        where, order = _plan(connection, query, column, limit)
         beyond = [] if after is None else [_beyond(column, after, largest=largest)]
         statement = select(CALLS).where(*where, column.is_not(None), *beyond)
         statement = statement.order_by(order.desc() if largest else order.asc(), CALLS.c.call_id)
@@ -71,13 +69,13 @@ def _beyond(column: Column[Any], after: After, *, largest: bool) -> ColumnElemen
 
 
 def _plan(
-    connection: Connection, query: Query, name: str, limit: int
+    connection: Connection, query: Query, column: Column[Any], limit: int
 ) -> tuple[list[ColumnElement[bool]], ColumnElement[Any]]:
     """The filters and the order, so that SQLite goes the shorter way; it keeps no statistics that would tell it."""
-    dialect, column = connection.dialect.name, NUMBERS[name]
+    dialect = connection.dialect.name
     if dialect != "sqlite":
         return [conditions(query, dialect)], column
-    if name == _IN_ORDER and _is_shorter(connection, query, limit):
+    if _is_shorter(connection, query, limit):
         return [conditions(query, dialect, _Unindexed())], column
     return [conditions(query, dialect)], unindexed(column)
 

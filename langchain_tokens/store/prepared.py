@@ -18,7 +18,7 @@ from langchain_tokens.store.plan import Span, parts_of, put_together, spans_of
 from langchain_tokens.store.rolluptables import Step
 from langchain_tokens.store.sums import SUMS, Later
 
-__all__ = ("Asked", "Form", "asked", "count_statement", "largest_statement", "whole_statement")
+__all__ = ("Asked", "Form", "asked", "count_statement", "filters_of", "largest_statement", "whole_statement")
 
 _FORMS = 300
 """Statements that are kept."""
@@ -94,9 +94,14 @@ def count_statement(form: Form) -> Select[Any]:
     return select(func.count()).select_from(names).where(names.c.key_0.is_not(None))
 
 
+def filters_of(form: Form) -> Query:
+    """A question of a form without its range, with parameters for its values."""
+    return Query(by=form.by, equals=_later("equals", form.equals), tags=_later("tags", form.tags))
+
+
 def _question(form: Form) -> tuple[Query, Sequence[Span]]:
     """A question of a form, with parameters for its values."""
-    query = Query(by=form.by, equals=_later("equals", form.equals), tags=_later("tags", form.tags))
+    query = filters_of(form)
     spans: list[Span] = []
     for index, (step, begins, ends) in enumerate(form.spans):
         since: Any = bindparam(f"asked_since_{index}")

@@ -28,6 +28,7 @@ from langchain_tokens.store.state import keep_rows_since, rows_since
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, RUNS
 from langchain_tokens.store.target import StoreTarget
+from langchain_tokens.store.unsettling import unsettle_range
 from langchain_tokens.store.writes import delete_calls
 
 __all__ = ("Pruned", "midnight_before", "prune")
@@ -149,6 +150,7 @@ class _Pruning:
         while True:
             with writing(self.engine, self.target, is_long=True) as connection:
                 lock_maintenance(connection)
+                unsettle_range(connection, None, self.cut)
                 if after is None and self.parts is not None:
                     self.parts.drop_unneeded(partial(_are_stored, connection))
                 piece = _next_piece(connection, after, self.cut, keeps_sums=self.keeps_sums)
@@ -168,6 +170,7 @@ class _Pruning:
         for partition in found:
             with writing(self.engine, self.target, is_long=True) as connection:
                 lock_maintenance(connection)
+                unsettle_range(connection, None, partition.until)
                 lock_calls(connection)
                 if self.parts is not None and _count(connection, _within(partition.since, partition.until)):
                     continue

@@ -14,6 +14,7 @@ from langchain_tokens.store.reach import answered
 from langchain_tokens.store.rebuilding import rebuild_rollups, wrong_rollups
 from langchain_tokens.store.rolluptables import MANY
 from langchain_tokens.store.state import keep_rows_since, rows_since
+from langchain_tokens.store.unsettling import unsettle_range
 from langchain_tokens.store.writes import delete_calls
 
 __all__ = ("answered", "delete", "rebuild")
@@ -30,6 +31,7 @@ def delete(connection: Connection, query: Query) -> int:
 
     """
     lock_maintenance(connection)
+    unsettle_range(connection, None, query.until)
     hour = rows_since(connection)
     if hour is None or (query.since is not None and moment_in(query.since, "hour") >= hour):
         return delete_calls(connection, query)
@@ -70,6 +72,7 @@ def rebuild(connection: Connection) -> int:
 
     """
     lock_maintenance(connection)
+    unsettle_range(connection, None, None)
     lock_writers(connection)
     wrong = sum(1 for _ in wrong_rollups(connection))
     if not wrong:

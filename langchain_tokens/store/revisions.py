@@ -18,6 +18,7 @@ from langchain_tokens.store.rows import call_from_row, call_values, from_pico
 from langchain_tokens.store.runrows import TOTALS, refresh_totals
 from langchain_tokens.store.sums import conditions, sums_statement
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
+from langchain_tokens.store.unsettling import unsettle_range
 
 __all__ = ("Change", "change_costs", "correct_calls", "read_batch", "read_revisions", "wrong_totals")
 
@@ -80,6 +81,8 @@ def change_costs(connection: Connection, changes: Sequence[tuple[Call, Call]], r
         How many rows were changed; one that somebody else has changed in the meantime is left alone.
 
     """
+    moments = [old.started_at for old, _ in changes]
+    unsettle_range(connection, min(moments), max(moments))
     stored = _locked(connection, [old.call_id for old, _ in changes])
     changed = [(old, new) for old, new in changes if stored.get(old.call_id) == old]
     if not changed:

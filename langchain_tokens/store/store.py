@@ -291,9 +291,10 @@ class UsageStore(Exchange):
     def wrong_rollups(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where sums that are kept are not those of the rows: which, column, what is stored, what it should be."""
         from langchain_tokens.store.rebuilding import wrong_rollups
+        from langchain_tokens.store.settling import wrong_waste
 
         with self._reading(is_long=True) as connection:
-            return list(wrong_rollups(connection))
+            return [*wrong_rollups(connection), *wrong_waste(connection)]
 
     def rebuild_rollups(self) -> int:
         """Derive all sums that are kept beside the rows again, and say how many numbers were not those of the rows."""

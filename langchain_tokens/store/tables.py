@@ -100,6 +100,8 @@ class LlmCall(_Table, table=True):
         Index("ix_llm_call_session_id", "session_id", "started_at"),
         Index("ix_llm_call_agent_name", "agent_name", "started_at"),
         Index("ix_llm_call_total_cost", "total_cost", "started_at"),
+        Index("ix_llm_call_total_tokens", "total_tokens", "started_at"),
+        Index("ix_llm_call_duration_ms", "duration_ms", "started_at"),
         Index("ix_llm_call_user_id", "user_id", "started_at", sqlite_where=_HAS_USER, postgresql_where=_HAS_USER),
         Index("ix_llm_call_remarkable", "started_at", sqlite_where=_REMARKABLE, postgresql_where=_REMARKABLE),
         Index(

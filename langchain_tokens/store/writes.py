@@ -17,6 +17,7 @@ from langchain_tokens.store.rollups import Added, add_facts, add_sums
 from langchain_tokens.store.runrows import lock_runs, refresh_totals, write_runs
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
+from langchain_tokens.store.unsettling import unsettle, unsettle_range
 
 __all__ = ("delete_calls", "write_batch")
 
@@ -25,6 +26,7 @@ def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[Ru
     """Write calls and runs. A call that is stored is left alone, unless the new one corrects it; a run is completed.
     What budgets had reserved for the calls goes.
     """
+    unsettle(connection, calls, runs)
     new = insert_calls(connection, calls)
     change = correct_calls(connection, [call for call in calls if call.revision])
     if change.run_ids:
@@ -39,6 +41,10 @@ def _write_corrected(
     connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact], new: Added, change: Change
 ) -> None:
     """Write what is derived from calls, some of which corrected others."""
+    if {fact[:1] + fact[RUN : RUN + 1] for fact in change.removed} != {
+        fact[:1] + fact[RUN : RUN + 1] for fact in change.added
+    }:
+        unsettle_range(connection, None, None)  # a call was moved to another time or run
     write_runs(connection, runs, calls, {run_id: new.runs[run_id] for run_id in new.runs.keys() - change.run_ids})
     refresh_totals(connection, sorted(change.run_ids))
     add_facts(connection, [*new.facts, *change.added], change.removed)
@@ -56,6 +62,8 @@ def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = Fal
         How many calls were deleted.
 
     """
+    # All before, since runs of which later calls go may have begun at any time; and the lock for it first of all.
+    unsettle_range(connection, None, query.until)
     condition = conditions(query, connection.dialect.name)
     deleted = 0
     for day in _days(connection, condition):

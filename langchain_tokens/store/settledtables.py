@@ -1,0 +1,38 @@
+"""What has been found out of past hours and days? Tables of answers that rows gave, kept until a call changes them.
+
+Unlike the sums in `rolluptables` they are not made when calls come, but when somebody first asks. Whatever changes
+calls or runs first deletes the periods that it may touch (see `unsettling`), in the same transaction.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Table, Text
+
+from langchain_tokens.store.tables import METADATA, UtcDateTime
+
+__all__ = ("SETTLED", "SUMMED", "WASTE", "WHO")
+
+WHO = ("chain_name", "agent_name", "model_name", "provider")
+"""Whose calls were in vain."""
+COUNTED = ("calls", "known_calls", "priced_calls")
+SUMMED = ("calls", "total_tokens", "known_calls", "total_cost", "priced_calls")
+"""What is summed of them: calls, tokens, calls that know theirs, pico-USD, calls that know theirs."""
+SETTLED = Table(
+    "usage_settled",
+    METADATA,
+    Column("step", Text(), primary_key=True),
+    Column("since", UtcDateTime(), primary_key=True),
+    Column("until", UtcDateTime(), nullable=False),
+    Index("ix_usage_settled_until", "until"),
+)
+"""The hours and days (`step`) of which the other table holds all that there is; what it holds of others is void."""
+WASTE = Table(
+    "usage_waste",
+    METADATA,
+    Column("step", Text(), primary_key=True),
+    Column("since", UtcDateTime(), primary_key=True),
+    *(Column(name, Text(), primary_key=True) for name in ("kind", "mode", *WHO)),
+    *(Column(name, BigInteger(), nullable=name not in COUNTED) for name in SUMMED),
+    sqlite_with_rowid=False,
+)
+"""Calls that were in vain by when, how and whose, as `waste.read_rows` finds them; a missing name is the empty text."""

@@ -1,0 +1,215 @@
+"""What was in vain in past hours, days and months? Found out once from the rows, and kept until a call changes it.
+
+Which calls were in vain is told by later calls of their runs, so it cannot be added up as calls come; and to find it
+out of millions of rows takes seconds. So whoever asks first settles the whole days of a range and the whole hours at
+its ends; months are made of days. Whatever changes calls or runs first deletes the periods that this may touch (see
+`unsettling`). On PostgreSQL that also makes the two wait for each other: a period is settled from what is committed,
+or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+)
+
+from langchain_tokens.errors import StoreError
+from langchain_tokens.query import Query
+from langchain_tokens.store.engine import reading, writing_hastily
+from langchain_tokens.store.periods import (
+    FILTERS,
+    Period,
+    Rest,
+    calls_by_day,
+    parts_of,
+    singles,
+    stretches,
+    unknown,
+)
+from langchain_tokens.store.plan import moment_in
+from langchain_tokens.store.settledtables import SETTLED, SUMMED, WASTE, WHO
+from langchain_tokens.store.tables import UtcDateTime
+from langchain_tokens.store.target import StoreTarget
+from langchain_tokens.store.waste import read_waste
+
+__all__ = ("read_settled_waste", "settle", "wrong_waste")
+
+_AT_ONCE = 100_000
+"""Calls of which the periods are settled in one transaction."""
+_HOURS = 24
+_SHORT = timedelta(hours=2)
+_NAMES = ("mode", *WHO)
+_KEYS = ("step", "since", "kind", *_NAMES)
+"""The key of `WASTE`."""
+_Key = tuple[Any, ...]
+_Numbers = Sequence[int | None]
+
+
+def settle(engine: Engine, target: StoreTarget, query: Query, now: datetime) -> None:
+    """Find out what is not known of the periods of a range, and keep it; where that cannot be, rows will do.
+
+    Args:
+        engine: the database's.
+        target: the database, for errors.
+        query: its range, and its filters: of most there is nothing that could be kept.
+        now: periods end some time before it.
+
+    """
+    with reading(engine, target) as connection:
+        wanted = [] if _is_copy(connection) else list(_wanted(connection, query, now))
+    for period in wanted:
+        try:
+            with writing_hastily(engine, target) as connection:
+                _settle(connection, period)
+        except StoreError:  # nobody may write here, or somebody else writes for longer than a reader waits
+            return
+
+
+def read_settled_waste(connection: Connection, query: Query, now: datetime) -> Sequence[Row[Any]]:
+    """What `read_waste` finds, from periods that are settled as far as there are any; a group may come several times.
+
+    Args:
+        connection: one that reads.
+        query: which calls.
+        now: as that of `settle`.
+
+    """
+    found: list[Row[Any]] = []
+    for part in stretches(connection, parts_of(connection, query, now)):
+        if isinstance(part, Rest):
+            rest = replace(query, since=part.since, until=part.until)
+            found += read_waste(connection, rest, is_short=_is_short(part, now))
+        else:
+            found += connection.execute(_kept(query, part))
+    return found
+
+
+def wrong_waste(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
+    """Where what is settled is not what the rows say: key, column, what is stored, what it should be."""
+    width = len(WASTE.columns) - 1 - len(SUMMED)
+    for row in connection.execute(select(SETTLED).order_by(SETTLED.c.since)).all():
+        period = Period(step=row.step, since=row.since, until=row.until)
+        kept = select(*WASTE.columns[1:]).where(WASTE.c.step == row.step, WASTE.c.since == row.since)
+        stored = {tuple(found[:width]): found[width:] for found in connection.execute(kept)}
+        derived = _found(connection, period)
+        for key in sorted(stored.keys() | derived.keys()):
+            shown = f"{WASTE.name} {row.step} {' '.join(str(part) or '-' for part in key)}"
+            both = (numbers.get(key, (None,) * len(SUMMED)) for numbers in (stored, derived))
+            for column, found, right in zip(SUMMED, *both, strict=True):
+                if found != right:
+                    yield shown, column, found, right
+
+
+def _is_short(part: Rest, now: datetime) -> bool:
+    return part.since is not None and (part.until or now) - part.since < _SHORT
+
+
+def _is_copy(connection: Connection) -> bool:
+    """Whether a server only copies another; to try to write there would cost the connection."""
+    if connection.dialect.name != "postgresql":
+        return False
+    return bool(connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar())
+
+
+def _wanted(connection: Connection, query: Query, now: datetime) -> Iterator[Period]:
+    """What is to be settled: neighbours together, as long as they have not too many calls."""
+    left = unknown(connection, parts_of(connection, query, now))
+    if not left:
+        return
+    counts = calls_by_day(connection, min(one.since for one in left), max(one.until for one in left))
+    last, calls = left[0], 0
+    for one in left:
+        more = counts.get(moment_in(one.since, "day"), 0) // (_HOURS if one.step == "hour" else 1)
+        if one == last or (last.step == one.step and last.until == one.since and calls + more <= _AT_ONCE):
+            last, calls = replace(last, until=one.until), calls + more
+        else:
+            yield last
+            last, calls = one, more
+    yield last
+
+
+def _settle(connection: Connection, period: Period) -> None:
+    """Find out what was in vain in some hours or days, and keep it with them."""
+    if connection.dialect.name == "postgresql":  # waits for all who change calls or runs, and lets them wait
+        connection.execute(text(f"LOCK TABLE {SETTLED.name} IN SHARE ROW EXCLUSIVE MODE"))
+    for table in (SETTLED, WASTE):
+        these: Any = (table.c.step == period.step, table.c.since >= period.since, table.c.since < period.until)
+        connection.execute(delete(table).where(*these))
+    if period.step == "month":
+        if not _add_days(connection, period):
+            return
+    elif found := _found(connection, period):
+        names = [column.name for column in WASTE.columns]
+        rows = [dict(zip(names, (period.step, *key, *found[key]), strict=True)) for key in found]
+        connection.execute(insert(WASTE), rows)
+    settled = [{"step": one.step, "since": one.since, "until": one.until} for one in singles(period)]
+    connection.execute(insert(SETTLED), settled)
+
+
+def _add_days(connection: Connection, months: Period) -> bool:
+    """Add up what is kept of the days of months; False where a day of them is not settled."""
+    days = replace(months, step="day")
+    if unknown(connection, [days]):
+        return False
+    names = (*_KEYS, *SUMMED)
+    for month in singles(months):
+        of_month = replace(days, since=month.since, until=month.until)
+        when: list[ColumnElement[Any]] = [literal(month.step), literal(month.since, UtcDateTime())]
+        keys: list[ColumnElement[Any]] = [WASTE.c[name] for name in _KEYS[2:]]
+        made = _summed([*when, *keys], _within(of_month)).group_by(*keys)
+        connection.execute(insert(WASTE).from_select(names, made))
+    return True
+
+
+def _found(connection: Connection, period: Period) -> Mapping[_Key, _Numbers]:
+    """What rows say of some hours or days: the sums of `WASTE` by its key, but for the step."""
+    found: dict[_Key, _Numbers] = {}
+    for row in read_waste(connection, Query(since=period.since, until=period.until), step=period.step):
+        at, *names = row[: -1 - len(SUMMED)]
+        since = datetime.fromisoformat(f"{at}-01" if period.step == "month" else at)
+        key = (since.replace(tzinfo=UTC), row.kind, *names)
+        numbers = [None if number is None else int(number) for number in row[-len(SUMMED) :]]
+        before = found.get(key)
+        found[key] = numbers if before is None else [_plus(*both) for both in zip(before, numbers, strict=True)]
+    return found
+
+
+def _plus(left: int | None, right: int | None) -> int | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+def _kept(query: Query, period: Period) -> Select[Any]:
+    """What is kept of some periods, in the columns of `read_waste`."""
+    kept = WASTE.c
+    allowed = [kept[FILTERS[name]].in_([value or "" for value in values]) for name, values in query.equals.items()]
+    keys = [*(func.nullif(kept[name], "").label(name) for name in WHO), kept.kind]
+    return _summed(keys, [*_within(period), *allowed]).group_by(*(text(str(place + 1)) for place in range(len(keys))))
+
+
+def _within(period: Period) -> list[ColumnElement[bool]]:
+    kept = WASTE.c
+    return [kept.step == period.step, kept.since >= period.since, kept.since < period.until]
+
+
+def _summed(keys: Sequence[ColumnElement[Any]], where: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    sums = [cast(func.sum(WASTE.c[name]), BigInteger).label(name) for name in SUMMED]  # PostgreSQL's are numeric
+    return select(*keys, *sums).where(*where)
