@@ -31,8 +31,9 @@ class Withdrawal:
 
     def holds(self, provider: str, model: str, at: datetime) -> bool:
         """Whether it is about a model at a moment (aware)."""
-        is_past = self.since is None or self.since <= at
-        return is_past and provider == self.provider and any(fnmatchcase(model.lower(), name) for name in self.models)
+        if provider != self.provider or (self.since is not None and self.since > at):
+            return False
+        return any(fnmatchcase(model.lower(), name) for name in self.models)
 
 
 def is_offered(withdrawals: Iterable[Withdrawal], provider: str, model: str, at: datetime) -> bool:

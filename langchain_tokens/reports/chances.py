@@ -139,7 +139,8 @@ def _growing(who: _Who, by_turn: Mapping[int, _Turn], total: _Turn, book: PriceB
     first, later = by_turn.get(1), {number: turn for number, turn in by_turn.items() if number > 1}
     if first is None or max(later, default=1) < _LEAST_TURNS or total.calls < _LEAST_CALLS:
         return
-    grown = sum((turn.input_tokens - first.mean * turn.calls for turn in later.values()), Fraction(0))
+    calls = sum(turn.calls for turn in later.values())
+    grown = sum(turn.input_tokens for turn in later.values()) - first.mean * calls
     slope = _slope(by_turn)
     if slope <= 0 or grown <= total.input_tokens * _LEAST_SHARE:
         return
@@ -149,7 +150,6 @@ def _growing(who: _Who, by_turn: Mapping[int, _Turn], total: _Turn, book: PriceB
         same = _Turn(turn.calls, start, turn.output_tokens, min(start, turn.cache_read_tokens))
         saved.append(_saved(turn, same, who, book))
     known = [usd for usd in saved if usd is not None]
-    calls = sum(turn.calls for turn in later.values())
     what = (
         f"sent an input that grew by some {round(slope):,} tokens with each turn, from {round(first.mean):,} at first"
     )
@@ -176,11 +176,11 @@ def _dearer(model: Any, provider: Any, total: _Turn, book: PriceBook) -> Iterato
 def _slope(by_turn: Mapping[int, _Turn]) -> Fraction:
     """Tokens that an input grows by with each turn: the line that fits the means of turns best, by their calls."""
     calls = sum(turn.calls for turn in by_turn.values())
-    center = Fraction(sum(number * turn.calls for number, turn in by_turn.items()), calls)
-    level = Fraction(sum(turn.input_tokens for turn in by_turn.values()), calls)
-    spread = sum((turn.calls * (number - center) ** 2 for number, turn in by_turn.items()), Fraction(0))
-    both = sum((turn.calls * (number - center) * (turn.mean - level) for number, turn in by_turn.items()), Fraction(0))
-    return both / spread if spread else Fraction(0)
+    numbers = sum(number * turn.calls for number, turn in by_turn.items())
+    tokens = sum(turn.input_tokens for turn in by_turn.values())
+    spread = calls * sum(number**2 * turn.calls for number, turn in by_turn.items()) - numbers**2
+    both = calls * sum(number * turn.input_tokens for number, turn in by_turn.items()) - numbers * tokens
+    return Fraction(both, spread) if spread else Fraction(0)
 
 
 def _saved(now: _Turn, instead: _Turn, who: _Who, book: PriceBook) -> Decimal | None:

@@ -251,26 +251,32 @@ def _failures(used: Iterable[Used]) -> Iterator[Finding]:
     from langchain_tokens.store.rows import from_pico
 
     kinds = {"error": "failed", "cancelled": "cancelled"}
+    alike: dict[tuple[Any, ...], list[Used]] = {}
     for row in used:
-        kind = kinds.get(str(row.status))
-        if kind is not None:
-            numbers = {"tokens": row.total_tokens, "usd": from_pico(row.total_cost)}
-            yield _finding(kind, row.who, calls=row.calls, unpriced_calls=row.unpriced_calls, **numbers)
+        if row.status in kinds:
+            alike.setdefault((kinds[row.status], row.who), []).append(row)
+    for (kind, who), rows in alike.items():
+        tokens, cost = (_known_sum(getattr(row, name) for row in rows) for name in ("total_tokens", "total_cost"))
+        unpriced = sum(row.unpriced_calls for row in rows)
+        calls = sum(row.calls for row in rows)
+        yield _finding(kind, who, calls=calls, tokens=tokens, usd=from_pico(cost), unpriced_calls=unpriced)
 
 
 def _merged(rows: Iterable[Finding]) -> list[Finding]:
-    """One finding for each kind and place: some calls are found in several ways, and in several turns."""
-    merged: dict[tuple[Any, ...], Finding] = {}
+    """One finding for each kind and place: some calls are found in several ways, and in several parts of the range."""
+    alike: dict[tuple[Any, ...], list[Finding]] = {}
     for row in rows:
-        key = (row.kind, *(getattr(row, name) for name in _BY))
-        before = merged.get(key)
-        numbers = {} if before is None else {name: _plus(before, row, name) for name in _NUMBERS}
-        merged[key] = replace(row, **numbers)
-    return list(merged.values())
+        alike.setdefault((row.kind, row.chain, row.agent, row.model, row.provider), []).append(row)
+    return [
+        same[0]
+        if len(same) == 1
+        else replace(same[-1], **{name: _known_sum(getattr(row, name) for row in same) for name in _NUMBERS})
+        for same in alike.values()
+    ]
 
 
-def _plus(left: Finding, right: Finding, name: str) -> Any:
-    known = [value for value in (getattr(left, name), getattr(right, name)) if value is not None]
+def _known_sum(values: Iterable[Any]) -> Any:
+    known = [value for value in values if value is not None]
     return sum(known[1:], known[0]) if known else None
 
 

@@ -105,7 +105,7 @@ def read_waste(
     Args:
         connection: one that reads.
         query: which calls; its `by` is not looked at.
-        step: tell them apart by hour, day or month (`key_0`) and mode, too, and write names that are NULL as empty text.
+        step: tell them apart by hour, day or month (`key_0`) and mode, too; a name that is NULL is the empty text then.
         is_short: whether the range has so few calls that it is best to look at all of their runs.
 
     Returns:
