@@ -112,7 +112,7 @@ def _lists(store: UsageStore) -> Iterator[tuple[str, Ask]]:
         yield f"latest 50 runs{what}", _latest_runs(filters[what])
     yield "latest 50 runs with an error", _latest_runs({"status": "error"})
     for span, chosen in RANGES.items():
-        for order in ("-cost_usd", "-total_tokens"):
+        for order in ("-cost_usd", "-total_tokens", "-duration_ms", "duration_ms"):
             yield f"50 calls by {order}, {span}", _latest_calls({"order": order, **chosen})
         yield f"runs by cost_usd, largest 50, {span}", _runs_by_cost(chosen)
         yield f"findings, {span}", _findings(chosen)

@@ -81,6 +81,8 @@ def change_costs(connection: Connection, changes: Sequence[tuple[Call, Call]], r
         How many rows were changed; one that somebody else has changed in the meantime is left alone.
 
     """
+    if not changes:
+        return 0
     moments = [old.started_at for old, _ in changes]
     unsettle_range(connection, min(moments), max(moments))
     stored = _locked(connection, [old.call_id for old, _ in changes])
