@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import FromClause, Integer, Join, Subquery, Text, bindparam, cast, column, func, select, true
+from sqlalchemy import FromClause, Integer, Join, Select, Subquery, Text, bindparam, cast, column, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 
 from langchain_tokens.store.tables import UtcDateTime
 
-__all__ = ("each_of", "moment_value", "ranges_table", "ranges_value")
+__all__ = ("for_each", "moment_value", "ranges_table", "ranges_value")
 
 _TYPES: dict[type, Any] = {int: Integer(), str: Text(), datetime: UtcDateTime()}
 
@@ -73,6 +73,21 @@ def moment_value(moment: datetime, dialect: str) -> str:
     return written.removesuffix("+00:00") if dialect == "sqlite" else written
 
 
-def each_of(ranges: Subquery, table: FromClause) -> FromClause:
-    """A table's rows for each of the ranges; what belongs to a range is said in the statement's conditions."""
-    return _InOrder(ranges, table, true())
+def for_each(
+    ranges: Subquery, named: Sequence[str], statement: Select[Any], table: FromClause, dialect: str
+) -> Select[Any]:
+    """A statement's rows for each of some ranges, in which an index finds them.
+
+    Args:
+        ranges: as `ranges_table` makes them.
+        named: columns of theirs that stand after the statement's.
+        statement: says in its conditions what belongs to a range.
+        table: the one that it reads.
+        dialect: the database's.
+
+    """
+    more = [ranges.c[name] for name in named]
+    if dialect == "sqlite":
+        return statement.add_columns(*more).select_from(_InOrder(ranges, table, true()))
+    each = statement.offset(0).lateral()  # else it may be joined by holding each row to every range
+    return select(*each.c, *more).select_from(ranges.join(each, true()))

@@ -11,13 +11,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select
+from sqlalchemy import Connection, Select
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.manyranges import each_of, moment_value, ranges_table, ranges_value
-from langchain_tokens.store.measures import call_sums
+from langchain_tokens.store.manyranges import for_each, moment_value, ranges_table, ranges_value
 from langchain_tokens.store.prepared import Form, asked, question_of
-from langchain_tokens.store.sums import conditions, dimension, grouped
+from langchain_tokens.store.sums import sums_statement
 from langchain_tokens.store.tables import CALLS
 
 __all__ = ("PartHours", "read_part_hours")
@@ -37,7 +36,7 @@ class PartHours:
     until: datetime
 
 
-def read_part_hours(connection: Connection, query: Query, parts: Sequence[PartHours]) -> Sequence[Row[Any]]:
+def read_part_hours(connection: Connection, query: Query, parts: Sequence[PartHours]) -> Sequence[Sequence[Any]]:
     """A range's number, the query's dimensions, then all sums; those that have any calls.
 
     Args:
@@ -51,15 +50,18 @@ def read_part_hours(connection: Connection, query: Query, parts: Sequence[PartHo
     dialect = connection.dialect.name
     question = asked(query, dialect, spans=())
     rows = [(part.number, moment_value(part.since, dialect), moment_value(part.until, dialect)) for part in parts]
-    return list(connection.execute(_statement(question.form), {**question.values, "asked_parts": ranges_value(rows)}))
+    found = connection.execute(_statement(question.form), {**question.values, "asked_parts": ranges_value(rows)})
+    calls = len(query.by)
+    return [(number, *row) for *row, number in found if row[calls]]
 
 
 @lru_cache(_FORMS)
 def _statement(form: Form) -> Select[Any]:
+    """The query's dimensions, all sums, and the range's number."""
     query, _ = question_of(form)
     parts = ranges_table("asked_parts", _COLUMNS, form.dialect)
     since: Any = parts.c.since
     until: Any = parts.c.until
-    ranged = replace(query, since=since, until=until)
-    keys = [parts.c.number, *(dimension(name, ranged, form.dialect) for name in query.by)]
-    return grouped(keys, call_sums(CALLS.c)).where(conditions(ranged, form.dialect)).select_from(each_of(parts, CALLS))
+    sums = sums_statement(replace(query, since=since, until=until), form.dialect)
+    found = for_each(parts, ("number",), sums, CALLS, form.dialect)
+    return found.group_by(parts.c.number) if form.dialect == "sqlite" else found

@@ -8,11 +8,11 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, case, exists, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, case, exists, func, or_, select, true, union_all
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.covering import covers
-from langchain_tokens.store.manyranges import each_of, ranges_table, ranges_value
+from langchain_tokens.store.manyranges import for_each, ranges_table, ranges_value
 from langchain_tokens.store.plan import Family, family_of, moment_in
 from langchain_tokens.store.prepared import Form, asked, question_of
 from langchain_tokens.store.rolluptables import SUMMED, Rollup, Step
@@ -57,12 +57,23 @@ def read_whole_hours(connection: Connection, query: Query, ranges: Sequence[Whol
     """
     if not ranges:
         return []
-    numbers, rows = _covered(ranges, _family(query))
+    found, untold = _read(connection, query, ranges, _coarsest(query))
+    again = [item for item in ranges if item.number in untold]
+    return [*found, *_read(connection, query, again, "hour")[0]] if again else found
+
+
+def _read(
+    connection: Connection, query: Query, ranges: Sequence[WholeHours], coarsest: Step
+) -> tuple[Sequence[Sequence[Any]], frozenset[int]]:
+    """The answer, and the numbers of those ranges that are not in it, since it cannot be told what is 0 there."""
+    numbers, rows = _covered(ranges, coarsest)
     has_less = any(sign < 0 for some in rows.values() for _, sign, *_ in some)
     question = asked(query, connection.dialect.name, spans=())
     values = {f"asked_{step}": ranges_value(some) for step, some in rows.items()}
-    found = connection.execute(_statement(question.form, tuple(rows), has_less=has_less), {**question.values, **values})
-    return [(numbers[ends], *row) for ends, *row in found]
+    statement = _statement(question.form, tuple(rows), has_less=has_less)
+    found = connection.execute(statement, {**question.values, **values}).all()
+    untold = frozenset(numbers[row[0]] for row in found if not row[-1])
+    return [(number, *row[1:-1]) for row in found if (number := numbers[row[0]]) not in untold], untold
 
 
 def _family(query: Query) -> Family:
@@ -72,9 +83,13 @@ def _family(query: Query) -> Family:
     return found
 
 
-def _covered(ranges: Sequence[WholeHours], family: Family) -> tuple[Mapping[str, int], Mapping[Step, list[_Row]]]:
+def _coarsest(query: Query) -> Step:
+    rollups = _family(query).rollups
+    return next(step for step in _COARSEST_FIRST if step in rollups)
+
+
+def _covered(ranges: Sequence[WholeHours], coarsest: Step) -> tuple[Mapping[str, int], Mapping[Step, list[_Row]]]:
     """The numbers of ranges, by their ends; and for each table of sums which of its rows are asked for."""
-    coarsest = next(step for step in _COARSEST_FIRST if step in family.rollups)
     written = cache(moment_in)  # each moment ends one part, and begins others
     numbers: dict[str, int] = {}
     rows: dict[Step, list[_Row]] = {}
@@ -89,16 +104,14 @@ def _covered(ranges: Sequence[WholeHours], family: Family) -> tuple[Mapping[str,
 
 @lru_cache(_FORMS)
 def _statement(form: Form, steps: tuple[Step, ...], *, has_less: bool) -> Select[Any]:
+    """A range's ends, the query's dimensions, all sums, and whether those that are 0 are known to be."""
     query, _ = question_of(form)
     family = _family(query)
-    keys = [f"key_{index}" for index in range(len(query.by) + 1)]
+    keys = [f"key_{index}" for index in range(len(query.by))]
     part = _parts(query, family, steps, form.dialect).c
     sums = {name: func.sum(part[name] * part.sign) for name in SUMS}
-    totals = grouped([part.ends, *(part[key] for key in keys[:-1])], sums).having(sums["calls"] != 0).subquery()
-    return select(
-        *(totals.c[key] for key in keys),
-        *(_told(totals, name, query, family) if has_less and name in SUMMED else totals.c[name] for name in SUMS),
-    )
+    totals = grouped([part.ends, *(part[key] for key in keys)], sums).having(sums["calls"] != 0).subquery()
+    return select(totals, _is_told(totals, query, family) if has_less else true())
 
 
 def _parts(query: Query, family: Family, steps: Sequence[Step], dialect: str) -> Subquery:
@@ -108,20 +121,20 @@ def _parts(query: Query, family: Family, steps: Sequence[Step], dialect: str) ->
         rollup = family.rollups[step]
         ranges = ranges_table(f"asked_{step}", _COLUMNS, dialect)
         kept = rollup_statement(query, rollup, family.dimension, (ranges.c.since, ranges.c.until), is_part=True)
-        parts.append(kept.add_columns(ranges.c.ends, ranges.c.sign).select_from(each_of(ranges, rollup.table)))
+        parts.append(for_each(ranges, ("ends", "sign"), kept, rollup.table, dialect))
     return union_all(*parts).subquery() if len(parts) > 1 else parts[0].subquery()
 
 
-def _told(totals: Subquery, name: str, query: Query, family: Family) -> ColumnElement[Any]:
-    """A sum; where it is 0, NULL if no hour of the range knows it: what knew it was taken away."""
-    rollup = family.rollups["hour"]
-    span = func.substr(totals.c.key_0, 1, _HOUR_LENGTH), func.substr(totals.c.key_0, _HOUR_LENGTH + 1)
-    where = [
+def _is_told(totals: Subquery, query: Query, family: Family) -> ColumnElement[Any]:
+    """Whether what is 0 is known to be: what knew it may have been taken away, but an hour of the range knows all."""
+    rollup, total = family.rollups["hour"], totals.c
+    span = func.substr(total.key_0, 1, _HOUR_LENGTH), func.substr(total.key_0, _HOUR_LENGTH + 1)
+    hour = exists().where(
         kept_conditions(query, rollup, family.dimension, span),
-        *(_is_key(totals.c[f"key_{index}"], by, rollup) for index, by in enumerate(query.by, 1)),
-        rollup.table.c[name].is_not(None),
-    ]
-    return case((totals.c[name] == 0, case((exists().where(*where), 0))), else_=totals.c[name])
+        *(_is_key(total[f"key_{index}"], name, rollup) for index, name in enumerate(query.by, 1)),
+        *(or_(rollup.table.c[name].is_not(None), total[name] != 0, total[name].is_(None)) for name in SUMMED),
+    )
+    return case((or_(*(total[name] == 0 for name in SUMMED)), hour), else_=true())
 
 
 def _is_key(key: ColumnElement[Any], name: str, rollup: Rollup) -> ColumnElement[bool]:
