@@ -6,7 +6,7 @@ All of them are asked for at once. That it is rows which are read is known here 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -19,45 +19,38 @@ from langchain_tokens.store.prepared import Form, asked, question_of
 from langchain_tokens.store.sums import sums_statement
 from langchain_tokens.store.tables import CALLS
 
-__all__ = ("PartHours", "read_part_hours")
+__all__ = ("read_part_hours",)
 
 _FORMS = 100
 """Statements that are kept."""
 _COLUMNS = (("number", int), ("since", datetime), ("until", datetime))
 
 
-@dataclass(frozen=True, slots=True)
-class PartHours:
-    """A range that begins or ends within an hour."""
-
-    number: int
-    """The same for ranges that belong together."""
-    since: datetime
-    until: datetime
-
-
-def read_part_hours(connection: Connection, query: Query, parts: Sequence[PartHours]) -> Sequence[Sequence[Any]]:
-    """A range's number, the query's dimensions, then all sums; those that have any calls.
+def read_part_hours(
+    connection: Connection, query: Query, parts: Sequence[tuple[datetime, datetime]]
+) -> Sequence[Sequence[Any]]:
+    """A part's place in `parts`, the query's dimensions, then all sums; those that have any calls.
 
     Args:
         connection: one that reads.
         query: groups by no part of time; its own range is not looked at.
-        parts: none of them has a time of another.
+        parts: the first moment of each, and the first one after it; mostly a quarter of an hour, or two. What only rows
+            can answer, or begins or ends at any moment, is asked here, too.
 
     """
     if not parts:
         return []
     dialect = connection.dialect.name
     question = asked(query, dialect, spans=())
-    rows = [(part.number, moment_value(part.since, dialect), moment_value(part.until, dialect)) for part in parts]
+    rows = [(place, moment_value(part[0], dialect), moment_value(part[1], dialect)) for place, part in enumerate(parts)]
     found = connection.execute(_statement(question.form), {**question.values, "asked_parts": ranges_value(rows)})
     calls = len(query.by)
-    return [(number, *row) for *row, number in found if row[calls]]
+    return [(row[-1], *row[:-1]) for row in found if row[calls]]
 
 
 @lru_cache(_FORMS)
 def _statement(form: Form) -> Select[Any]:
-    """The query's dimensions, all sums, and the range's number."""
+    """The query's dimensions, all sums, and the part's place."""
     query, _ = question_of(form)
     parts = ranges_table("asked_parts", _COLUMNS, form.dialect)
     since: Any = parts.c.since

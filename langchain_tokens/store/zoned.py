@@ -6,7 +6,7 @@ and of half of one at either end, of which the rows are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,13 +17,12 @@ from sqlalchemy import Connection, select
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.answers import read_answer
 from langchain_tokens.store.localsteps import LocalStep, local_steps, within
+from langchain_tokens.store.manysums import read_ranges
 from langchain_tokens.store.measures import read_groups
-from langchain_tokens.store.parthours import PartHours, read_part_hours
-from langchain_tokens.store.plan import ceiling_of, floor_of, moment_in, needs_rows
+from langchain_tokens.store.plan import floor_of, moment_in, needs_rows
 from langchain_tokens.store.reach import answered
 from langchain_tokens.store.rolluptables import ALL, NAMES
 from langchain_tokens.store.state import rows_since
-from langchain_tokens.store.wholehours import WholeHours, read_whole_hours
 from langchain_tokens.sums import Sums
 from langchain_tokens.zones import step_label
 
@@ -98,38 +97,10 @@ def _arranged(query: Query) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
 
 
 def _summed(connection: Connection, query: Query, steps: Sequence[LocalStep]) -> Answer:
-    """The groups of an answer, put together from whole hours and parts of hours."""
+    """The groups of an answer, each step a range."""
     others = replace(query, by=tuple(name for name in query.by if name not in TIME_DIMENSIONS), zone=None)
-    whole, parts = _cut(steps, is_of_rows=needs_rows(query))
-    rows: list[Sequence[Any]] = [*read_whole_hours(connection, others, whole)]
-    rows += read_part_hours(connection, others, parts)
-    keys, arrange = len(others.by) + 1, _arranged(query)
-    added: dict[tuple[Any, ...], Sequence[Any]] = {}
-    for number, *row in rows:
-        key = arrange((*steps[number].labels, *row[: keys - 1]))
-        numbers = row[keys - 1 :]
-        added[key] = [_plus(*both) for both in zip(added[key], numbers, strict=True)] if key in added else numbers
-    return read_groups([(*key, *numbers) for key, numbers in added.items()], len(query.by))
-
-
-def _cut(steps: Iterable[LocalStep], *, is_of_rows: bool) -> tuple[list[WholeHours], list[PartHours]]:
-    """The whole hours of each step, and what is left at its ends; all of it where only rows can answer."""
-    whole: list[WholeHours] = []
-    parts: list[PartHours] = []
-    for number, step in enumerate(steps):
-        first, end = ceiling_of(step.since, "hour"), floor_of(step.until, "hour")
-        if is_of_rows or first >= end:
-            parts.append(PartHours(number, step.since, step.until))
-            continue
-        whole.append(WholeHours(number, first, end))
-        if step.since < first:
-            parts.append(PartHours(number, step.since, first))
-        if end < step.until:
-            parts.append(PartHours(number, end, step.until))
-    return whole, parts
-
-
-def _plus(left: int | None, right: int | None) -> int | None:
-    if left is None or right is None:
-        return right if left is None else left
-    return left + right
+    found = read_ranges(connection, others, [(step.since, step.until) for step in steps])
+    arrange = _arranged(query)
+    return read_groups(
+        [(*arrange((*steps[place].labels, *key)), *numbers) for (place, *key), numbers in found.items()], len(query.by)
+    )
