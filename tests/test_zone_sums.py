@@ -39,6 +39,7 @@ CHANGES = (
     datetime(2025, 12, 31, 18, 30, tzinfo=UTC),  # a year's end in Kolkata
 )
 OTHERS = ("model", "chain", "agent", "status", "attempt", "session", "tag:team")
+Known = tuple[int | None, int | None]
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -127,8 +128,11 @@ def _hour_of(moment: datetime) -> datetime:
 
 NIGHT = datetime(2026, 7, 6, 22, 30, tzinfo=UTC)
 """A day of UTC, but the next one in Berlin."""
+EVENING = datetime(2026, 7, 6, 18, 5, tzinfo=UTC)
+"""In Kathmandu a day begins ten minutes later."""
 
 
+@pytest.mark.parametrize(("zone", "moment", "hours"), [("Europe/Berlin", NIGHT, -5), ("Asia/Kathmandu", EVENING, 5)])
 @pytest.mark.parametrize(
     ("others", "expected"),
     [
@@ -140,19 +144,22 @@ NIGHT = datetime(2026, 7, 6, 22, 30, tzinfo=UTC)
     ],
 )
 def test_zero_is_told_from_unknown(
-    store: UsageStore, others: Sequence[tuple[int | None, int | None]], expected: tuple[int | None, int | None]
+    store: UsageStore, zone: str, moment: datetime, hours: int, *, others: Sequence[Known], expected: Known
 ) -> None:
-    """A day in Berlin is a day of UTC without its last hours; what only those hours know is not known of the day."""
-    store.add(
-        [_call_of(NIGHT, (0, 0)), *(_call_of(NIGHT - (5 + place) * HOUR, said) for place, said in enumerate(others))]
-    )
+    """What only calls know that are next to a day, and that were taken away from a longer time, is not known of it."""
+    store.add([_call_of(moment, (0, 0))])
+    store.add([_call_of(moment + (hours + place) * HOUR, known) for place, known in enumerate(others)])
+    day = step_label(moment + hours * HOUR, "day", ZoneInfo(zone))
     for by in ((), ("model",), ("model", "chain")):
-        found = {row.key["day"]: row for row in store.breakdown("day", *by, tz="Europe/Berlin")}
-        assert (found["2026-07-06"].cache_read_tokens, found["2026-07-06"].reasoning_tokens) == expected
-        assert (found["2026-07-07"].cache_read_tokens, found["2026-07-07"].reasoning_tokens) == (0, 0)
+        found = {
+            row.key["day"]: (row.cache_read_tokens, row.reasoning_tokens)
+            for row in store.breakdown("day", *by, tz=zone)
+        }
+        assert found.pop(day) == expected
+        assert list(found.values()) == [(0, 0)]
 
 
-def _call_of(moment: datetime, known: tuple[int | None, int | None]) -> Call:
+def _call_of(moment: datetime, known: Known) -> Call:
     usage = make_usage(10, 5, cache_read_tokens=known[0], reasoning_tokens=known[1])
     return make_call(started_at=moment, usage=usage, model="m", chain="c")
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from langchain_tokens.store.plan import FINER, ceiling_of, floor_of
 from langchain_tokens.store.rolluptables import Step
 
 __all__ = ("Cover", "covers")
 
+_MOMENTS = 4_096
+"""That are kept: one ends a range and begins the next, and most are asked for again."""
 _LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
@@ -61,6 +64,7 @@ def _between(since: datetime, until: datetime, step: Step | None, sign: int) -> 
     return covers(until, since, step, -sign)
 
 
+@lru_cache(_MOMENTS)
 def _nearest(moment: datetime, step: Step) -> datetime:
     """When the hour, day or month began that began closest to a moment."""
     floor = floor_of(moment, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, union_all
@@ -20,6 +20,7 @@ __all__ = ("read_kept_parts",)
 
 _FORMS = 100
 """Statements that are kept."""
+_written = lru_cache(4_096)(moment_in)  # each moment ends one part, and begins others
 _COLUMNS = (("number", int), ("sign", int), ("since", str), ("until", str))
 
 
@@ -37,11 +38,10 @@ def read_kept_parts(
         ValueError: for parts of which no sums are kept that have all the query's names.
 
     """
-    written = cache(moment_in)  # each moment ends one part, and begins others
     rows: dict[Step, list[tuple[int, int, str, str]]] = {}
     for number, part in parts:
         if (step := part.step) is not None:
-            ends = written(part.since, step), written(part.until, step)
+            ends = _written(part.since, step), _written(part.until, step)
             rows.setdefault(step, []).append((number, part.sign, *ends))
     if not rows:
         return []
