@@ -38,9 +38,12 @@ PATIENCE_MS = 10_000.0
 CLIENTS, WRITERS, CALLS_OF_A_WRITER = 20, 4, 250
 SCREENS = 20
 RANGES = {"7d": "since=7d", "30d": "since=30d", "all": ""}
+ZONES = ("Europe/Berlin", "Asia/Tokyo", "America/St_Johns", "Asia/Kolkata", "Asia/Kathmandu")
 OF_A_RANGE = {
     "overview": "overview?{}",
     "timeline by model": "timeline?every=day&by=model&{}",
+    **{f"timeline by model, {zone}": f"timeline?every=day&by=model&tz={zone}&{{}}" for zone in ZONES},
+    **{f"timeline of weeks, {zone}": f"timeline?every=week&tz={zone}&{{}}" for zone in ZONES},
     "breakdown by mode": "breakdown?by=mode&limit=200&{}",
     "breakdown by model": "breakdown?by=model&limit=200&{}",
     "breakdown by agent": "breakdown?by=agent&limit=200&{}",

@@ -37,7 +37,8 @@ RANGES: Mapping[str, dict[str, Any]] = {"7d": {"since": "7d"}, "30d": {"since": 
 DIMENSIONS = ("chain", "agent", "model", "mode", "provider", "path", "status", "attempt")
 MANY = ("user", "session", "run")
 FILTERS: Mapping[str, dict[str, Any]] = {"chain": {"chain": "write_sql"}, "model": {"model": "gemini-2.5-flash"}}
-TIMELINES = (("day", "7d"), ("day", "30d"), ("day", "all"), ("hour", "7d"), ("month", "all"))
+TIMELINES = (("day", "7d"), ("day", "30d"), ("day", "all"), ("hour", "7d"), ("week", "all"), ("month", "all"))
+ZONES = ("Europe/Berlin", "America/Los_Angeles", "Asia/Tokyo", "America/St_Johns", "Asia/Kolkata", "Asia/Kathmandu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +79,18 @@ def _timelines() -> Iterator[tuple[str, Ask]]:
     for span in ("30d", "all"):
         yield _timeline("day", span, "model")
         yield _timeline("month", span, "chain")
+    for zone in ZONES:
+        for span in ("30d", "all"):
+            yield _timeline("day", span, None, zone)
+            yield _timeline("day", span, "model", zone)
+        yield _timeline("week", "all", "model", zone)
+        yield _timeline("month", "all", "model", zone)
 
 
-def _timeline(every: str, span: str, by: str | None) -> tuple[str, Ask]:
+def _timeline(every: str, span: str, by: str | None, zone: str = "UTC") -> tuple[str, Ask]:
     what = every if by is None else f"{every} by {by}"
-    return f"timeline {what}, {span}", lambda store: store.timeline(every, by=by, **RANGES[span])
+    where = "" if zone == "UTC" else f" in {zone}"
+    return f"timeline {what}{where}, {span}", lambda store: store.timeline(every, by=by, tz=zone, **RANGES[span])
 
 
 def _lists(store: UsageStore) -> Iterator[tuple[str, Ask]]:

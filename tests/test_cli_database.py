@@ -143,7 +143,10 @@ def test_backup_of_a_server(run: Run, postgresql_database: Database) -> None:
     """One line names the command that copies our tables, and nothing else is done."""
     said = run("db", "backup", "usage.dump", "--db", postgresql_database.url)
     assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
-    assert "pg_dump --format=custom --file=usage.dump --table=llm_call" in said.err
+    assert (
+        "pg_dump --format=custom --file=usage.dump --table=usage_settled --table=usage_waste --table=llm_call"
+        in said.err
+    )
 
 
 # db downgrade

@@ -16,8 +16,6 @@ from langchain_tokens.render import UNKNOWN, Table, clean, counted, html_table
 from langchain_tokens.reports.chances import Chance, Used, chances
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.store.store import UsageStore
 
@@ -235,7 +233,7 @@ def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: A
     )
 
 
-def _used(connection: Connection, query: Query) -> list[Used]:
+def _used(connection: Any, query: Query) -> list[Used]:
     """What calls add up to by place, status and attempt."""
     from langchain_tokens.store.answers import read_some
 

@@ -20,9 +20,12 @@ from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.sums import SUMS, grouped, rollup_statement, sums_statement
 
 __all__ = (
+    "FINER",
+    "Family",
     "Piece",
     "Span",
     "ceiling_of",
+    "family_of",
     "floor_of",
     "moment_in",
     "needs_rows",
@@ -33,12 +36,22 @@ __all__ = (
     "spans_of",
 )
 
-_FINER: Mapping[str, Step] = {"month": "day", "day": "hour"}
+FINER: Mapping[str, Step] = {"month": "day", "day": "hour"}
+"""What the sums of a step are made of."""
 _LENGTHS = {"hour": 13, "day": 10, "month": 7}
 Span = tuple[Step | None, Any, Any]
 """A part of a range: the step of the sums that answer it, None for rows; its first moment and the first after it, as
 that table writes them.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Tables of sums that have the same names."""
+
+    rollups: Mapping[Step, Rollup]
+    dimension: str = ALL
+    """Whose names are asked for, where a table has each for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +70,7 @@ def planned_statement(query: Query, dialect: str, only: Sequence[str] = SUMS) ->
 
 def spans_of(query: Query) -> Sequence[Span]:
     """The parts of a query's range, and what answers each."""
-    family = _family(query)
+    family = family_of(query)
     step = None if family is None else _coarsest(query, family)
     return [_span(piece) for piece in pieces(query.since, query.until, step)]
 
@@ -73,7 +86,7 @@ def put_together(query: Query, spans: Sequence[Span], dialect: str, only: Sequen
 
     """
     if len(spans) == 1:
-        return _statement(query, _family(query), spans[0], dialect, only)
+        return _statement(query, family_of(query), spans[0], dialect, only)
     parts = parts_of(query, spans, dialect, only)
     both = union_all(*parts).subquery().c
     sums: dict[str, ColumnElement[Any]] = {name: func.sum(both[name]) for name in only}
@@ -83,13 +96,13 @@ def put_together(query: Query, spans: Sequence[Span], dialect: str, only: Sequen
 
 def parts_of(query: Query, spans: Sequence[Span], dialect: str, only: Sequence[str]) -> Sequence[Select[Any]]:
     """The statements of the parts; a group may be in several of them, and several times in one."""
-    family = _family(query)
+    family = family_of(query)
     return [_statement(query, family, span, dialect, only, is_part=True) for span in spans]
 
 
 def needs_rows(query: Query) -> bool:
     """Whether no sums that are kept have all the names that a query asks for."""
-    return _family(query) is None
+    return family_of(query) is None
 
 
 def pieces(since: datetime | None, until: datetime | None, step: Step | None) -> Sequence[Piece]:
@@ -105,7 +118,7 @@ def pieces(since: datetime | None, until: datetime | None, step: Step | None) ->
         return [Piece(step=None, since=since, until=until)]
     if step == "ever":
         return [Piece(step=step, since=None, until=None)]
-    finer = _FINER.get(step)
+    finer = FINER.get(step)
     try:
         first = None if since is None else ceiling_of(since, step)
     except OverflowError:  # the last step of the calendar
@@ -118,27 +131,21 @@ def pieces(since: datetime | None, until: datetime | None, step: Step | None) ->
     return [*before, Piece(step=step, since=first, until=end), *after]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Family:
-    rollups: Mapping[Step, Rollup]
-    dimension: str = ALL
-
-
-def _family(query: Query) -> _Family | None:
-    """The tables that have all the names of a query, the smallest of them."""
+def family_of(query: Query) -> Family | None:
+    """The tables that have all the names of a query, the smallest of them; None where only the rows have them."""
     names = {name for name in query.by if name not in TIME_DIMENSIONS} | set(query.equals)
     if query.tags:
         return None
     if not names:
-        return _Family(rollups=NAMES)
+        return Family(rollups=NAMES)
     if len(names) == 1 and names <= set(NAMED):
-        return _Family(rollups=NAMES, dimension=names.pop())
+        return Family(rollups=NAMES, dimension=names.pop())
     if {CALL_COLUMNS.get(name, name) for name in names} <= set(CUBE_COLUMNS):
-        return _Family(rollups=CUBES)
+        return Family(rollups=CUBES)
     return None
 
 
-def _coarsest(query: Query, family: _Family) -> Step:
+def _coarsest(query: Query, family: Family) -> Step:
     """The coarsest step that still tells apart what is asked for."""
     asked = [name for name in ("hour", "day", "month") if name in query.by]
     allowed: list[Step] = ["hour", "day", "month", "ever"]
@@ -150,7 +157,7 @@ def _coarsest(query: Query, family: _Family) -> Step:
 
 
 def _statement(
-    query: Query, family: _Family | None, span: Span, dialect: str, only: Sequence[str], *, is_part: bool = False
+    query: Query, family: Family | None, span: Span, dialect: str, only: Sequence[str], *, is_part: bool = False
 ) -> Select[Any]:
     step, since, until = span
     if step is None or family is None:

@@ -18,7 +18,7 @@ from langchain_tokens.store.plan import Span, parts_of, put_together, spans_of
 from langchain_tokens.store.rolluptables import Step
 from langchain_tokens.store.sums import SUMS, Later
 
-__all__ = ("Asked", "Form", "asked", "count_statement", "filters_of", "largest_statement", "whole_statement")
+__all__ = ("Asked", "Form", "asked", "count_statement", "largest_statement", "question_of", "whole_statement")
 
 _FORMS = 300
 """Statements that are kept."""
@@ -49,18 +49,26 @@ class Asked:
     """Parameters of the statement."""
 
 
-def asked(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Asked:
-    """Part a question into its form and its values."""
+def asked(query: Query, dialect: str, only: Sequence[str] = SUMS, spans: Sequence[Span] | None = None) -> Asked:
+    """Part a question into its form and its values.
+
+    Args:
+        query: what is asked.
+        dialect: the database's.
+        only: which sums.
+        spans: the parts of its range; those of the plan by default.
+
+    """
     values: dict[str, Any] = {}
-    spans: list[tuple[Step | None, bool, bool]] = []
-    for index, (step, since, until) in enumerate(spans_of(query)):
+    ends: list[tuple[Step | None, bool, bool]] = []
+    for index, (step, since, until) in enumerate(spans_of(query) if spans is None else spans):
         values |= {f"asked_since_{index}": since, f"asked_until_{index}": until}
-        spans.append((step, since is not None, until is not None))
+        ends.append((step, since is not None, until is not None))
     form = Form(
         by=query.by,
         equals=_named("equals", query.equals, values),
         tags=_named("tags", query.tags, values),
-        spans=tuple(spans),
+        spans=tuple(ends),
         only=tuple(only),
         dialect=dialect,
     )
@@ -70,7 +78,7 @@ def asked(query: Query, dialect: str, only: Sequence[str] = SUMS) -> Asked:
 @lru_cache(_FORMS)
 def whole_statement(form: Form) -> Select[Any]:
     """The statement of all groups, as `planned_statement`."""
-    return put_together(*_question(form), form.dialect, form.only)
+    return put_together(*question_of(form), form.dialect, form.only)
 
 
 @lru_cache(_FORMS)
@@ -89,19 +97,14 @@ def largest_statement(form: Form, rank: str, *, is_known: bool | None) -> Select
 @lru_cache(_FORMS)
 def count_statement(form: Form) -> Select[Any]:
     """The statement that counts the groups of one dimension, but for the one without a name."""
-    parts = parts_of(*_question(form), form.dialect, ())
+    parts = parts_of(*question_of(form), form.dialect, ())
     names = (union(*parts) if len(parts) > 1 else parts[0].distinct()).subquery()
     return select(func.count()).select_from(names).where(names.c.key_0.is_not(None))
 
 
-def filters_of(form: Form) -> Query:
-    """A question of a form without its range, with parameters for its values."""
-    return Query(by=form.by, equals=_later("equals", form.equals), tags=_later("tags", form.tags))
-
-
-def _question(form: Form) -> tuple[Query, Sequence[Span]]:
-    """A question of a form, with parameters for its values."""
-    query = filters_of(form)
+def question_of(form: Form) -> tuple[Query, Sequence[Span]]:
+    """A question of a form and the parts of its range, with parameters for their values."""
+    query = Query(by=form.by, equals=_later("equals", form.equals), tags=_later("tags", form.tags))
     spans: list[Span] = []
     for index, (step, begins, ends) in enumerate(form.spans):
         since: Any = bindparam(f"asked_since_{index}")

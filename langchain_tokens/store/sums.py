@@ -23,6 +23,8 @@ __all__ = (
     "conditions",
     "dimension",
     "grouped",
+    "kept_column",
+    "kept_conditions",
     "moment_text",
     "one_of",
     "rollup_statement",
@@ -87,21 +89,30 @@ def rollup_statement(
         is_part: whether the rows are added up later, with others; then they are given as they are.
 
     """
+    kept, where = rollup.table.c, kept_conditions(query, rollup, dimension, span)
+    keys = [_kept_dimension(name, rollup) for name in query.by]
+    is_row = rollup.step == "ever" and len(keys) == 1  # of all time, so that an index can give the largest
+    if is_part or is_row:
+        return _labelled(keys, {name: kept[name] for name in only}).where(where)
+    return grouped(keys, rollup_sums(kept, only)).where(where)
+
+
+def kept_conditions(query: Query, rollup: Rollup, dimension: str, span: tuple[Any, Any]) -> ColumnElement[bool]:
+    """Which rows of a table of sums a query asks for; arguments as of `rollup_statement`."""
     kept, (since, until) = rollup.table.c, span
-    has_names = "dimension" in rollup.keys
-    where: list[ColumnElement[bool]] = [kept.dimension == dimension] if has_names else []
+    where: list[ColumnElement[bool]] = [kept.dimension == dimension] if _has_names(rollup) else []
     if since is not None:
         where.append(kept[rollup.step] >= since)
     if until is not None:
         where.append(kept[rollup.step] < until)
-    for name, allowed in query.equals.items():
-        column = kept.name if has_names else kept[CALL_COLUMNS.get(name, name)]
-        where.append(column.in_(_kept_values(allowed)))
-    keys = [_kept_dimension(name, rollup) for name in query.by]
-    is_row = rollup.step == "ever" and len(keys) == 1  # of all time, so that an index can give the largest
-    if is_part or is_row:
-        return _labelled(keys, {name: kept[name] for name in only}).where(and_(true(), *where))
-    return grouped(keys, rollup_sums(kept, only)).where(and_(true(), *where))
+    where += [kept_column(name, rollup).in_(_kept_values(allowed)) for name, allowed in query.equals.items()]
+    return and_(true(), *where)
+
+
+def kept_column(name: str, rollup: Rollup) -> ColumnElement[Any]:
+    """Where a table of sums has a name's values; a missing one is the empty text there."""
+    column: ColumnElement[Any] = rollup.table.c["name" if _has_names(rollup) else CALL_COLUMNS.get(name, name)]
+    return column
 
 
 def grouped(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
@@ -159,6 +170,11 @@ def one_of(column: ColumnElement[Any], allowed: Sequence[str | None] | Later) ->
     return or_(*choices, *([column.is_(None)] if None in allowed else []))
 
 
+def _has_names(rollup: Rollup) -> bool:
+    """Whether a table has one name at a time."""
+    return rollup.keys[0] == BY_NAME[0]
+
+
 def _kept_values(allowed: Sequence[str | None] | Later) -> Any:
     return allowed.kept if isinstance(allowed, Later) else [value or "" for value in allowed]
 
@@ -194,7 +210,7 @@ def _kept_dimension(name: str, rollup: Rollup) -> ColumnElement[Any]:
     kept = rollup.table.c
     if name in TIME_DIMENSIONS:
         return kept[name] if name == rollup.step else func.substr(kept[rollup.step], 1, _LENGTHS[name])
-    column = kept.name if rollup.keys[0] == BY_NAME[0] else kept[CALL_COLUMNS.get(name, name)]
+    column = kept_column(name, rollup)
     if name == "attempt":
         return cast(column, Integer)
     return func.nullif(column, "")

@@ -7,29 +7,26 @@ they were in vain. What a run's end tells is of calls within a day from its star
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-import orjson
-from sqlalchemy import Connection, delete, true
+from sqlalchemy import Connection, case, delete, func, literal, select, true
 
 from langchain_tokens.call import Call, RunFact
+from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.settledtables import SETTLED
-from langchain_tokens.store.tables import RUNS
+from langchain_tokens.store.tables import RUNS, UtcDateTime
 from langchain_tokens.store.tuples import offset_moment, plain_moment
 
 __all__ = ("unsettle", "unsettle_range")
 
 _DAY = timedelta(days=1)
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_GONE = f"DELETE FROM {SETTLED.name} WHERE since <= ? AND until > ?"  # noqa: S608  # our own name
 _IS_THERE = f"SELECT 1 FROM {SETTLED.name} WHERE since <= ? LIMIT 1"  # noqa: S608  # our own name
-_GONE = (
-    f"DELETE FROM {SETTLED.name} WHERE since <= :until AND (until > :since OR until > ("  # noqa: S608  # our own names
-    f"SELECT min(CASE WHEN first_call_at IS NULL AND calls > 0 THEN '' ELSE first_call_at END) FROM {RUNS.name}"
-    " WHERE run_id IN (SELECT value FROM json_each(:runs))))"
-)
+# The deletion takes the table's lock before the statement sees anything; each statement names one table alone.
 _GONE_FROM_SERVER = (
-    f"DELETE FROM {SETTLED.name} WHERE since <= %(until)s AND (until > %(since)s OR until > ("  # noqa: S608  # our own
-    "SELECT min(CASE WHEN first_call_at IS NULL AND calls > 0 THEN '-infinity' ELSE first_call_at END)"
-    f" FROM {RUNS.name} WHERE run_id = ANY(%(runs)s)))"
+    f"WITH gone AS (DELETE FROM {SETTLED.name} WHERE since <= %(until)s AND until > %(since)s)"  # noqa: S608  # our own
+    f" SELECT 1 FROM {SETTLED.name} WHERE since <= %(until)s LIMIT 1"
 )
 
 
@@ -42,15 +39,31 @@ def unsettle(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFa
     if not started:
         return
     since, until = min(started), max([*started, *(_day_after(fact.started_at) for fact in runs)])
-    run_ids = list({*(call.run_id for call in calls), *(fact.run_id for fact in runs)})
+    if _delete(connection, since, until):
+        run_ids = {*(call.run_id for call in calls), *(fact.run_id for fact in runs)}
+        first = _first_call(connection, list(run_ids))
+        if first is not None and first < since:
+            unsettle_range(connection, first, until)
+
+
+def _delete(connection: Connection, since: datetime, until: datetime) -> bool:
+    """Delete the periods of a range, and tell whether there may be earlier ones."""
     if connection.dialect.name == "postgresql":
-        values = {"since": offset_moment(since), "until": offset_moment(until), "runs": run_ids}
-        connection.exec_driver_sql(_GONE_FROM_SERVER, values)
-        return
+        values = {"since": offset_moment(since), "until": offset_moment(until)}
+        return connection.exec_driver_sql(_GONE_FROM_SERVER, values).first() is not None
     last = plain_moment(until)
-    if connection.exec_driver_sql(_IS_THERE, (last,)).first() is not None:
-        named = {"since": plain_moment(since), "until": last, "runs": orjson.dumps(run_ids).decode()}
-        connection.exec_driver_sql(_GONE, named)
+    if connection.exec_driver_sql(_IS_THERE, (last,)).first() is None:
+        return False
+    connection.exec_driver_sql(_GONE, (last, plain_moment(since)))
+    return True
+
+
+def _first_call(connection: Connection, run_ids: Sequence[str]) -> datetime | None:
+    """When the first call of these runs started that is stored; the beginning of time where that is not known."""
+    known = func.coalesce(RUNS.c.first_call_at, literal(_BEGINNING, UtcDateTime()))
+    first = select(func.min(case((RUNS.c.calls > 0, known))))
+    found = (connection.execute(first.where(RUNS.c.run_id.in_(chunk))).scalar() for chunk in chunks(run_ids))
+    return min((moment for moment in found if moment is not None), default=None)
 
 
 def unsettle_range(connection: Connection, since: datetime | None, until: datetime | None) -> None:

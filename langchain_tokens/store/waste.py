@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.prepared import Form, asked, filters_of
+from langchain_tokens.store.prepared import Form, asked, question_of
 from langchain_tokens.store.settledtables import WHO
 from langchain_tokens.store.sums import conditions, moment_text, unindexed
 from langchain_tokens.store.tables import CALLS, CUT_OFF, IS_REMARKABLE, RUNS, UtcDateTime
@@ -115,7 +115,7 @@ def read_waste(
 
     """
     since, until = query.since, query.until
-    filters = asked(Query(equals=query.equals, tags=query.tags), connection.dialect.name, ())
+    filters = asked(Query(equals=query.equals, tags=query.tags), connection.dialect.name, (), spans=())
     form = _Form(filters.form, since is not None, until is not None, step, is_short)
     values = {**filters.values, "since": since, "until": until, "earlier": _earlier(since), "later": _later(until)}
     return [row for statement in _statements(form) for row in connection.execute(statement, values)]
@@ -132,7 +132,7 @@ def _statements(form: _Form) -> tuple[Select[Any], Select[Any]]:
     moments: dict[str, Any] = {name: bindparam(name, type_=UtcDateTime()) for name in _MOMENTS}
     since, earlier = (moments[name] if form.begins else None for name in ("since", "earlier"))
     until, later = (moments[name] if form.ends else None for name in ("until", "later"))
-    query = replace(filters_of(form.filters), since=since, until=until)
+    query = replace(question_of(form.filters)[0], since=since, until=until)
     asked_for = _Asked(query=query, dialect=dialect, earlier=earlier, later=later, is_short=form.is_short)
     keys: list[ColumnElement[Any]] = [CALLS.c[name] for name in WHO]
     if form.step is not None:

@@ -1,43 +1,34 @@
-"""What do the sums say of hours, days, weeks and months in a time zone, or of weeks at all? Each is asked as a range.
+"""What do the sums say of hours, days, weeks and months in a time zone, or of weeks at all? All are asked at once.
 
-Sums are kept by hours, days and months of UTC. A day in Kolkata begins within an hour of UTC: it is asked as a range,
-which sums of whole hours and the rows at its ragged ends answer exactly. Which ranges there are is said by the hours in
-which there are calls; so an empty year costs nothing.
+Sums are kept by hours, days and months of UTC. A day in Berlin is made of whole hours; one in Kolkata, of whole hours
+and of half of one at either end, of which the rows are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.answers import read_answer
+from langchain_tokens.store.localsteps import LocalStep, local_steps, within
+from langchain_tokens.store.manysums import read_ranges
+from langchain_tokens.store.measures import read_groups
+from langchain_tokens.store.plan import floor_of, moment_in, needs_rows
 from langchain_tokens.store.reach import answered
+from langchain_tokens.store.rolluptables import ALL, NAMES
 from langchain_tokens.store.state import rows_since
 from langchain_tokens.sums import Sums
 from langchain_tokens.zones import step_label
 
 __all__ = ("is_zoned", "read_zoned")
 
-_HOUR = timedelta(hours=1)
-_QUARTER = timedelta(minutes=15)
-"""The offsets of all time zones are multiples of it, and have been since before there were models."""
-_SMALLEST = timedelta(microseconds=1)
-
 Answer = list[tuple[tuple[Any, ...], Sums]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Span:
-    labels: tuple[str, ...]
-    """The names of its hour, day …, as the query asks for them."""
-    since: datetime
-    until: datetime
 
 
 def is_zoned(query: Query) -> bool:
@@ -56,63 +47,60 @@ def read_zoned(connection: Connection, query: Query) -> Answer:
         QueryError: as `answered`.
 
     """
+    return answered(connection, query, partial(_read, connection))
+
+
+def _read(connection: Connection, query: Query) -> Answer:
     steps = [name for name in query.by if name in TIME_DIMENSIONS]
-    others = tuple(name for name in query.by if name not in TIME_DIMENSIONS)
-    spans = _spans(connection, query, steps)
-    if steps == ["hour"] and all(_is_hour(span) for span in spans):
-        return _renamed(connection, query, {span.since: span.labels for span in spans})
-    found: Answer = []
-    for span in spans:
-        since = span.since if query.since is None else max(span.since, query.since)
-        until = span.until if query.until is None else min(span.until, query.until)
-        part = replace(query, by=others, since=since, until=until, zone=None)
-        named = dict(zip(steps, span.labels, strict=True))
-        for key, sums in answered(connection, part, partial(read_answer, connection)):
-            if sums.calls:
-                names = {**named, **dict(zip(others, key, strict=True))}
-                found.append((tuple(names[name] for name in query.by), sums))
-    return found
+    found = local_steps(_days(connection, query), steps, query.zone)
+    if "hour" in steps and all(_is_whole(step.since) and _is_whole(step.until) for step in found):
+        return _renamed(connection, query)
+    pruned = None if needs_rows(query) else rows_since(connection)
+    has_rows_since = None if pruned is None else datetime.fromisoformat(pruned)
+    return _summed(connection, query, list(within(found, query.since, query.until, has_rows_since)))
 
 
-def _renamed(connection: Connection, query: Query, labels: Mapping[datetime, tuple[str, ...]]) -> Answer:
-    """Hours that are hours of UTC with another name, at once."""
-    found = answered(connection, replace(query, zone=None), partial(read_answer, connection))
-    place = query.by.index("hour")
-    return [
-        ((*key[:place], labels[datetime.fromisoformat(key[place])][0], *key[place + 1 :]), sums) for key, sums in found
-    ]
+def _days(connection: Connection, query: Query) -> Sequence[datetime]:
+    """The first moments of the days (UTC) of a query's range on which there are any calls."""
+    kept = NAMES["day"].table.c
+    days = select(kept.day).where(kept.dimension == ALL).order_by(kept.day)
+    if query.since is not None:
+        days = days.where(kept.day >= moment_in(query.since, "day"))
+    if query.until is not None:
+        days = days.where(kept.day <= moment_in(query.until, "day"))
+    return [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in connection.execute(days).scalars()]
 
 
-def _spans(connection: Connection, query: Query, steps: Sequence[str]) -> list[_Span]:
-    """The hours, days … in which there are such calls."""
-    by_hour = answered(connection, replace(query, by=("hour",), zone=None), partial(read_answer, connection))
-    hours = sorted(datetime.fromisoformat(key[0]) for key, _ in by_hour)
-    pruned = rows_since(connection)
-    has_rows_since = datetime.min.replace(tzinfo=UTC) if pruned is None else datetime.fromisoformat(pruned)
-    spans: list[_Span] = []
-    for piece in _pieces(hours, has_rows_since, steps, query.zone):
-        last = spans[-1] if spans else None
-        if last is not None and last.labels == piece.labels:
-            spans[-1] = replace(last, until=piece.until)
-        else:
-            spans.append(piece)
-    return spans
+def _is_whole(moment: datetime) -> bool:
+    return floor_of(moment, "hour") == moment
 
 
-def _pieces(
-    hours: Sequence[datetime], has_rows_since: datetime, steps: Sequence[str], zone: tzinfo | None
-) -> Iterator[_Span]:
-    """Hours of UTC, those in quarters in which a part of time of the zone begins and that have rows."""
-    for hour in hours:
-        labels = tuple(step_label(hour, step, zone) for step in steps)
-        end = hour + _HOUR
-        if hour < has_rows_since or labels == tuple(step_label(end - _SMALLEST, step, zone) for step in steps):
-            yield _Span(labels=labels, since=hour, until=end)
-            continue
-        for start in (hour, hour + _QUARTER, hour + 2 * _QUARTER, hour + 3 * _QUARTER):
-            labels = tuple(step_label(start, step, zone) for step in steps)
-            yield _Span(labels=labels, since=start, until=start + _QUARTER)
+def _renamed(connection: Connection, query: Query) -> Answer:
+    """Hours that are hours of UTC with another name, which also says the day, week or month."""
+    by = tuple(name for name in query.by if name == "hour" or name not in TIME_DIMENSIONS)
+    groups, place = read_answer(connection, replace(query, by=by, zone=None)), by.index("hour")
+    steps = [name for name in query.by if name in TIME_DIMENSIONS]
+    labels = {
+        hour: [step_label(datetime.fromisoformat(hour), step, query.zone) for step in steps]
+        for hour in {key[place] for key, _ in groups}
+    }
+    arrange = _arranged(query)
+    return [(arrange((*labels[key[place]], *key[:place], *key[place + 1 :])), sums) for key, sums in groups]
 
 
-def _is_hour(span: _Span) -> bool:
-    return span.until - span.since == _HOUR and span.since.minute == 0
+def _arranged(query: Query) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """What puts a key whose parts of time come first in the order that was asked for."""
+    others = [name for name in query.by if name not in TIME_DIMENSIONS]
+    order = [*(name for name in query.by if name in TIME_DIMENSIONS), *others]
+    places = [order.index(name) for name in query.by]
+    return lambda key: tuple([key[place] for place in places])
+
+
+def _summed(connection: Connection, query: Query, steps: Sequence[LocalStep]) -> Answer:
+    """The groups of an answer, each step a range."""
+    others = replace(query, by=tuple(name for name in query.by if name not in TIME_DIMENSIONS), zone=None)
+    found = read_ranges(connection, others, [(step.since, step.until) for step in steps])
+    arrange = _arranged(query)
+    return read_groups(
+        [(*arrange((*steps[place].labels, *key)), *numbers) for (place, *key), numbers in found.items()], len(query.by)
+    )
