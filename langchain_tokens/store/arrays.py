@@ -6,7 +6,7 @@ read, and this process a quarter as long to write. The statement is put together
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,27 +24,27 @@ _QUOTED = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByColumn:
-    """A statement in the driver's own words, for rows of one form."""
+    """A statement in the driver's own words, for rows of one table."""
 
     sql: str
     columns: Sequence[tuple[str, bool]]
-    """Parameter of each column, in the order of a row's values; whether it is text."""
+    """Parameter of each column, in order, and whether it is text."""
     constants: Mapping[str, Any]
     """Its other parameters."""
 
-    def parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    def parameters(self, columns: Iterable[Sequence[Any]]) -> dict[str, Any]:
         """What goes with it.
 
         Args:
-            rows: at least one.
+            columns: the values of each, in the order of rows, of which there is at least one.
 
         Raises:
             RowError: for a value that cannot be sent: half a surrogate pair, a number beyond 64 bits.
 
         """
-        columns = zip(self.columns, zip(*rows, strict=True), strict=True)
+        named = zip(self.columns, columns, strict=True)
         try:
-            sent = {name: _text_array(values) if is_text else _array(values) for (name, is_text), values in columns}
+            sent = {name: _text_array(values) if is_text else _array(values) for (name, is_text), values in named}
         except TypeError as error:
             raise RowError(f"the store refused a value: {error}") from error
         return {**self.constants, **sent}

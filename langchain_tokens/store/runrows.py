@@ -151,7 +151,7 @@ def _upsert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(prepared.sql, prepared.arranged(rows))
     else:
         completing = _complete_arrayed()
-        connection.exec_driver_sql(completing.sql, completing.parameters(rows))
+        connection.exec_driver_sql(completing.sql, completing.parameters(zip(*rows, strict=True)))
 
 
 @cache

@@ -31,15 +31,16 @@ def add_numbers(connection: Connection, rollup: Rollup, changed: Mapping[tuple[A
         changed: the numbers by the rows' keys, in the order in which rows are to be locked.
 
     """
-    rows = [(*key, *numbers) for key, numbers in changed.items()]
-    if not rows:
+    if not changed:
         return
     if connection.dialect.name == "sqlite":
         prepared = _prepared_upsert(rollup)
+        rows = [(*key, *numbers) for key, numbers in changed.items()]
         connection.exec_driver_sql(prepared.sql, prepared.arranged(rows))
     else:
         adding = _add_arrayed(rollup)
-        connection.exec_driver_sql(adding.sql, adding.parameters(rows))
+        columns = (*zip(*changed, strict=True), *zip(*changed.values(), strict=True))
+        connection.exec_driver_sql(adding.sql, adding.parameters(columns))
 
 
 @cache
