@@ -128,3 +128,9 @@ def test_sum_beyond_its_column_is_an_error(store: UsageStore) -> None:
     with pytest.raises(StoreError):
         store.add(calls)
     assert store.breakdown().total.calls == 0
+
+
+def test_call_without_a_moment_is_a_row_error(store: UsageStore) -> None:
+    """A call whose start is no moment is refused like any other value, also as the only one of its batch."""
+    with pytest.raises(RowError):
+        store.add([make_call(started_at="yesterday")])

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, true
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.store.settledtables import SETTLED
 from langchain_tokens.store.tables import RUNS
-from langchain_tokens.store.tuples import offset_moment, plain_moment
+from langchain_tokens.store.tuples import offset_moment, plain_moment, valid
 
 __all__ = ("unsettle", "unsettle_range")
 
@@ -37,20 +37,23 @@ def unsettle(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFa
     """Delete the periods that these may touch when they are stored or corrected; first of all in a transaction.
 
     On PostgreSQL also where nothing is settled: it takes the lock that keeps others from settling meanwhile.
+
+    Raises:
+        RowError: for a start that is no moment.
+
     """
-    started = [*(call.started_at for call in calls), *(fact.started_at for fact in runs)]
-    if not started:
+    if not (calls or runs):
         return
-    since, until = min(started), max([*started, *(_day_after(fact.started_at) for fact in runs)])
+    with valid():
+        started = [*(call.started_at for call in calls), *(fact.started_at for fact in runs)]
+        since, until = min(started), max([*started, *(_day_after(fact.started_at) for fact in runs)])
+        moment = offset_moment if connection.dialect.name == "postgresql" else plain_moment
+        first, last = moment(since), moment(until)
     run_ids = list({*(call.run_id for call in calls), *(fact.run_id for fact in runs)})
     if connection.dialect.name == "postgresql":
-        values = {"since": offset_moment(since), "until": offset_moment(until), "runs": run_ids}
-        connection.exec_driver_sql(_GONE_FROM_SERVER, values)
-        return
-    last = plain_moment(until)
-    if connection.exec_driver_sql(_IS_THERE, (last,)).first() is not None:
-        named = {"since": plain_moment(since), "until": last, "runs": orjson.dumps(run_ids).decode()}
-        connection.exec_driver_sql(_GONE, named)
+        connection.exec_driver_sql(_GONE_FROM_SERVER, {"since": first, "until": last, "runs": run_ids})
+    elif connection.exec_driver_sql(_IS_THERE, (last,)).first() is not None:
+        connection.exec_driver_sql(_GONE, {"since": first, "until": last, "runs": orjson.dumps(run_ids).decode()})
 
 
 def unsettle_range(connection: Connection, since: datetime | None, until: datetime | None) -> None:
