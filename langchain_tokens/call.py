@@ -173,14 +173,15 @@ def completed(before: RunFact, now: RunFact) -> RunFact:
     The run begins at the least start and ends at the greatest end. A given fact is about one call: its failure is the
     run's, its success is not, and neither ends a run that goes on.
     """
-    known = {item.name: getattr(now, item.name) for item in fields(now) if getattr(now, item.name) not in (None, {})}
+    known = {name: value for name, value in zip(_FACT_FIELDS, _all_of_fact(now), strict=True) if value is not None}
+    known["tags"] = now.tags or before.tags
     goes_on = before.status == "running"
     ends = [end for end in (before.ended_at, now.ended_at) if end is not None]
     known["started_at"] = min(before.started_at, now.started_at)
     known["ended_at"] = before.ended_at if now.is_given and goes_on else max(ends, default=None)
     is_kept = now.status == "running" or (now.is_given and (goes_on or now.status != "error"))
     known["status"] = before.status if is_kept else now.status
-    return replace(before, **known)
+    return RunFact(**{**dict(zip(_FACT_FIELDS, _all_of_fact(before), strict=True)), **known})
 
 
 def bounded_call(call: Call) -> Call:
@@ -210,6 +211,8 @@ _CALL_NAMES = {**_FACT_NAMES, **{name: name for name in ("agent", "chain", "mode
 """Field → the dimension whose names it holds."""
 _names_of_call: Callable[[Call], tuple[str | None, ...]] = attrgetter(*_CALL_NAMES)
 _names_of_fact: Callable[[RunFact], tuple[str | None, ...]] = attrgetter(*_FACT_NAMES)
+_FACT_FIELDS = tuple(item.name for item in fields(RunFact))
+_all_of_fact: Callable[[RunFact], tuple[Any, ...]] = attrgetter(*_FACT_FIELDS)
 _SURELY_SHORT = min(MOST_BYTES.values()) // 4
 """Characters that are no more bytes than any name may have."""
 

@@ -2,7 +2,8 @@
 
 That place is either a text of JSON in the statement itself (`sent`), or for very many rows a temporary table that
 `COPY` fills (`stage`). Both give columns to select from, so that one `INSERT … SELECT … ON CONFLICT` can do the rest;
-to hand the rows to an `INSERT` one by one takes the server and this process several times as long.
+to hand the rows to an `INSERT` one by one takes the server and this process several times as long. Sums and runs, which
+are narrow and come in hundreds, go by column: see `arrays`.
 """
 
 from __future__ import annotations
@@ -82,8 +83,6 @@ def sent(table: Table, columns: Sequence[str]) -> FromClause:
     plain = [column(name, Text() if _is_json(table, name) else table.c[name].type) for name in columns]
     text = cast(bindparam(SENT, type_=Text()), JSON)
     given = func.json_to_recordset(text).table_valued(*plain, name="sent").render_derived(with_types=True)
-    if not any(_is_json(table, name) for name in columns):
-        return given  # shorter: the driver remembers how it read a statement of up to 4,096 characters
     chosen = [cast(item, JSON).label(item.name) if _is_json(table, item.name) else item for item in given.c]
     return select(*chosen).subquery()
 

@@ -66,6 +66,7 @@ _STATEMENTS = 256
 _LOCKS = text(
     "SELECT pg_advisory_xact_lock(key) FROM (SELECT unnest(CAST(:keys AS bigint[])) AS key ORDER BY key) AS sorted"
 )
+_ARE_RESERVED = select(exists(select(RESERVATIONS.c.call_id)))
 _MEASURES: Mapping[str, tuple[str, ...]] = {
     "usd": ("total_cost", "unpriced_calls"),
     "tokens": ("total_tokens", "calls_without_usage"),
@@ -160,7 +161,7 @@ def reserve(connection: Connection, requests: Sequence[Request], lease: timedelt
 
 def settle(connection: Connection, call_ids: Sequence[str]) -> None:
     """Let reservations go, in the transaction that stores the calls."""
-    if call_ids and connection.execute(select(exists(select(RESERVATIONS.c.call_id)))).scalar():
+    if call_ids and connection.execute(_ARE_RESERVED).scalar():
         release(connection, call_ids)
 
 

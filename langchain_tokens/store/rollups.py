@@ -6,7 +6,7 @@ Calls that come and go are summed here into what each row of each rollup changes
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -71,8 +71,15 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
         forget(connection, _BY_NAME[name], unknown[name])
 
 
-_IN_CUBE = {name: CUBE_COLUMNS.index(column) for name, column in NAMED.items() if column in CUBE_COLUMNS}
-"""Dimension that is summed by itself, too → where a cube's key has its name, after the hour."""
+_COMBINED: Mapping[tuple[str, ...], Callable[[Key], Key]] = {
+    dimensions: itemgetter(0, *(1 + CUBE_COLUMNS.index(NAMED[dimension]) for dimension in dimensions))
+    for dimensions in (("agent", "chain", "path"), ("model", "provider"), ("mode", "status"))
+}
+"""Dimensions that are summed by themselves, too → takes the hour and their names from a cube's key.
+
+Together are those whose names come in few combinations, which are added up first; of the last there are the fewest.
+"""
+_by_key = itemgetter(0)
 _BY_NAME = {rollup.table.name: rollup for rollup in ROLLUPS}
 _together_in: Callable[[Fact], Key] = itemgetter(RUN, CUBE_KEY.start, *MANY_KEYS.values())
 """Of a fact: its run, its hour, and the names that all calls of a run share."""
@@ -108,25 +115,37 @@ def _all_steps(
 
     Sorted, so that writers that meet in the same rows never wait for each other in a circle.
     """
-    cube, names = hourly
+    cube, names = dict(sorted(hourly[0].items(), key=_by_key)), hourly[1]
     parts: dict[str, dict[Key, list[Value]]] = {rollup.table.name: defaultdict(list) for rollup in ROLLUPS}
     days, months, hourly_names = (parts[rollup.table.name] for rollup in (CUBES["day"], CUBES["month"], NAMES["hour"]))
-    for key, value in names.items():
-        hourly_names[key].append(value)
     for (hour, *rest), value in cube.items():
         days[hour[:_DAY], *rest].append(value)
         months[hour[:_MONTH], *rest].append(value)
-        hourly_names[ALL, hour, ""].append(value)
-        for dimension, place in _IN_CUBE.items():
-            hourly_names[dimension, hour, rest[place]].append(value)
+    for key, value in (*names.items(), *_each_name(cube, merge)):
+        hourly_names[key].append(value)
     merged = _merged(hourly_names, merge)
     for (dimension, hour, name), value in merged.items():
         parts[NAMES["day"].table.name][dimension, hour[:_DAY], name].append(value)
         if dimension != ALL:
             parts[NAMES["ever"].table.name][dimension, name].append(value)
     found = {name: _merged(rows, merge) for name, rows in parts.items()}
-    found |= {CUBES["hour"].table.name: {**cube}, NAMES["hour"].table.name: merged}
-    return {name: dict(sorted(rows.items(), key=itemgetter(0))) for name, rows in found.items()}
+    found |= {CUBES["hour"].table.name: cube, NAMES["hour"].table.name: merged}
+    return {name: dict(sorted(rows.items(), key=_by_key)) for name, rows in found.items()}
+
+
+def _each_name(cube: Mapping[Key, Value], merge: Callable[[Sequence[Value]], Value]) -> Iterator[tuple[Key, Value]]:
+    """What a cube has for one name at a time, and for all names; in parts, where one is in several combinations."""
+    totals: Mapping[Key, Value] = {}
+    for dimensions, names_in in _COMBINED.items():
+        combined: dict[Key, list[Value]] = defaultdict(list)
+        for key, value in cube.items():
+            combined[names_in(key)].append(value)
+        totals = _merged(combined, merge)
+        for (hour, *names), value in totals.items():
+            for dimension, name in zip(dimensions, names, strict=True):
+                yield (dimension, hour, name), value
+    for (hour, *_), value in totals.items():
+        yield (ALL, hour, ""), value
 
 
 def _less(more: Mapping[Key, Numbers], less: Mapping[Key, Numbers]) -> dict[Key, Numbers]:

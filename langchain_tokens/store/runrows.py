@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from langchain_tokens.call import Call, RunFact, completed
-from langchain_tokens.store.copying import SENT, json_rows, sent
+from langchain_tokens.store.arrays import ByColumn, arrayed, by_column
 from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.measures import call_sums
@@ -150,7 +150,8 @@ def _upsert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         prepared = _prepared()
         connection.exec_driver_sql(prepared.sql, prepared.arranged(rows))
     else:
-        connection.execute(_insert_sent(), {SENT: json_rows(_COLUMNS, rows)})
+        completing = _complete_arrayed()
+        connection.exec_driver_sql(completing.sql, completing.parameters(zip(*rows, strict=True)))
 
 
 @cache
@@ -159,10 +160,11 @@ def _prepared() -> Prepared:
 
 
 @cache
-def _insert_sent() -> Any:
-    source = sent(RUNS, _COLUMNS)
-    chosen = select(*(source.c[name] for name in _COLUMNS)).order_by(source.c.run_id)
-    return _completing(postgresql.insert(RUNS).from_select(_COLUMNS, chosen), "postgresql")
+def _complete_arrayed() -> ByColumn:
+    values = arrayed(RUNS, _COLUMNS)
+    chosen = select(*values).order_by(values[_COLUMNS.index("run_id")])
+    completing = _completing(postgresql.insert(RUNS).from_select(_COLUMNS, chosen), "postgresql")
+    return by_column(completing, RUNS, _COLUMNS)
 
 
 def _completing(statement: Any, dialect: str) -> Any:

@@ -15,7 +15,7 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.settledtables import SETTLED
 from langchain_tokens.store.tables import RUNS, UtcDateTime
-from langchain_tokens.store.tuples import offset_moment, plain_moment
+from langchain_tokens.store.tuples import offset_moment, plain_moment, valid
 
 __all__ = ("unsettle", "unsettle_range")
 
@@ -34,27 +34,32 @@ def unsettle(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFa
     """Delete the periods that these may touch when they are stored or corrected; first of all in a transaction.
 
     On PostgreSQL also where nothing is settled: it takes the lock that keeps others from settling meanwhile.
+
+    Raises:
+        RowError: for a start that is no moment.
+
     """
-    started = [*(call.started_at for call in calls), *(fact.started_at for fact in runs)]
-    if not started:
+    if not (calls or runs):
         return
-    since, until = min(started), max([*started, *(_day_after(fact.started_at) for fact in runs)])
-    if _delete(connection, since, until):
+    with valid():
+        started = [*(call.started_at for call in calls), *(fact.started_at for fact in runs)]
+        since, until = min(started), max([*started, *(_day_after(fact.started_at) for fact in runs)])
+        moment = offset_moment if connection.dialect.name == "postgresql" else plain_moment
+        bounds = moment(since), moment(until)
+    if _delete(connection, *bounds):
         run_ids = {*(call.run_id for call in calls), *(fact.run_id for fact in runs)}
         first = _first_call(connection, list(run_ids))
         if first is not None and first < since:
             unsettle_range(connection, first, until)
 
 
-def _delete(connection: Connection, since: datetime, until: datetime) -> bool:
+def _delete(connection: Connection, since: str, until: str) -> bool:
     """Delete the periods of a range, and tell whether there may be earlier ones."""
     if connection.dialect.name == "postgresql":
-        values = {"since": offset_moment(since), "until": offset_moment(until)}
-        return connection.exec_driver_sql(_GONE_FROM_SERVER, values).first() is not None
-    last = plain_moment(until)
-    if connection.exec_driver_sql(_IS_THERE, (last,)).first() is None:
+        return connection.exec_driver_sql(_GONE_FROM_SERVER, {"since": since, "until": until}).first() is not None
+    if connection.exec_driver_sql(_IS_THERE, (until,)).first() is None:
         return False
-    connection.exec_driver_sql(_GONE, (last, plain_moment(since)))
+    connection.exec_driver_sql(_GONE, (until, since))
     return True
 
 

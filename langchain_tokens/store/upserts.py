@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, case, cast, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from langchain_tokens.store.copying import SENT, json_rows, sent
+from langchain_tokens.store.arrays import ByColumn, arrayed, by_column
 from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.measures import MEASURES
 from langchain_tokens.store.rolluptables import COUNTS, SUMMED, Rollup
@@ -31,23 +31,25 @@ def add_numbers(connection: Connection, rollup: Rollup, changed: Mapping[tuple[A
         changed: the numbers by the rows' keys, in the order in which rows are to be locked.
 
     """
-    rows = [(*key, *numbers) for key, numbers in changed.items()]
-    if not rows:
+    if not changed:
         return
     if connection.dialect.name == "sqlite":
         prepared = _prepared_upsert(rollup)
+        rows = [(*key, *numbers) for key, numbers in changed.items()]
         connection.exec_driver_sql(prepared.sql, prepared.arranged(rows))
     else:
-        names = (*rollup.keys, *VECTOR)
-        connection.execute(_add_sent(rollup), {SENT: json_rows(names, rows)})
+        adding = _add_arrayed(rollup)
+        columns = (*zip(*changed, strict=True), *zip(*changed.values(), strict=True))
+        connection.exec_driver_sql(adding.sql, adding.parameters(columns))
 
 
 @cache
-def _add_sent(rollup: Rollup) -> Any:
+def _add_arrayed(rollup: Rollup) -> ByColumn:
     names = (*rollup.keys, *VECTOR)
-    source = sent(rollup.table, names)
-    chosen = select(*(source.c[name] for name in names)).order_by(*(source.c[key] for key in rollup.keys))
-    return _adding(postgresql.insert(rollup.table).from_select(names, chosen), rollup, "postgresql")
+    values = arrayed(rollup.table, names)
+    chosen = select(*values).order_by(*values[: len(rollup.keys)])
+    adding = _adding(postgresql.insert(rollup.table).from_select(names, chosen), rollup, "postgresql")
+    return by_column(adding, rollup.table, names)
 
 
 def added(old: ColumnElement[Any], new: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
