@@ -1,6 +1,8 @@
-// When are the numbers asked for again? At once after a change, but not more often than they can be had, and not unseen.
+// When are the numbers asked for again? As soon as the server tells of a change, but not all the time where answers take
+// long, and not unseen.
 
 const WHOLE = 60_000;
+const LONG = 1_000;
 const LEAST_WAIT = 1_000;
 const MOST_WAIT = 8_000;
 
@@ -27,13 +29,14 @@ export class Refreshing {
     const has_come = await this.ask(mine.signal);
     if (this.running !== mine) return;
     this.running = null;
-    this.pause = has_come ? 2 * (performance.now() - this.since) : this.wait;
+    const took = performance.now() - this.since;
+    this.pause = has_come ? (took > LONG ? 2 * took : 0) : this.wait;
     this.wait = has_come ? LEAST_WAIT : Math.min(this.wait * 2, MOST_WAIT);
     if (has_come) this._soon();
     else this.mark();
   }
 
-  /** What is on the screen is out of date. Asking takes half of the time at most, however slow the answers are. */
+  /** What is on the screen is out of date. Where answers are slow, asking takes half of the time at most. */
   mark() {
     this.is_stale = true;
     this._soon();
