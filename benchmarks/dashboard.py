@@ -77,7 +77,8 @@ PAGES: dict[str, Sequence[str]] = {
 }
 FIRST_PAGE = (
     "",
-    *(f"static/{name}" for name in ("style.css", "app.js", "api.js", "dom.js", "format.js", "charts.js", "echarts.js")),
+    *(f"static/{name}" for name in ("style.css", "app.js", "address.js", "api.js", "dom.js", "format.js")),
+    *(f"static/{name}" for name in ("charts.js", "echarts.js", "refreshing.js")),
     *(f"static/{name}" for name in ("details.js", "series.js", "views/overview.js", "views/timepanel.js")),
     "static/views/breakdown.js",
     "static/icon.svg",

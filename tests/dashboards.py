@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +39,7 @@ def served(store: UsageStore, *, port: int = 0, **more: Any) -> Iterator[str]:
     """Serve a dashboard as the command does, on a free port unless one is named, and say where."""
     listener, is_up = bind("127.0.0.1", port), threading.Event()
     server = make_server(create_app(store, **{"read_only": False, **more}), started=is_up.set)
+    server.config.timeout_graceful_shutdown = 10  # a browser on a busy machine takes its time to let go
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     assert is_up.wait(10)
@@ -46,6 +49,20 @@ def served(store: UsageStore, *, port: int = 0, **more: Any) -> Iterator[str]:
         server.should_exit = True
         thread.join(10)
         listener.close()
+
+
+@contextmanager
+def doomed(store: UsageStore) -> Iterator[str]:
+    """Serve a dashboard on a free port in a process that is killed at the end, and say where."""
+    options = ["--db", str(store.target.path), "--port", "0", "--no-open"]
+    command = [sys.executable, "-m", "langchain_tokens.cli", "dashboard", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def crew_calls() -> list[Call]:

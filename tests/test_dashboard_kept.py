@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from langchain_tokens.dashboard.counts import Counts
 from langchain_tokens.dashboard.kept import Kept
+from langchain_tokens.dashboard.live import Pace
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.store.stamping import Stamps
 from langchain_tokens.store.store import UsageStore
@@ -276,3 +277,16 @@ def test_an_app_that_is_gone_leaves_no_connection(file: UsageStore) -> None:
     assert client is not None
     assert client.get(f"{API}/overview").status_code == 200
     client = None
+
+
+def test_changes_that_follow_each_other_are_told_together() -> None:
+    """The first is told at once, those within the gap after it once at its end, and nothing where nothing happened."""
+    clock = Clock()
+    pace = Pace(0.5, clock)
+    told = []
+    for has_changed in (False, True, False, True, True, False, False, False, False, True):
+        if has_changed:
+            pace.mark()
+        told.append(pace.is_time())
+        clock.now += 0.125
+    assert told == [False, True, False, False, False, True, False, False, False, True]

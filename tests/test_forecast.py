@@ -101,6 +101,15 @@ def test_forecast_on_each_database(store: UsageStore) -> None:
     assert forecast(store, now=NOW) == found, "the same data give the same answer"
 
 
+def test_steps_are_those_of_utc_whatever_the_zone(store: UsageStore) -> None:
+    """A zone says how texts are read; hours, days and months of forecasts and trends stay those of UTC."""
+    store.add([priced(day(number) + timedelta(hours=11), str(number % 5 + 1)) for number in range(1, 30)])
+    found, steps = forecast(store, now=NOW), trend(store, measure="cost", now=NOW)
+    for zone in ("Asia/Kolkata", "Pacific/Kiritimati", "America/St_Johns"):
+        assert forecast(store, now=NOW, tz=zone) == found
+        assert trend(store, measure="cost", now=NOW, tz=zone) == steps
+
+
 @pytest.mark.parametrize(
     ("until", "since", "end"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable
 
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -13,11 +15,36 @@ from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.watching import Watch, make_watch
 from langchain_tokens.trouble import LOGGER
 
-__all__ = ("Live",)
+__all__ = ("Live", "Pace")
 
 _PAUSE_SECONDS = 2.0
 """How long a database that does not answer is left alone."""
+_LEAST_GAP_SECONDS = 0.4
+"""Between two times that pages are told: each of them asks for all of its numbers then."""
 READY, CHANGED = '{"type":"ready"}', '{"type":"changed"}'
+
+
+class Pace:
+    """When is it time to tell? At once, but for changes that follow each other fast: those are told together.
+
+    All pages hear of them in the same moment, so that they ask the same while the answer still is the same.
+    """
+
+    def __init__(self, least_gap: float = _LEAST_GAP_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._least_gap, self._clock = least_gap, clock
+        self._has_news = False
+        self._told_at = float("-inf")
+
+    def mark(self) -> None:
+        """Something has changed."""
+        self._has_news = True
+
+    def is_time(self) -> bool:
+        """Whether to tell now; what has changed is told by that."""
+        if not self._has_news or self._clock() - self._told_at < self._least_gap:
+            return False
+        self._has_news, self._told_at = False, self._clock()
+        return True
 
 
 class _Viewer:
@@ -75,22 +102,25 @@ class Live:
                 self._stop = None
 
     def _watch(self, stop: threading.Event) -> None:
-        watch = make_watch(self._store)
+        watch, pace = make_watch(self._store), Pace()
         try:
             while not stop.is_set():
-                pause = self._look(watch)
+                pause = self._look(watch, pace)
                 self._say_ready(stop)
                 stop.wait(pause)
         finally:
             watch.close()
 
-    def _look(self, watch: Watch) -> float:
+    def _look(self, watch: Watch, pace: Pace) -> float:
         try:
             if watch.has_changed():
-                self._tell_all()
+                pace.mark()
         except StoreError as error:
             LOGGER.warning("the dashboard cannot see changes at the moment (%s)", error)
+            pace.mark()  # whoever was told of the trouble looks again when it is over
             return _PAUSE_SECONDS
+        if pace.is_time():
+            self._tell_all()
         return watch.interval_seconds
 
     def _say_ready(self, stop: threading.Event) -> None:

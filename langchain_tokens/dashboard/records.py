@@ -99,7 +99,7 @@ class Records:
     async def _rest(self, part: bytes | None, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
         while part is not None:
             yield part
-            part = await self._services.ask(next, parts, None)
+            part = await self._services.go_on(next, parts, None)
 
     async def history(self, request: Request, question: Annotated[Filters, Query()]) -> Response:
         """What a deletion with these filters would take away. Its `until` and `calls` confirm that deletion."""

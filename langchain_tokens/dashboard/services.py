@@ -16,6 +16,7 @@ from langchain_tokens.budgets import Budget
 from langchain_tokens.dashboard.answering import answer, encode
 from langchain_tokens.dashboard.counts import Counts
 from langchain_tokens.dashboard.kept import Kept
+from langchain_tokens.dashboard.presence import Presence
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.repricing import usual_prices
 from langchain_tokens.store.store import UsageStore
@@ -55,6 +56,11 @@ class Services:
         return usual_prices(self.store._prices)
 
     @cached_property
+    def presence(self) -> Presence:
+        """Whether there still is something to look at."""
+        return Presence(self.store.target)
+
+    @cached_property
     def kept(self) -> Kept:
         """Answers that are still true."""
         return Kept(self.store)
@@ -84,5 +90,15 @@ class Services:
         return answer(request, body, content_type)
 
     async def ask(self, function: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
-        """Run what blocks in a thread."""
+        """Run what asks the store in a thread.
+
+        Raises:
+            StoreError: where the database was taken away.
+
+        """
+        self.presence.check()
+        return await self.go_on(function, *args, **kwargs)
+
+    async def go_on(self, function: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        """Run what blocks in a thread, whatever has become of the database since it was begun."""
         return await anyio.to_thread.run_sync(partial(function, *args, **kwargs), limiter=self.limiter)

@@ -142,11 +142,11 @@ def forecast(
         raise QueryError("forecast() finds its range itself; until= is what it projects to")
     require_analytics("forecast()")
     period = _period(until, moment)
-    history = read_steps(store, "hour", floor_of(moment, "day") - _DAY * _HISTORY_DAYS, moment, **filters)
+    history = read_steps(store, used, "hour", floor_of(moment, "day") - _DAY * _HISTORY_DAYS, moment, **filters)
     total = _so_far(store, period, filters)
-    days = _days(history, used, moment)
+    days = _days(history, moment)
     spent = 0 if total is None else getattr(total, used.field)
-    outlook = _by_model(days, period, confidence, seed) if len(days) >= LEAST_DAYS else _by_rate(history, used, period)
+    outlook = _by_model(days, period, confidence, seed) if len(days) >= LEAST_DAYS else _by_rate(history, period)
     return Forecast(
         measure=measure,
         since=period.start,
@@ -162,9 +162,7 @@ def forecast(
         history_since=days[0].start if days else None,
         calls=0 if total is None else total.calls,
         unknown_calls=0 if total is None else used.unknown_calls(total),
-        unknown_history_calls=sum(
-            used.unknown_calls(step.row) for step in history if step.row is not None and step.start < period.start
-        ),
+        unknown_history_calls=sum(step.unknown_calls for step in history if step.start < period.start),
         notes=tuple(outlook.notes),
     )
 
@@ -215,15 +213,15 @@ def _period(until: str | datetime, now: datetime) -> _Period:
     return _Period(start=start, now=now, end=end)
 
 
-def _days(history: Sequence[Step], used: Used, now: datetime) -> list[_Day]:
+def _days(history: Sequence[Step], now: datetime) -> list[_Day]:
     """The complete days that are known."""
     today, by_day = floor_of(now, "day"), dict[datetime, list[Step]]()
     for step in history:
-        by_day.setdefault(floor_of(step.start, "day"), []).append(step)
+        by_day.setdefault(step.start.replace(hour=0), []).append(step)
     passed = (now - today) / _HOUR
     found = []
     for start, steps in by_day.items():
-        amounts = [(step.start.hour, step.used(used)) for step in steps]
+        amounts = [(step.start.hour, step.used) for step in steps]
         known = [(hour, amount) for hour, amount in amounts if amount is not None]
         if start < today and len(known) == len(amounts):
             rest = sum(amount * min(1.0, hour + 1 - passed) for hour, amount in known if hour + 1 > passed)
@@ -255,9 +253,9 @@ def _with(projection: Projection) -> str:
     return f" with {' and '.join(said)}" if said else ""
 
 
-def _by_rate(history: Sequence[Step], used: Used, period: _Period) -> _Outlook:
+def _by_rate(history: Sequence[Step], period: _Period) -> _Outlook:
     """As much an hour as until now; how far that may be off, so little cannot tell."""
-    amounts = [step.used(used) for step in history]
+    amounts = [step.used for step in history]
     known = [amount for amount in amounts if amount is not None]
     few = f"Too little history: an interval needs {LEAST_DAYS} complete days whose use is known."
     if not known:

@@ -22,6 +22,8 @@ _DAYS_FOR_TREND = 28
 _SURE_OF_TREND = 0.01
 _POWER = 1.5
 _DRAWS = 20_000
+_AT_ONCE = 1_000
+"""Of them in one go: their numbers stay in a processor's cache, which saves a third of the time."""
 _SETTLED = 1e-12
 """The change of a parameter below which the fit is done: no digit that is shown depends on it."""
 _STEPS = 200
@@ -138,6 +140,19 @@ def _drawn(fit: Any, design: Any, random: numpy.random.Generator) -> Any:
     spreads = spread * fit.df_resid / random.chisquare(fit.df_resid, _DRAWS)
     # By Cholesky's factor, which there is only one of: that of numpy's own way has signs that processors disagree on.
     shifts = random.multivariate_normal(numpy.zeros(len(fit.params)), covariance, _DRAWS, method="cholesky")
-    means = numpy.exp((fit.params + shifts * numpy.sqrt(spreads)[:, None]) @ design.T)
-    variances = spreads[:, None] * means**_POWER
+    logarithms = (fit.params + shifts * numpy.sqrt(spreads)[:, None]) @ design.T
+    return numpy.concatenate(
+        [
+            _summed(logarithms[start : start + _AT_ONCE], spreads[start : start + _AT_ONCE, None], random)
+            for start in range(0, _DRAWS, _AT_ONCE)
+        ]
+    )
+
+
+def _summed(logarithms: Any, spreads: Any, random: numpy.random.Generator) -> Any:
+    """A sum of days for each line: of days with these logarithms of their means."""
+    import numpy
+
+    means = numpy.exp(logarithms)
+    variances = spreads * means**_POWER
     return random.gamma(means**2 / variances, variances / means).sum(axis=1)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
-from langchain_tokens.query import parse_moment
+from langchain_tokens.query import make_query, parse_moment
+from langchain_tokens.reports.quantities import Used
+from langchain_tokens.store.sizes import some_sums
 
 if TYPE_CHECKING:
-    from langchain_tokens.reports.quantities import Used
     from langchain_tokens.store.store import UsageStore
 
 __all__ = ("EVERY", "Every", "Step", "after", "check_every", "moment_of", "now_or", "read_steps", "steps_between")
@@ -26,31 +26,41 @@ class Step:
     """What was used in an hour, a day or a month, UTC."""
 
     start: datetime
-    row: BreakdownRow | None
-    """None without calls."""
+    used: float | None
+    """A quantity, for statistics alone: zero without calls, None where there were calls and none knows it."""
+    calls: int
+    unknown_calls: int
+    """Those of them whose quantity is in no sum."""
 
-    def used(self, used: Used) -> float | None:
-        """A quantity: zero without calls, None where there were calls and nobody knows it."""
-        return 0.0 if self.row is None else used.of(self.row)
 
-
-def read_steps(store: UsageStore, every: Every, since: datetime | None, until: datetime, **filters: Any) -> list[Step]:
+def read_steps(
+    store: UsageStore, used: Used, every: Every, since: datetime | None, until: datetime, **filters: Any
+) -> list[Step]:
     """The steps of a range, from the first that has a call on.
 
     Args:
         store: where the calls are.
+        used: the quantity.
         every: the length of a step.
         since: not before this moment; None is all there is.
         until: the end, itself excluded.
-        filters: which calls.
+        filters: which calls; steps are those of UTC whatever the zone.
 
     """
-    rows = store.timeline(every, **{**filters, "since": since, "until": until})
-    found = {moment_of(str(row.key[every])): row for row in rows}
+    query = replace(make_query((every,), {**filters, "since": since, "until": until}), zone=None)
+    names = dict.fromkeys(name for name in ("calls", used.field, used.unknown) if name is not None)
+    found = {moment_of(str(key[0])): sums for key, sums in some_sums(store, query, tuple(names))}
     if not found:
         return []
-    starts = steps_between(min(found), until, every)
-    return [Step(start=start, row=found.get(start)) for start in starts]
+    return [_step(start, used, found.get(start)) for start in steps_between(min(found), until, every)]
+
+
+def _step(start: datetime, used: Used, sums: Mapping[str, Any] | None) -> Step:
+    if sums is None:
+        return Step(start=start, used=0.0, calls=0, unknown_calls=0)
+    value = sums[used.field]
+    unknown = 0 if used.unknown is None else sums[used.unknown]
+    return Step(start=start, used=None if value is None else float(value), calls=sums["calls"], unknown_calls=unknown)
 
 
 def steps_between(first: datetime, until: datetime, every: Every) -> Iterator[datetime]:

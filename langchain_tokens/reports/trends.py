@@ -12,7 +12,7 @@ from langchain_tokens.errors import QueryError
 from langchain_tokens.query import make_query
 from langchain_tokens.render import Table, counted, html_table, text_table
 from langchain_tokens.reports.analytics import require_analytics
-from langchain_tokens.reports.quantities import Number, as_number, percent, shown, sure, used_named, wrapped
+from langchain_tokens.reports.quantities import Number, Used, as_number, percent, shown, sure, used_named, wrapped
 from langchain_tokens.reports.series import EVERY, Every, Step, check_every, now_or, read_steps
 from langchain_tokens.store.plan import floor_of, moment_in
 
@@ -95,13 +95,14 @@ def trend(
     used, query = used_named(measure), make_query((), filters, now=now)
     require_analytics("trend()")
     end = floor_of(min(query.until or now_or(now), now_or(now)), every)
-    steps = [] if query.since is not None and query.since >= end else _steps(store, every, end, filters, query.since)
+    is_over = query.since is not None and query.since >= end
+    steps = [] if is_over else _steps(store, used, every, (query.since, end), filters)
     points = [
         Point(
             start=step.start,
-            used=as_number(used.field, step.used(used)),
-            calls=0 if step.row is None else step.row.calls,
-            unknown_calls=0 if step.row is None else used.unknown_calls(step.row),
+            used=as_number(used.field, step.used),
+            calls=step.calls,
+            unknown_calls=step.unknown_calls,
         )
         for step in steps
     ]
@@ -115,15 +116,14 @@ def trend(
 
 
 def _steps(
-    store: UsageStore, every: Every, end: datetime, filters: dict[str, Any], since: datetime | None
+    store: UsageStore, used: Used, every: Every, span: tuple[datetime | None, datetime], filters: dict[str, Any]
 ) -> list[Step]:
+    since, end = span
     others = {name: value for name, value in filters.items() if name not in ("since", "until")}
-    steps = read_steps(store, every, since, end, **others)
+    steps = read_steps(store, used, every, since, end, **others)
     if len(steps) > _MOST_STEPS:
         raise QueryError(f"{len(steps):,} steps are more than {_MOST_STEPS:,}; take longer ones, or a later since=")
-    return (
-        steps if since is None or floor_of(since, every) == since else [step for step in steps if step.start >= since]
-    )
+    return steps if since is None else [step for step in steps if step.start >= since]
 
 
 def _slope(points: Sequence[Point], every: Every, field: str, unit: str) -> dict[str, Any]:

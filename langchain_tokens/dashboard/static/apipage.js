@@ -2,7 +2,7 @@
 import { h, replace } from "./dom.js";
 import { plural } from "./format.js";
 
-const described = await (await fetch("openapi.json")).json();
+const described = await fetch("openapi.json").then((answer) => answer.json()).catch(() => null);
 
 function parameter(each) {
   const schema = each.schema || {};
@@ -23,6 +23,10 @@ function route(path, method, operation) {
       h("div", { class: "scroll" }, h("table", {}, h("tbody", {}, parameters.map(parameter))))) : null);
 }
 
-replace(document.getElementById("routes"),
-  h("p", {}, described.info.description), h("p", {}, "For machines: ", h("a", { href: "openapi.json" }, "openapi.json")),
-  Object.entries(described.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => route(path, method, operation))));
+function draw({ info, paths }) {
+  return [h("p", {}, info.description), h("p", {}, "For machines: ", h("a", { href: "openapi.json" }, "openapi.json")),
+    ...Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => route(path, method, operation)))];
+}
+
+replace(document.getElementById("routes"), described ? draw(described)
+  : h("p", { class: "error", role: "alert" }, "The server does not answer. ", h("a", { href: "" }, "Try again")));

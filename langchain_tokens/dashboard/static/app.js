@@ -1,20 +1,16 @@
 // What is on the screen, and why? The address says all of it: page, range, filters; so Back works and links can be shared.
-import { FILTERS, get, listen, change } from "./api.js";
+import { OWN, PAGES, RANGES, read_address, write_address } from "./address.js";
+import { FILTERS, change, get, listen } from "./api.js";
 import { redraw } from "./charts.js";
 import { h, replace, setText } from "./dom.js";
-import { day, is_zone, local_day, moment, name, own_zone, set_zone, zone_name } from "./format.js";
+import { day, local_day, moment, name, now, own_zone, set_clock, set_zone, zone_name } from "./format.js";
 import { show_call } from "./details.js";
+import { Refreshing } from "./refreshing.js";
 
-const RANGES = { current: "Current", "7d": "7 days", "30d": "30 days", all: "All", custom: "Custom\u2026" };
-const PAGES = {
-  overview: "Overview", explore: "Explore", models: "Models", cost: "Cost", runs: "Runs", budgets: "Budgets",
-  findings: "Findings", data: "Data",
-};
-const OWN = ["by", "metric", "order", "call", "kind", "every", "tree", "id"];
-const DEFAULTS = { view: "overview", range: "7d" };
-const LEAST_GAP = 250;
-const FULL_REFRESH = 60_000;
+const STATUS_HOLDS = 60_000;
 const MOST_WAIT = 300;
+const LAST_DAY = "9999-12-31";
+const PASSING = [0, 502, 503, 504];
 
 const parts = Object.fromEntries(
   ["pages", "ranges", "chips", "custom", "zone", "main", "live", "theme", "logout", "database", "said", "dialog", "add-filter"]
@@ -22,46 +18,13 @@ const parts = Object.fromEntries(
 
 let state = read_address();
 let status = null;
+let status_until = 0;
 let view = null;
-let is_loading = null;
-let is_stale = false;
-let last_refresh = 0;
-let timer = 0;
+let is_missing = false;
+let answered = "";
+let is_lost = false;
 
-// The address
-
-function read_address() {
-  const asked = new URLSearchParams(location.search);
-  const filters = Object.fromEntries(
-    FILTERS.map((key) => [key, asked.getAll(key)]).filter(([, values]) => values.length > 0));
-  const own = Object.fromEntries(OWN.filter((key) => asked.has(key)).map((key) => [key, asked.get(key)]));
-  const range = asked.get("range");
-  return {
-    ...DEFAULTS,
-    ...own,
-    view: Object.hasOwn(PAGES, asked.get("view")) ? asked.get("view") : DEFAULTS.view,
-    range: Object.hasOwn(RANGES, range) ? range : DEFAULTS.range,
-    from: date_or_nothing(asked.get("from")),
-    to: date_or_nothing(asked.get("to")),
-    tz: asked.get("tz") !== "UTC" && is_zone(asked.get("tz")) ? asked.get("tz") : undefined,
-    filters,
-  };
-}
-
-function date_or_nothing(text) {
-  return /^\d{4}-\d\d-\d\d$/.test(text || "") && !Number.isNaN(Date.parse(text)) ? text : undefined;
-}
-
-function write_address(next) {
-  const asked = new URLSearchParams();
-  const { filters, ...rest } = next;
-  for (const [key, value] of Object.entries(rest)) {
-    if (value !== undefined && value !== null && value !== DEFAULTS[key]) asked.set(key, value);
-  }
-  for (const [key, values] of Object.entries(filters)) values.forEach((value) => asked.append(key, value));
-  const text = asked.toString();
-  return text ? `?${text}` : location.pathname;
-}
+// Ways
 
 /** Go somewhere: what is named changes, all else stays. `filters` are merged; null takes one away. */
 export function go(changes, { replaces = false } = {}) {
@@ -100,7 +63,7 @@ function range() {
   if (state.range !== "custom") return { since: state.range };
   const found = {};
   if (state.from) found.since = state.from;
-  if (state.to) found.until = day(Date.parse(state.to) + 86_400_000);
+  if (state.to && state.to < LAST_DAY) found.until = day(Date.parse(state.to) + 86_400_000);
   return found;
 }
 
@@ -136,8 +99,7 @@ export function follow(event, changes) {
 
 function pick_range(key) {
   if (key !== "custom") return go({ range: key, from: undefined, to: undefined });
-  const today = local_day(Date.now());
-  return go({ range: "custom", from: state.from || local_day(Date.now() - 6 * 86_400_000), to: state.to || today });
+  return go({ range: "custom", from: state.from || local_day(now() - 6 * 86_400_000), to: state.to || local_day(now()) });
 }
 
 function show_custom() {
@@ -237,45 +199,88 @@ async function render(is_other_page) {
   set_zone(state.tz);
   update_frame();
   if (is_other_page || is_other_zone || !view || view.key !== state.view) {
-    if (view) view.close();
-    view = null;
-    parts.main.setAttribute("aria-busy", "true");
-    const wanted = state.view;
-    const made = await import(`./views/${wanted}.js`);
-    if (state.view !== wanted) return;
-    view = made.make({ go, drill, link, follow, asked, say, state: () => state, status: () => status, refresh });
-    view.key = wanted;
-    replace(parts.main, view.element);
+    if (!(await open_view(state.view))) return;
   }
-  await refresh();
-  show_call(parts.dialog, state.call, { leave_call, link, follow });
+  await refreshing.now();
+  show_call(parts.dialog, state.call, { leave_call, link, follow, is_asked: (id) => state.call === id });
+}
+
+/** Put a page in the place of the one before; whether it is there, and still the one that is wanted. */
+async function open_view(wanted) {
+  refreshing.stop();
+  if (view) view.close();
+  view = null;
+  answered = "";
+  parts.main.setAttribute("aria-busy", "true");
+  let made;
+  try {
+    made = await import(`./views/${wanted}.js`);
+  } catch (error) {
+    if (state.view === wanted) tell_missing(error);
+    return false;
+  }
+  if (state.view !== wanted) return false;
+  is_missing = false;
+  view = made.make({ go, drill, link, follow, asked, say, state: () => state, status: () => status, refresh });
+  view.key = wanted;
+  replace(parts.main, view.element);
+  if (status && document.activeElement === document.body) parts.main.focus({ preventScroll: true }); // what was clicked is gone
+  return true;
+}
+
+/** A part of the page did not come. Browsers may remember that, so the page is loaded anew once the server is there. */
+function tell_missing(error) {
+  console.warn(error);
+  is_missing = true;
+  replace(parts.main);
+  parts.main.setAttribute("aria-busy", "false");
+  show_missing("the server may have been stopped");
+}
+
+function show_missing(why) {
+  const text = `The page \u201c${PAGES[state.view]}\u201d could not be loaded: ${why}. It comes by itself once the server is back.`;
+  show_problem("No answer", text, h("button", { type: "button", onclick: load_anew }, "Try again"));
+}
+
+async function load_anew() {
+  const is_there = await fetch("healthz").then((answer) => answer.ok, () => false);
+  if (is_there) location.reload();
+  else show_missing("the server still does not answer");
 }
 
 /** Ask for all numbers on the page again, and put them where they are. */
-export async function refresh() {
-  if (is_loading) is_loading.abort();
-  const mine = new AbortController();
-  is_loading = mine;
-  is_stale = false;
-  last_refresh = performance.now();
+export function refresh() {
+  return refreshing.now();
+}
+
+async function ask(signal) {
+  const question = JSON.stringify({ ...state, call: undefined });
   try {
-    if (!status || view.needs_status || state.range === "current") status = await get("status", {}, {}, mine.signal);
-    update_status();
-    await view.load(asked(), mine.signal);
+    await ask_status(signal);
+    await view.load(asked(), signal);
+    answered = question;
+    view.element.hidden = false;
     clear_error();
+    return true;
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (signal.aborted) return true;
+    view.element.hidden = answered !== question; // numbers that answer another question
     show_error(error);
+    return !PASSING.includes(error.status);
   } finally {
-    if (is_loading === mine) {
-      is_loading = null;
-      parts.main.setAttribute("aria-busy", "false");
-      if (is_stale) soon();
-    }
+    if (!signal.aborted) parts.main.setAttribute("aria-busy", "false");
   }
 }
 
-function update_status() {
+async function ask_status(signal) {
+  const is_known = status && status.calls > 0 && performance.now() < status_until;
+  if (!is_known || view.needs_status || state.range === "current") {
+    const found = await get("status", {}, {}, signal);
+    if (status && found.version !== status.version) location.reload(); // this page's own files are of the version before
+    status = found;
+    status_until = performance.now() + STATUS_HOLDS;
+    set_clock(status.now);
+  }
   setText(parts.database, `${status.database} \u00b7 langchain_tokens ${status.version}${status.is_read_only ? " \u00b7 read only" : ""}`);
   parts.logout.hidden = !status.needs_token;
 }
@@ -285,36 +290,44 @@ function clear_error() {
 }
 
 function show_error(error) {
-  clear_error();
   const again = h("button", { type: "button", onclick: () => refresh() }, "Try again");
   const widen = error.status === 422 && Object.keys(state.filters).length
     ? h("button", { type: "button", onclick: () => go({ filters: Object.fromEntries(FILTERS.map((key) => [key, null])) }) }, "Remove all filters")
     : null;
-  parts.main.prepend(h("div", { id: "problem", class: "error", role: "alert" },
-    h("strong", {}, error.title || "Something went wrong"), " ", error.message, " ", again, " ", widen));
+  const in_utc = error.status === 422 && state.tz ? h("button", { type: "button", onclick: () => go({ tz: undefined }) }, "Show times in UTC") : null;
+  show_problem(error.title || "Something went wrong", error.message, again, widen, in_utc);
+}
+
+/** What is wrong; said once, however often it is found again. */
+function show_problem(title, text, ...actions) {
+  const problem = document.getElementById("problem");
+  if (problem?.dataset.text === text) return;
+  clear_error();
+  parts.main.prepend(h("div", { id: "problem", class: "error", role: "alert", "data-text": text },
+    h("strong", {}, title), " ", text, " ", ...actions.filter(Boolean).flatMap((action) => [action, " "])));
   for (const each of parts.main.querySelectorAll(":scope > .loading")) each.remove();
 }
 
 // Live
 
-function soon() {
-  const gap = Math.max(LEAST_GAP - (performance.now() - last_refresh), 0);
-  clearTimeout(timer);
-  timer = setTimeout(() => view && refresh(), gap);
-}
-
 function hear(what) {
-  parts.live.dataset.state = what === "lost" ? "lost" : "live";
-  setText(parts.live, what === "lost" ? "reconnecting" : "live");
-  if (what === "lost" || !view) return;
-  is_stale = true;
-  if (!is_loading && !document.hidden) soon();
+  const is_back = is_lost && what !== "lost";
+  is_lost = what === "lost";
+  parts.live.dataset.state = is_lost ? "lost" : "live";
+  setText(parts.live, is_lost ? "reconnecting" : "live");
+  if (is_back && is_missing) return load_anew();
+  if (is_back) status_until = 0; // it may be another server, with another database
+  if (!is_lost && view) refreshing.mark();
 }
 
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && is_stale && !is_loading) soon();
+const refreshing = new Refreshing(ask);
+// What a click asked for and did not get.
+addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  if (event.reason?.name === "AbortError") return;
+  console.warn(event.reason);
+  show_error(event.reason);
 });
-
 keep_theme();
 draw_frame();
 // Changes are seen from here on; so what is asked next is not asked again at once.
@@ -323,6 +336,3 @@ await Promise.race([
   new Promise((resolve) => setTimeout(resolve, MOST_WAIT)),
 ]);
 await render(true);
-setInterval(() => {
-  if (!document.hidden && !is_loading) refresh();
-}, FULL_REFRESH);

@@ -215,10 +215,15 @@ export function pie_chart({ parts, metric }) {
   };
 }
 
+/** How many letters the longest of the numbers beside bars has. */
+function longest(series, text) {
+  return Math.max(0, ...series.flatMap((each) => each.values.map((value) => text(value).length)));
+}
+
 /** Bars to the right: `names`, and one bar of each series for each. */
 export function bar_chart({ names, series, text }) {
   return (width) => ({
-    grid: { left: 8, right: 70, top: 8, bottom: series.length > 1 ? 34 : 8, containLabel: true },
+    grid: { left: 8, right: Math.min(width * 0.3, 14 + longest(series, text) * 7), top: 8, bottom: series.length > 1 ? 34 : 8, containLabel: true },
     legend: series.length > 1 ? legend(width, series.map((each) => each.name)) : { show: false },
     tooltip: tooltip({
       trigger: "item",

@@ -9,7 +9,7 @@ export const INPUT_PARTS = { system: "system", tools: "tools", history: "history
 let came_from = null;
 
 /** Show one call in the dialog, or close it where no call is asked for. */
-export async function show_call(dialog, call_id, { leave_call, link, follow }) {
+export async function show_call(dialog, call_id, { leave_call, link, follow, is_asked }) {
   if (!call_id) {
     if (dialog.open && dialog.dataset.kind === "call") close_silently(dialog);
     return;
@@ -23,6 +23,7 @@ export async function show_call(dialog, call_id, { leave_call, link, follow }) {
   } catch (error) {
     content = h("p", { class: "error" }, error.message);
   }
+  if (!is_asked(call_id)) return; // somebody went on while it was on its way
   const close = () => dialog.close();
   const leave = (changes) => (event) => {
     close_silently(dialog);
@@ -34,7 +35,7 @@ export async function show_call(dialog, call_id, { leave_call, link, follow }) {
     h("div", { class: "actions" },
       call && h("a", { class: "button", href: link({ view: "runs", id: call.run_id, call: undefined }), onclick: leave({ view: "runs", id: call.run_id }) }, "Whole run"),
       call && call.session !== null && h("a", { class: "button", href: link({ view: "explore", call: undefined, filters: { session: [call.session] } }), onclick: leave({ view: "explore", filters: { session: [call.session] } }) }, "Whole session"),
-      call && h("button", { type: "button", onclick: () => navigator.clipboard.writeText(JSON.stringify(call, null, 2)) }, "Copy as JSON"),
+      call && navigator.clipboard && h("button", { type: "button", onclick: () => navigator.clipboard.writeText(JSON.stringify(call, null, 2)) }, "Copy as JSON"),
       h("button", { type: "button", onclick: close }, "Close")));
   open_dialog(dialog, "call", leave_call);
   dialog.dataset.call = call_id;

@@ -53,7 +53,7 @@ export class Table {
     this.body = h("tbody");
     this.foot = h("tfoot");
     this.table = h("table", { "aria-label": label }, h("thead", {}, h("tr", {}, heads)), this.body, this.foot);
-    this.empty = h("p", { class: "empty" }, empty);
+    this.empty = h("p", { class: "empty", hidden: true }, empty); // nothing is known yet
     this.element = h("div", { class: `scroll ${className}`, tabindex: "0", role: "region", "aria-label": `${label}, table` },
       this.table, this.empty);
     if (open) {
@@ -150,6 +150,9 @@ export class Select {
   }
 }
 
+/** More characters than a card on a phone has room for in its usual size. */
+const LONG = 9;
+
 /** A number with its name, and what stands beside it. */
 export class Card {
   constructor(title, help) {
@@ -168,6 +171,7 @@ export class Card {
     }
     this.value.title = title || "";
     this.value.classList.toggle("text", Boolean(is_name));
+    this.value.classList.toggle("long", value.length > LONG);
     setText(this.notes, notes.filter(Boolean).join(" \u00b7 "));
     this.element.classList.toggle("warn", Boolean(warn));
   }

@@ -13,7 +13,7 @@ function isKnown(value) {
 }
 
 export function count(value, places = 0) {
-  return isKnown(value) ? grouped(Number(value).toFixed(places)) : UNKNOWN;
+  return isKnown(value) ? grouped(Number(value).toFixed(places)).replace("-", "\u2212") : UNKNOWN;
 }
 
 /** US dollars: cents from a dollar on, four digits that say something below. */
@@ -55,7 +55,7 @@ export function without_price(row) {
 export function percent(value, places = 0) {
   if (!isKnown(value)) return UNKNOWN;
   const share = Number(value) * 100;
-  return share > 0 && share < 1 && places === 0 ? "<1\u202f%" : `${share.toFixed(places)}\u202f%`;
+  return share > 0 && share < 1 && places === 0 ? "<1\u202f%" : `${grouped(share.toFixed(places))}\u202f%`;
 }
 
 /** For axes, where there is little room. */
@@ -70,6 +70,7 @@ export function short(value) {
 export function duration(milliseconds) {
   if (!isKnown(milliseconds)) return UNKNOWN;
   const value = Number(milliseconds);
+  if (value > 0 && value < 1) return "<1 ms";
   if (value < 1000) return `${Math.round(value)} ms`;
   if (value < 120_000) return `${(value / 1000).toFixed(1)} s`;
   if (value < 7_200_000) return `${Math.floor(value / 60_000)} min ${Math.round((value % 60_000) / 1000)} s`;
@@ -91,15 +92,27 @@ function clock_of(name) {
   return new Intl.DateTimeFormat("en-GB", { ...PARTS, timeZone: name });
 }
 
-/** The browser's own zone, as it is called today: servers may not know the names of old that browsers say. */
-export function own_zone() {
-  const said = new Intl.DateTimeFormat().resolvedOptions().timeZone || UTC;
-  return RENAMED[said] || said;
+let ahead = 0;
+
+/** What time it is for the server; the clock of the browser may be wrong. */
+export function set_clock(text) {
+  ahead = Date.parse(text) - Date.now();
 }
 
+export function now() {
+  return Date.now() + ahead;
+}
+
+/** The browser's own zone, as it is called today: servers may not know the names of old that browsers say. */
+export function own_zone() {
+  const said = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return is_zone(said) ? RENAMED[said] || said : UTC;
+}
+
+/** Whether a zone has this name; browsers take a bare offset for one, too, which is none. */
 export function is_zone(name) {
   try {
-    return Boolean(name) && Boolean(clock_of(name));
+    return /^[A-Za-z]/.test(name || "") && Boolean(clock_of(name));
   } catch {
     return false;
   }

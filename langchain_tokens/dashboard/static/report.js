@@ -26,5 +26,5 @@ over_time("time-tokens", "total_tokens");
 over_time("time-cost", "cost_usd");
 put("pie", "Cost by model", pie_chart({ parts: slices(found.models.rows, "model", "cost_usd", found.models.total), metric: "cost_usd" }),
   `${shown("cost_usd", found.models.total.cost_usd)} in all`);
-put("sunburst", "Tokens by agent, chain and model", tree_chart({ roots: tree_of(found.nested.rows, found.order, "total_tokens"), metric: "total_tokens", kind: "sunburst" }), "");
+put("sunburst", "Tokens by agent, chain and model", tree_chart({ roots: tree_of(found.nested.rows, found.order, "total_tokens", found.nested.total), metric: "total_tokens", kind: "sunburst" }), "");
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

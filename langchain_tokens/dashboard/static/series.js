@@ -1,6 +1,6 @@
 // Which numbers make a chart? Steps of time without holes, the largest names, and all others together.
 import { METRICS, OTHERS, colours } from "./charts.js";
-import { day, local_day, moment_at, name, offset_at } from "./format.js";
+import { day, local_day, moment_at, name, now, offset_at } from "./format.js";
 
 const DAY = 86_400_000;
 const MOST_SERIES = 7;
@@ -27,8 +27,8 @@ export function slices(rows, dimension, metric, total) {
   return parts;
 }
 
-/** Names within names: the dimensions of `order` from the outside in. */
-export function tree_of(rows, order, metric) {
+/** Names within names: the dimensions of `order` from the outside in; what the rows lack of the total is a part, too. */
+export function tree_of(rows, order, metric, total = {}) {
   const roots = new Map();
   for (const row of rows) {
     const value = Number(row[metric] || 0);
@@ -45,15 +45,17 @@ export function tree_of(rows, order, metric) {
   }
   const listed = (level) => [...level.values()].map(({ children, ...node }) =>
     (children.size ? { ...node, children: listed(children) } : node));
-  return listed(roots);
+  const parts = listed(roots);
+  const sum = parts.reduce((all, part) => all + part.value, 0);
+  const rest = Number(total[metric] || 0) - sum;
+  return rest > sum * 1e-9 ? [...parts, { name: OTHERS, value: rest, colour: colours.of(order[0], OTHERS) }] : parts;
 }
 
 function span_of(filters, first_call_at) {
-  const now = Date.now();
   const found = /^(\d+)d$/.exec(filters.since || "");
   if (found) return Number(found[1]) * DAY;
   const from = filters.since || first_call_at;
-  return from ? (filters.until ? Date.parse(filters.until) : now) - Date.parse(from) : DAY;
+  return from ? (filters.until ? Date.parse(filters.until) : now()) - Date.parse(from) : DAY;
 }
 
 /** The step in which a range is best seen. */
@@ -70,7 +72,7 @@ export function buckets_of(rows, step, filters) {
   const end = known.at(-1);
   let at = known[0];
   const days = /^(\d+)d$/.exec(filters.since || "");
-  if (step === "day" && days) at = min(at, local_day(Date.now() - Number(days[1]) * DAY));
+  if (step === "day" && days) at = min(at, local_day(now() - Number(days[1]) * DAY));
   while (at <= end && found.length < MOST_BUCKETS) {
     found.push(at);
     at = after(at, step);
@@ -125,8 +127,8 @@ function moment_of(text) {
 export function is_part(bucket, step, filters) {
   const [start, end] = bounds_of(bucket, step).map((at) => (step === "hour" ? at : moment_at(at)));
   const days = /^(\d+)d$/.exec(filters.since || "");
-  const since = days ? Date.now() - Number(days[1]) * DAY : filters.since ? moment_of(filters.since) : 0;
-  const until = filters.until ? Math.min(moment_of(filters.until), Date.now()) : Date.now();
+  const since = days ? now() - Number(days[1]) * DAY : filters.since ? moment_of(filters.since) : 0;
+  const until = filters.until ? Math.min(moment_of(filters.until), now()) : now();
   return start < since || end > until;
 }
 

@@ -56,7 +56,8 @@ export class Breakdown {
     const left = rows.length - SHOWN;
     this.table.fill(rows.slice(0, SHOWN));
     this.more.href = this.page.link({ view: "explore", by: this.dimension });
-    setText(this.more, left > 0 ? `+${left} more` : "Explore");
-    this.more.setAttribute("aria-label", `${TITLES[this.dimension]}: ${left > 0 ? `${left} more` : "explore"}, ${METRICS[wanted]} ${shown(wanted, found.total[wanted])}`);
+    const others = `${left}${rows.length < ASKED ? "" : " or"} more`;
+    setText(this.more, left > 0 ? `+${others}` : "Explore");
+    this.more.setAttribute("aria-label", `${TITLES[this.dimension]}: ${left > 0 ? others : "explore"}, ${METRICS[wanted]} ${shown(wanted, found.total[wanted])}`);
   }
 }

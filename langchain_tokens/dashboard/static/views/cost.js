@@ -2,13 +2,14 @@
 import { Problem, get } from "../api.js";
 import { Chart, pie_chart, shown } from "../charts.js";
 import { Card, Table, h, panel, setText } from "../dom.js";
-import { change, count, money, name, percent, plural } from "../format.js";
+import { change, count, money, name, now, percent, plural } from "../format.js";
 import { slices } from "../series.js";
 import { Breakdown } from "./breakdown.js";
 import { TimePanel } from "./timepanel.js";
 
 const DAY = 86_400_000;
 const METRIC = "cost_usd";
+const PROJECTED_HOLDS = 60_000;
 
 export function make(page) {
   const cards = {
@@ -24,18 +25,19 @@ export function make(page) {
     unpriced: new Card("Calls without a price"),
   };
   let projected = "";
+  let projected_until = 0;
   const gap = h("p", { class: "gaps", role: "note", hidden: true });
   const time = new TimePanel(page, "Cost over time", { metric: METRIC });
   const pie = new Chart("Cost by model", { height: "tall", click: (event) => event.data.key !== null && page.drill("model", event.data.key, { view: "explore" }) });
   const lists = ["model", "agent", "chain", "mode"].map((dimension) => new Breakdown(page, dimension, { metric: METRIC }));
   const prices = new Table("Prices", [
-    { title: "model", text: (row) => name(row.model) },
-    { title: "Provider", text: (row) => name(row.provider) },
+    { title: "model", text: (row) => name(row.model), className: "names", title_of: (row) => name(row.model) },
+    { title: "Provider", text: (row) => name(row.provider), className: "names" },
     { title: "Input", number: true, text: (row) => rate(row, "input_mtok") },
     { title: "Cache read", number: true, text: (row) => rate(row, "cache_read_mtok") },
     { title: "Output", number: true, text: (row) => rate(row, "output_mtok") },
     { title: "From", text: (row) => [row.status === "unpriced" ? "no price is known" : row.source, row.version].filter(Boolean).join(" ") },
-  ], { empty: "No calls in this range." });
+  ], { empty: "No calls in this range.", className: "long" });
   const element = h("div", { class: "view" }, h("h2", { class: "visually-hidden" }, "Cost"),
     h("div", { class: "cards" }, Object.values(cards).map((card) => card.element)), gap,
     h("div", { class: "grid two" }, time.element, panel("Cost by model", {}, pie.element)),
@@ -60,17 +62,20 @@ export function make(page) {
     if (missing.length && !gap.hidden) setText(gap, `${gap.textContent} No price is known for ${missing.slice(0, 5).join(", ")}${missing.length > 5 ? " and others" : ""}; an own price file (LANGCHAIN_TOKENS_PRICES) adds one.`);
   }
 
-  /** Asked for once for each choice of names: it takes a while, and changes little with one call. */
-  async function show_forecast({ since, until, ...names }) {
+  /** Asked for now and then, and for each choice of names: it takes a while, and changes little with one call. */
+  async function show_forecast({ since, until, tz, ...names }) {
     const question = JSON.stringify(names);
-    if (question === projected) return;
+    if (question === projected && performance.now() < projected_until) return;
+    if (question !== projected) cards.forecast.set("\u2026", []);
     projected = question;
+    projected_until = performance.now() + PROJECTED_HOLDS;
     try {
       const found = await get("forecast", names);
       const interval = found.low === null || found.high === null ? "" : `${percent(found.confidence)} within ${money(found.low)} to ${money(found.high)}`;
       cards.forecast.set(money(found.projected), [interval, `${money(found.spent)} until now`]);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
+      if (![422, 501].includes(error.status)) projected_until = 0;
       cards.forecast.set("\u2014", [error.status === 501 ? "needs langchain_tokens[analytics]" : error.message]);
     }
   }
@@ -91,7 +96,7 @@ function rate(row, key) {
 function fill(cards, gap, found, filters, status) {
   const { total, previous } = found;
   const begin = found.since || status.first_call_at;
-  const end = found.until ? Math.min(Date.parse(found.until), Date.now()) : Date.now();
+  const end = found.until ? Math.min(Date.parse(found.until), now()) : now();
   const days = begin ? (end - Date.parse(begin)) / DAY : 0;
   const daily = total.cost_usd === null || days <= 0 ? null : Number(total.cost_usd) / Math.max(days, 1 / 24);
   const against = previous && change(total.cost_usd, previous.cost_usd);

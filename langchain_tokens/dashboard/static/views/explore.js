@@ -6,11 +6,11 @@ import { Choice, Select, Table, h, panel, setText } from "../dom.js";
 import { cost_of, count, duration, money, percent, plural, without_price } from "../format.js";
 import { ranked, slices, tree_of } from "../series.js";
 import { TITLES, name_cell } from "./breakdown.js";
+import { end_of_list, more_of, pages } from "./paging.js";
 import { roots_of } from "./runs.js";
 
 const DIMENSIONS = Object.keys(TITLES);
 const ORDER = ["agent", "chain", "model"];
-const PAGE = 50;
 const MOST = 500;
 const ORDERS = {
   "-started_at": "newest first", started_at: "oldest first", "-cost_usd": "dearest first", "-total_tokens": "most tokens first",
@@ -26,7 +26,8 @@ export function make(page) {
   let table = null;
   let names = null;
   const place = h("div");
-  const list = panel("Breakdown", { tools: h("div", { class: "tools" }, by.element, metrics.element) }, place);
+  const left_out = h("p", { class: "hint", hidden: true }, `The largest ${MOST}; the total is of all.`);
+  const list = panel("Breakdown", { tools: h("div", { class: "tools" }, by.element, metrics.element) }, place, left_out);
   const parts = panel("Parts", { tools: h("div", { class: "tools" }, kinds.element) }, chart.element);
   const calls = new Calls(page);
   const summary = h("p", { class: "summary" });
@@ -36,6 +37,7 @@ export function make(page) {
   function pick_part(event) {
     if (page.state().kind === "paths") return;
     const path = (event.treePathInfo || []).slice(1);
+    if (path[0]?.name === OTHERS) return;
     if (path.length) return page.go({ filters: Object.fromEntries(path.map((each, index) => [ORDER[index], [each.name]])) });
     if (event.name !== OTHERS) page.drill(dimension, event.data.key ?? null);
   }
@@ -85,12 +87,13 @@ export function make(page) {
     const total = found.total;
     setText(summary, `${plural(total.calls, "call")} \u00b7 ${count(total.total_tokens)} tokens \u00b7 ${money(total.cost_usd)}`);
     table_of(dimension).fill(ranked(found.rows, metric), { ...total, [dimension]: "total", share: total.total_tokens ? 1 : null });
+    left_out.hidden = found.rows.length < MOST;
     if (kind === "pie") {
       chart.set(pie_chart({ parts: slices(found.rows, dimension, metric, total), metric }), `${METRICS[metric]} by ${dimension}: ${shown(metric, total[metric])} in all`);
     } else if (kind === "paths") {
       chart.set(tree_chart({ roots: roots_of(nested, metric), metric, kind: "sunburst" }), `${METRICS[metric]} along the paths of calls`);
     } else {
-      chart.set(tree_chart({ roots: tree_of(nested.rows, ORDER, metric), metric, kind }), `${METRICS[metric]} by ${ORDER.join(", then ")}`);
+      chart.set(tree_chart({ roots: tree_of(nested.rows, ORDER, metric, nested.total), metric, kind }), `${METRICS[metric]} by ${ORDER.join(", then ")}`);
     }
   }
 
@@ -102,7 +105,7 @@ function next_dimension(filters) {
   return ORDER.find((key) => !filters[key] || filters[key].length > 1) || "model";
 }
 
-/** Pages of calls, one below the other. */
+/** Calls, some more of them with each click. */
 export class Calls {
   constructor(page, title = "Calls") {
     this.page = page;
@@ -110,31 +113,24 @@ export class Calls {
     this.order = new Select("order", ORDERS, (value) => page.go({ order: value }));
     this.table = new Table(title, call_columns(), { open: (call) => page.go({ call: call.call_id }), empty: "No calls match." });
     this.more = h("button", { type: "button", onclick: () => this.next() }, "Load more");
-    this.element = panel(title, { tools: this.order.element }, this.table.element, this.more);
+    this.end = end_of_list();
+    this.element = panel(title, { tools: this.order.element }, this.table.element, this.more, this.end);
   }
 
-  /** The first page again; pages that were added stay below it while the question is the same. */
+  /** All that is shown again; what was added stays while the question is the same. */
   async load(filters, signal) {
     const order = Object.hasOwn(ORDERS, this.page.state().order) ? this.page.state().order : "-started_at";
     this.order.set(order);
     const asked = JSON.stringify([this.page.state().filters, this.page.state().range, order]);
     if (asked !== this.asked) this.extra = 0;
     this.asked = asked;
-    this.filters = filters;
-    const found = await get("calls", filters, { limit: Math.min(1000, PAGE * (1 + this.extra)), order }, signal);
-    this.show(found.calls, found.next);
+    const found = await get("calls", filters, { limit: pages(this.extra), order }, signal);
+    this.table.fill(found.calls);
+    more_of(this.more, this.end, found.calls.length, found.next);
   }
 
-  async next() {
+  next() {
     this.extra += 1;
-    const order = this.order.select.value;
-    const found = await get("calls", this.filters, { limit: PAGE, order, cursor: this.cursor });
-    this.show([...this.table.rows, ...found.calls], found.next);
-  }
-
-  show(calls, cursor) {
-    this.cursor = cursor;
-    this.table.fill(calls);
-    this.more.hidden = !cursor;
+    return this.page.refresh();
   }
 }

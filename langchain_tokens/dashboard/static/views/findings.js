@@ -1,7 +1,7 @@
 // What was in vain, what could be saved, and what was unusual? Looked for when it is asked, and not with every call.
 import { Problem, get } from "../api.js";
 import { Card, Table, h, panel, replace, setText } from "../dom.js";
-import { count, local_day, money, name, percent, plural } from "../format.js";
+import { count, money, name, percent, plural } from "../format.js";
 
 const FRESH = 30_000;
 const where = (row) => [row.chain, row.agent, row.model].filter((each) => each !== null).join(" \u00b7 ") || "(unattributed)";
@@ -23,8 +23,8 @@ export function make(page) {
   const open = (row) => page.go({
     view: "explore", filters: Object.fromEntries(["chain", "agent", "model"].map((key) => [key, [name(row[key], key)]])),
   });
-  const waste = new Table("In vain", columns, { open, empty: "Nothing was in vain in this range." });
-  const chances = new Table("Could be saved", columns, { open, empty: "Nothing was found in this range." });
+  const waste = new Table("In vain", columns, { open, empty: "Nothing was in vain in this range.", className: "long" });
+  const chances = new Table("Could be saved", columns, { open, empty: "Nothing was found in this range.", className: "long" });
   const unusual = h("ul", { class: "list" });
   const notes = h("p", { class: "hint" });
   const element = h("div", { class: "view" }, h("h2", { class: "visually-hidden" }, "Findings"),
@@ -48,7 +48,7 @@ export function make(page) {
     cards.share.set(percent(found.cost_usd && wasted.usd !== null && Number(found.cost_usd) > 0 ? wasted.usd / found.cost_usd : null, 1), [`of ${money(found.cost_usd)}`]);
     waste.fill(found.findings.filter((row) => row.is_waste));
     chances.fill(found.findings.filter((row) => !row.is_waste));
-    replace(unusual, days.findings.map((row) => h("li", {}, h("strong", {}, `${row.start ? `${local_day(row.start)} ` : ""}${name(row.name, row.by)}`), " ", row.text)));
+    replace(unusual, days.findings.map((row) => h("li", {}, row.text)));
     setText(notes, days.findings.length ? days.notes.join(" ") : ["Nothing was unusual.", ...days.notes].join(" "));
   }
 

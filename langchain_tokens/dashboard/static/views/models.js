@@ -47,9 +47,9 @@ export function make(page) {
   const table = new Table("Models", [
     { title: "model", node: name_cell("model", (value) => page.drill("model", value, { view: "explore", by: "chain" })), className: "names" },
     { title: "Compare", node: tick },
-    { title: "Provider", text: (row) => name(row.provider) },
+    { title: "Provider", text: (row) => name(row.provider), className: "names" },
     ...NUMBERS.map((number) => ({ title: number.title, number: true, text: mark(number) })),
-  ], { empty: "No calls in this range." });
+  ], { empty: "No calls in this range.", className: "long" });
   const chart = new Chart("Models side by side", { height: "taller" });
   const hint = h("p", { class: "hint" });
   const element = h("div", { class: "view" }, h("h2", { class: "visually-hidden" }, "Models"),

@@ -22,7 +22,7 @@ export function make(page) {
     wasted: new Card("Wasted", "Cost of failed, cancelled and repeated calls"),
     sessions: new Card("Sessions"),
   };
-  const notes = h("p", { class: "gaps", role: "note" });
+  const notes = h("p", { class: "gaps", role: "note", hidden: true });
   const time = new TimePanel(page, "Over time");
   const lists = DIMENSIONS.map((dimension) => new Breakdown(page, dimension));
   const latest = new Table("Latest calls", call_columns(), { open: (call) => page.go({ call: call.call_id }), empty: "No calls." });

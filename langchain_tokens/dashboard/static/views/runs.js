@@ -4,8 +4,8 @@ import { Chart, METRICS, colours, shown, tree_chart } from "../charts.js";
 import { INPUT_PARTS, call_columns } from "../details.js";
 import { Card, Choice, Table, h, panel, setText } from "../dom.js";
 import { cost_of, count, duration, money, moment, name, percent, plural, without_price, zone_name } from "../format.js";
+import { end_of_list, more_of, pages } from "./paging.js";
 
-const PAGE = 50;
 
 export function make(page) {
   const element = h("div", { class: "view" });
@@ -25,14 +25,13 @@ export function make(page) {
 }
 
 function many(page) {
-  let cursor = null;
   let extra = 0;
   let last = null;
   const table = new Table("Runs", [
     { title: "Run", text: (run) => name(run.name), className: "names" },
     { title: `Started (${zone_name()})`, text: (run) => moment(run.started_at) },
     { title: "Session", text: (run) => name(run.session), className: "names" },
-    { title: "Mode", text: (run) => name(run.mode) },
+    { title: "Mode", text: (run) => name(run.mode), className: "names" },
     { title: "Calls", number: true, text: (run) => count(run.calls) },
     { title: "Failed", number: true, text: (run) => count(run.failed_calls) },
     { title: "Tokens", number: true, text: (run) => count(run.total_tokens) },
@@ -41,28 +40,23 @@ function many(page) {
     { title: "Status", text: (run) => run.status, state: (run) => run.status, title_of: (run) => run.error_message },
   ], { open: (run) => page.go({ id: run.run_id }), empty: "No runs began in this range." });
   const more = h("button", { type: "button", onclick: () => next() }, "Load more");
+  const end = end_of_list();
 
   async function load(filters, signal) {
     const asked = JSON.stringify([page.state().filters, page.state().range]);
     if (asked !== last) extra = 0;
     last = asked;
-    const found = await get("runs", filters, { limit: Math.min(1000, PAGE * (1 + extra)) }, signal);
-    fill(found.runs, found.next);
+    const found = await get("runs", filters, { limit: pages(extra) }, signal);
+    table.fill(found.runs);
+    more_of(more, end, found.runs.length, found.next);
   }
 
-  async function next() {
+  function next() {
     extra += 1;
-    const found = await get("runs", page.asked(), { limit: PAGE, cursor });
-    fill([...table.rows, ...found.runs], found.next);
+    return page.refresh();
   }
 
-  function fill(runs, after) {
-    cursor = after;
-    table.fill(runs);
-    more.hidden = !cursor;
-  }
-
-  const element = panel("Runs", {}, h("p", { class: "hint" }, "A run is one invocation of a chain or graph, with everything below it. Newest first."), table.element, more);
+  const element = panel("Runs", {}, h("p", { class: "hint" }, "A run is one invocation of a chain or graph, with everything below it. Newest first."), table.element, more, end);
   return { id: null, element, load, close: () => {} };
 }
 
