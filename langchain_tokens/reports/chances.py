@@ -8,12 +8,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from langchain_tokens.reports.spent import Used
 from langchain_tokens.usage import TokenUsage
 
 if TYPE_CHECKING:
     from langchain_tokens.prices import PriceBook
 
-__all__ = ("Chance", "Used", "chances")
+__all__ = ("Chance", "chances")
 
 _BY = ("chain", "agent", "model", "provider")
 _LEAST_CALLS = 10
@@ -44,24 +45,6 @@ class Chance:
     """What is the matter, where there is more to say than of all findings of its kind."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Used:
-    """What calls of one place, status and attempt add up to: tokens and pico-USD, None where none of them knows it."""
-
-    who: _Who
-    """Chain, agent, model and provider."""
-    status: str | None
-    attempt: int | None
-    calls: int
-    calls_without_usage: int
-    unpriced_calls: int
-    input_tokens: int | None
-    output_tokens: int | None
-    total_tokens: int | None
-    cache_read_tokens: int | None
-    total_cost: int | None
-
-
 @dataclass(slots=True)
 class _Turn:
     """What the calls of one turn add up to that know their input and output."""
@@ -88,7 +71,7 @@ def chances(sums: Iterable[Used], repeating: Sequence[Any], book: PriceBook) -> 
     """Look for what could be saved.
 
     Args:
-        sums: what all calls add up to.
+        sums: what calls add up to; those that were answered are looked at.
         repeating: of a sample, by chain, agent, model and provider, how much of the input (`input_tokens`) is of parts
             that repeat (`tokens`).
         book: what prices them.

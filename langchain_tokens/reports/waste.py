@@ -11,9 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.call import plain
-from langchain_tokens.query import Query, make_query, missing_label
+from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, clean, counted, html_table
-from langchain_tokens.reports.chances import Chance, Used, chances
+from langchain_tokens.reports.chances import Chance, chances
+from langchain_tokens.reports.spent import Used, read_spent
 
 if TYPE_CHECKING:
     from langchain_tokens.prices import PriceBook
@@ -26,11 +27,6 @@ _SHOWN = 20
 """Findings that a text shows."""
 _BY = ("chain", "agent", "model", "provider")
 _NUMBERS = ("calls", "tokens", "usd", "unpriced_calls")
-_ALL = (*_BY, "status", "attempt")
-_SUMS = (
-    *("calls", "calls_without_usage", "unpriced_calls", "input_tokens", "output_tokens", "total_tokens"),
-    *("cache_read_tokens", "total_cost"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,26 +218,14 @@ def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: A
             *read(partial(read_repeated, connection)),
         ]
         repeating = read(partial(read_repeating, connection, parts=("system", "tools", "history")))
-        used = read(partial(_used, connection))
-    rows = [*_failures(used), *map(_from_row, wasted), *map(_from_chance, chances(used, repeating, book))]
-    costs = [row.total_cost for row in used if row.total_cost is not None]
+        spent = read(partial(read_spent, connection))
+    rows = [*_failures(spent.used), *map(_from_row, wasted), *map(_from_chance, chances(spent.used, repeating, book))]
     return Findings(
         rows=tuple(sorted(_merged(rows), key=_dearest_first)),
-        calls=sum(row.calls for row in used),
-        cost_usd=from_pico(sum(costs) if costs else None),
-        unpriced_calls=sum(row.unpriced_calls for row in used),
+        calls=spent.calls,
+        cost_usd=from_pico(spent.cost),
+        unpriced_calls=spent.unpriced_calls,
     )
-
-
-def _used(connection: Any, query: Query) -> list[Used]:
-    """What calls add up to by place, status and attempt."""
-    from langchain_tokens.store.answers import read_some
-
-    found: list[Used] = []
-    for (*who, status, attempt), numbers in read_some(connection, replace(query, by=_ALL), _SUMS):
-        sums: dict[str, Any] = dict(zip(_SUMS, numbers, strict=True))
-        found.append(Used(who=tuple(who), status=status, attempt=attempt, **sums))
-    return found
 
 
 def _failures(used: Iterable[Used]) -> Iterator[Finding]:
