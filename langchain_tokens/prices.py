@@ -294,7 +294,8 @@ class PriceBook:
         """The prices of the provider's models that can be had; a price of one's own says that one has the model."""
         if provider is None:
             raise PriceError("found neither models nor a provider, expected one of them")
-        owner, withdrawals = canonical(provider, self._hosts) or "", shipped_withdrawals() if self._is_corrected else ()
+        owner = canonical(provider, self._hosts) or ""
+        withdrawals = [one for one in shipped_withdrawals() if one.provider == owner] if self._is_corrected else []
         for model in self._loaded().models(owner):
             price = self.cost(usage, model=model, provider=provider, at=at)
             if price.source == "override" or is_offered(withdrawals, owner, model, at):
