@@ -15,7 +15,7 @@ from langchain_tokens import PriceBook, UsageStore
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.query import make_query
 from langchain_tokens.reports import findings
-from langchain_tokens.store import periods
+from langchain_tokens.store import periods, settling
 from langchain_tokens.store.engine import writing
 from langchain_tokens.store.settledtables import SETTLED, WASTE
 from langchain_tokens.store.settling import read_settled_waste, settle, wrong_waste
@@ -140,9 +140,12 @@ def _place(call: Call) -> tuple[str, datetime]:
     return call.run_id, call.started_at
 
 
-@pytest.mark.parametrize("days", [4, 60])
-def test_what_is_settled_is_what_rows_say(store: UsageStore, days: int) -> None:
+@pytest.mark.parametrize(("days", "at_once"), [(4, 5), (60, 100_000)])
+def test_what_is_settled_is_what_rows_say(
+    store: UsageStore, days: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For all ranges and filters, whatever is added, corrected, moved, ended, deleted, priced or pruned later."""
+    monkeypatch.setattr(settling, "_AT_ONCE", at_once)
     chance = Random(days)
     calls, facts = some_calls(chance, 40, days=days)
     store.add(calls, facts)
@@ -178,6 +181,19 @@ def test_months_are_made_of_days(store: UsageStore) -> None:
     assert whole - known(store) == {("month", october), ("day", NOON.replace(hour=0) - 31 * DAY)}
     assert sum(found[0] for found in ask(store, {}).values()) == 61
     assert settled(store) == whole
+    assert sum(found[0] for found in ask(store, {}).values()) == 61
+
+
+def test_busy_days_are_made_of_hours(store: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody waits for more calls than there are in an hour."""
+    monkeypatch.setattr(settling, "_AT_ONCE", 30)
+    cut_off = {"finish_reason": "length"}
+    busy = [make_call(run_id=f"r{n}", started_at=NOON + n * timedelta(minutes=1), **cut_off) for n in range(60)]
+    store.add([*busy, make_call(run_id="calm", started_at=NOON - DAY, **cut_off)])
+    midnight = NOON.replace(hour=0)
+    hours = {("hour", midnight + number * HOUR) for number in range(24)}
+    whole = settled(store, since=midnight - DAY, until=midnight + DAY)
+    assert whole == {("day", midnight - DAY), ("day", midnight), *hours}
     assert sum(found[0] for found in ask(store, {}).values()) == 61
 
 

@@ -98,9 +98,9 @@ def writing(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> It
 
 @contextmanager
 def writing_hastily(engine: Engine, target: StoreTarget) -> Iterator[Connection]:
-    """The same for who can do without: others that write are waited for only for a moment."""
+    """The same for who can do without: waits for others that write only for a moment; it may take long then."""
     with translated(target), _passed(engine), engine.connect() as connection:
-        connection.execution_options(**{WRITES: True})
+        connection.execution_options(**{WRITES: True, IS_LONG: True})
         if engine.dialect.name == "sqlite":
             _wait(connection, _MOMENT_SECONDS)
         try:

@@ -52,7 +52,7 @@ from langchain_tokens.store.waste import read_waste
 __all__ = ("read_settled_waste", "settle", "wrong_waste")
 
 _AT_ONCE = 100_000
-"""Calls of which the periods are settled in one transaction."""
+"""Calls of which the periods are settled in one transaction, as long as others have to wait."""
 _HOURS = 24
 _SHORT = timedelta(hours=2)
 _NAMES = ("mode", *WHO)
@@ -129,20 +129,31 @@ def _is_copy(connection: Connection) -> bool:
 
 
 def _wanted(connection: Connection, query: Query, now: datetime) -> Iterator[Period]:
-    """What is to be settled: neighbours together, as long as they have not too many calls."""
+    """What is to be settled: neighbours together, up to a number of calls; of busy days first the hours."""
     left = unknown(connection, parts_of(connection, query, now))
     if not left:
         return
     counts = calls_by_day(connection, min(one.since for one in left), max(one.until for one in left))
-    last, calls = left[0], 0
-    for one in left:
-        more = counts.get(moment_in(one.since, "day"), 0) // (_HOURS if one.step == "hour" else 1)
-        if one == last or (last.step == one.step and last.until == one.since and calls + more <= _AT_ONCE):
-            last, calls = replace(last, until=one.until), calls + more
-        else:
-            yield last
-            last, calls = one, more
-    yield last
+    sizes = [(one, counts.get(moment_in(one.since, "day"), 0)) for one in left]
+    last: Period | None = None
+    calls = 0
+    for period, size in sizes:
+        is_busy = period.step == "day" and size > _AT_ONCE
+        hours = unknown(connection, [replace(period, step="hour")]) if is_busy else []
+        for one in (*hours, period):
+            more = size // _HOURS if one.step == "hour" else size
+            joined = None if last is None or calls + more > _AT_ONCE else _joined(last, one)
+            if last is not None and joined is None:
+                yield last
+            last, calls = (one, more) if joined is None else (joined, calls + more)
+    if last is not None:
+        yield last
+
+
+def _joined(one: Period, following: Period) -> Period | None:
+    if one.step != following.step or one.until != following.since:
+        return None
+    return replace(one, until=following.until)
 
 
 def _settle(connection: Connection, period: Period) -> None:
@@ -152,10 +163,10 @@ def _settle(connection: Connection, period: Period) -> None:
     for table in (SETTLED, WASTE):
         these: Any = (table.c.step == period.step, table.c.since >= period.since, table.c.since < period.until)
         connection.execute(delete(table).where(*these))
-    if period.step == "month":
-        if not _add_days(connection, period):
-            return
-    elif found := _found(connection, period):
+    is_made = _add_finer(connection, period)
+    if period.step == "month" and not is_made:
+        return
+    if not is_made and (found := _found(connection, period)):
         names = [column.name for column in WASTE.columns]
         rows = [dict(zip(names, (period.step, *key, *found[key]), strict=True)) for key in found]
         connection.execute(insert(WASTE), rows)
@@ -163,18 +174,18 @@ def _settle(connection: Connection, period: Period) -> None:
     connection.execute(insert(SETTLED), settled)
 
 
-def _add_days(connection: Connection, months: Period) -> bool:
-    """Add up what is kept of the days of months; False where a day of them is not settled."""
-    days = replace(months, step="day")
-    if unknown(connection, [days]):
+def _add_finer(connection: Connection, period: Period) -> bool:
+    """Make months of what is kept of their days, and days of their hours; False where some of these are not settled."""
+    if period.step == "hour":
         return False
-    names = (*_KEYS, *SUMMED)
-    for month in singles(months):
-        of_month = replace(days, since=month.since, until=month.until)
-        when: list[ColumnElement[Any]] = [literal(month.step), literal(month.since, UtcDateTime())]
+    finer = replace(period, step="day" if period.step == "month" else "hour")
+    if unknown(connection, [finer]):
+        return False
+    for one in singles(period):
+        when: list[ColumnElement[Any]] = [literal(one.step), literal(one.since, UtcDateTime())]
         keys: list[ColumnElement[Any]] = [WASTE.c[name] for name in _KEYS[2:]]
-        made = _summed([*when, *keys], _within(of_month)).group_by(*keys)
-        connection.execute(insert(WASTE).from_select(names, made))
+        made = _summed([*when, *keys], _within(replace(finer, since=one.since, until=one.until))).group_by(*keys)
+        connection.execute(insert(WASTE).from_select((*_KEYS, *SUMMED), made))
     return True
 
 
