@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,3 +135,19 @@ def test_call_without_a_moment_is_a_row_error(store: UsageStore) -> None:
     """A call whose start is no moment is refused like any other value, also as the only one of its batch."""
     with pytest.raises(RowError):
         store.add([make_call(started_at="yesterday")])
+
+
+def test_a_name_of_a_class_of_its_own_is_its_text(store: UsageStore) -> None:
+    """A member of an enumeration of texts, or another kind of text, is stored as what it says."""
+    store.add([make_call(run_id=_Name("r"), mode=_Mode.BATCH)], [replace(RUN, run_id=_Name("r"), mode=_Mode.BATCH)])
+    (run,) = store.runs()
+    assert (run.run_id, run.mode) == ("r", "batch")
+    assert store.check().is_clean
+
+
+class _Name(str):
+    __slots__ = ()
+
+
+class _Mode(StrEnum):
+    BATCH = "batch"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from sqlalchemy import func, select, update
 
@@ -15,7 +17,7 @@ from langchain_tokens import PriceBook, UsageStore
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.query import make_query
 from langchain_tokens.reports import findings
-from langchain_tokens.store import periods, settling
+from langchain_tokens.store import periods, settling, unsettling
 from langchain_tokens.store.engine import writing
 from langchain_tokens.store.settledtables import SETTLED, WASTE
 from langchain_tokens.store.settling import read_settled_waste, settle, wrong_waste
@@ -197,6 +199,14 @@ def test_busy_days_are_made_of_hours(store: UsageStore, monkeypatch: pytest.Monk
     assert sum(found[0] for found in ask(store, {}).values()) == 61
 
 
+def test_an_old_call_makes_no_age_of_days(store: UsageStore) -> None:
+    """A clock that was wrong once does not let two thousand years be settled."""
+    store.add([make_call(started_at=NOON, finish_reason="length")])
+    store.add([make_call(run_id="odd", started_at=NOON.replace(year=2), finish_reason="length")])
+    assert len(settled(store)) < 5_000
+    assert sum(found[0] for found in ask(store, {}).values()) == 2
+
+
 def test_an_hour_is_settled_when_it_has_been_over_for_a_while(store: UsageStore) -> None:
     """The running hour and one that has just ended still get calls."""
     store.add([make_call(started_at=NOON + number * timedelta(minutes=20)) for number in range(-9, 9)])
@@ -262,6 +272,78 @@ def test_a_call_that_comes_meanwhile_is_not_left_out(
         settled(store)
     settled(store)
     assert [found[0] for found in ask(store, {}).values()] == [2]
+
+
+def test_a_run_that_began_earlier_than_was_said_is_no_longer_told_by_its_end(store: UsageStore) -> None:
+    """What it then lasts too long for is found out again, also beyond a day after its start."""
+    start, unread = NOON - 3 * DAY + 8 * HOUR, {"status": "error", "error_type": "OutputParserException"}
+    store.add(
+        [make_call(run_id="long", started_at=start + hours * HOUR) for hours in (21, 30)],
+        [make_fact("long", started_at=start + 20 * HOUR, ended_at=start + 31 * HOUR, **unread)],
+    )
+    settled(store)
+    assert [found[0] for found in ask(store, {}).values()] == [1]
+    store.add([], [make_fact("long", started_at=start, ended_at=start + HOUR, **unread)])
+    settled(store)
+    assert ask(store, {}) == ask(store, {}, is_of_rows=True) == {}
+
+
+def test_how_a_range_is_cut_makes_no_difference_to_a_run_that_was_resumed_days_later(store: UsageStore) -> None:
+    """Its end tells nothing of calls long before what is known of its start."""
+    first, unread = NOON - 5 * DAY, {"status": "error", "error_type": "OutputParserException"}
+    store.add([make_call(run_id="r", started_at=first), make_call(run_id="r", started_at=NOON - DAY, status="error")])
+    store.add([], [make_fact("r", started_at=NOON - DAY, ended_at=NOON, **unread)])
+    settled(store, since=first - DAY, until=first.replace(hour=0) + DAY)
+    assert ask(store, {}) == ask(store, {}, is_of_rows=True)
+
+
+@pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_the_ends_of_the_calendar_are_asked_for(memory_store: UsageStore, at: datetime) -> None:
+    """As a range's, and as the days of calls."""
+    memory_store.add([make_call(started_at=at, finish_reason="length"), make_call()])
+    assert findings(memory_store, prices=NO_PRICES).rows
+    assert findings(memory_store, prices=NO_PRICES, since=at).rows
+    assert findings(memory_store, prices=NO_PRICES, until=at).calls <= findings(memory_store, prices=NO_PRICES).calls
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_a_writer_and_a_settler_see_what_was_committed_while_they_waited(
+    postgresql_database: Database, make_store: Callable[[Database], UsageStore], isolation: str
+) -> None:
+    """Whatever the database's own default for transactions is."""
+    with psycopg.connect(postgresql_database.url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET default_transaction_isolation = '{isolation}'")
+    store, other = make_store(postgresql_database), make_store(postgresql_database)
+    store.add([make_call(finish_reason="length")])
+    with writing(other._engine(), other.target) as begun:
+        settled(store)
+        write_batch(begun, [make_call(finish_reason="length")], [])
+    settled(store)
+    assert [found[0] for found in ask(store, {}).values()] == [2]
+
+
+def test_those_who_delete_never_wait_for_each_other_in_a_circle(
+    postgresql_database: Database, make_store: Callable[[Database], UsageStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that has touched a late day goes on to earlier ones while another transaction deletes all of them."""
+    store, other = make_store(postgresql_database), make_store(postgresql_database)
+    store.add([make_call(run_id=f"run-{number}", started_at=NOON - number * DAY) for number in range(9)])
+    settled(store)
+    look, threads = unsettling._calls_of, list[Thread]()
+
+    def look_while_another_waits(*given: Any) -> Any:
+        threads.append(Thread(target=lambda: other.delete(session="nobody", until=NOON + DAY)))
+        threads[0].start()
+        with psycopg.connect(postgresql_database.url, autocommit=True) as watching:
+            while not watching.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+                pass
+        return look(*given)
+
+    monkeypatch.setattr(unsettling, "_calls_of", look_while_another_waits)
+    store.add([make_call(run_id="run-5", started_at=NOON)])
+    threads[0].join()
+    assert {since for _, since in known(store) if since <= NOON + DAY} == set()
+    assert store.check().is_clean
 
 
 def test_check_finds_what_is_settled_wrong(store: UsageStore) -> None:

@@ -189,6 +189,19 @@ def test_call_may_stand_twice_in_a_batch(store: UsageStore) -> None:
     assert totals(store) == sums(store)
 
 
+def test_a_run_whose_last_call_is_moved_to_another_has_no_totals_left(store: UsageStore) -> None:
+    """What a correction takes from one run it counts in the other alone."""
+    call = make_call(run_id="before", tokens=(7, 3), cost="0.5")
+    store.add([call, make_call(run_id="after")])
+    store.add([replace(call, run_id="after", revision=1)])
+    with store._reading() as connection:
+        runs = select(RUNS.c.run_id, RUNS.c.calls, RUNS.c.total_tokens, RUNS.c.total_cost).order_by(RUNS.c.run_id)
+        assert [tuple(row) for row in connection.execute(runs)] == [
+            ("after", 2, 130, 500_000_000_000),
+            ("before", 0, None, None),
+        ]
+
+
 def test_higher_revision_corrects(store: UsageStore) -> None:
     """A correction replaces what was stored, and an earlier revision that comes late does not."""
     first = make_call(call_id="c", tokens=None, status="cancelled")

@@ -96,11 +96,17 @@ def _array(values: Sequence[Any]) -> str:
 def _text_array(values: Sequence[Any]) -> str:
     """Text as an array. What JSON writes without a backslash, an array has in the same way."""
     if not _ARE_TEXT.issuperset(map(type, values)):
-        values = [value if type(value) in _ARE_TEXT else orjson.dumps(value).decode() for value in values]
+        values = [value if type(value) in _ARE_TEXT else _as_text(value) for value in values]
     text = _array(values)
     if "\\" not in text:
         return text
     return f"{{{','.join('NULL' if value is None else _quoted(value) for value in values)}}}"
+
+
+def _as_text(value: Any) -> str:
+    """What text JSON would have: of text of a class of its own, such as a name from an enumeration, the text itself."""
+    written = orjson.dumps(value)
+    return str(orjson.loads(written)) if written.startswith(b'"') else written.decode()
 
 
 def _quoted(value: str) -> str:

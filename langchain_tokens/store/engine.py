@@ -22,6 +22,8 @@ _GATE = "tokens_gate"
 """The option of an engine that has its gate."""
 _WAL_PAUSE_SECONDS = 0.05
 _MOMENT_SECONDS = 0.25
+_WRITING = "READ COMMITTED"
+"""Who waited for a lock has to see what was committed meanwhile."""
 _BEYOND_LIMITS = "54"
 """How PostgreSQL's codes for what is beyond its own limits begin."""
 _HINTS = {  # by PostgreSQL's code of the error
@@ -72,8 +74,7 @@ def reading(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> It
     """
     with translated(target), _passed(engine), engine.connect() as connection:
         connection.execution_options(**{IS_LONG: is_long})
-        if engine.dialect.name == "postgresql":  # else each statement would see another state
-            connection.execution_options(isolation_level="REPEATABLE READ")
+        _isolate(connection, "REPEATABLE READ")  # else each statement would see another state
         with connection.begin():
             yield connection
 
@@ -91,6 +92,7 @@ def writing(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> It
     """
     with translated(target), _passed(engine), engine.connect() as connection:
         connection.execution_options(**{WRITES: True, IS_LONG: is_long})
+        _isolate(connection, _WRITING)
         begun = connection.begin()  # waits for the lock of another
         with _locked(engine), begun:
             yield connection
@@ -101,6 +103,7 @@ def writing_hastily(engine: Engine, target: StoreTarget) -> Iterator[Connection]
     """The same for who can do without: waits for others that write only for a moment; it may take long then."""
     with translated(target), _passed(engine), engine.connect() as connection:
         connection.execution_options(**{WRITES: True, IS_LONG: True})
+        _isolate(connection, _WRITING)
         if engine.dialect.name == "sqlite":
             _wait(connection, _MOMENT_SECONDS)
         try:
@@ -112,6 +115,12 @@ def writing_hastily(engine: Engine, target: StoreTarget) -> Iterator[Connection]
         finally:
             if engine.dialect.name == "sqlite":
                 _wait(connection, target.timeout)
+
+
+def _isolate(connection: Connection, level: Any) -> None:
+    """Choose what a transaction on a server sees, whatever the server's own default is; SQLite knows one way alone."""
+    if connection.dialect.name == "postgresql":
+        connection.execution_options(isolation_level=level)
 
 
 def _wait(connection: Connection, seconds: float) -> None:

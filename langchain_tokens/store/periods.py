@@ -33,6 +33,8 @@ FILTERS = {name: CALL_COLUMNS.get(name, name) for name in ("mode", "chain", "age
 """Filter → the column of what is settled."""
 _QUIET = timedelta(minutes=15)
 """An hour gets calls for some time after its end: until then it is not worth settling."""
+_REACH = timedelta(days=3_653)
+"""How far back periods are settled: ten years."""
 _PAYS = 20_000
 """Calls in a range that are read as fast as what is settled of it."""
 _LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=31)}
@@ -80,8 +82,10 @@ def parts_of(connection: Connection, query: Query, now: datetime) -> Sequence[Pa
         since = until if first is None else floor_of(first, "month")
     if since >= until or sum(calls_by_day(connection, since, until).values()) < _PAYS:
         return whole
-    parts = [_part(piece.step, piece.since, piece.until) for piece in pieces(since, until, "month")]
-    return [*parts, *([Rest(since=until, until=query.until)] if until != query.until else [])]
+    oldest = max(since, floor_of(until - _REACH, "month"))  # else a clock that was wrong once would make an age of days
+    early = [Rest(since=query.since, until=oldest)] if since < oldest else []
+    parts = [_part(piece.step, piece.since, piece.until) for piece in pieces(oldest, until, "month")]
+    return [*early, *parts, *([Rest(since=until, until=query.until)] if until != query.until else [])]
 
 
 def _part(step: Step | None, since: datetime | None, until: datetime | None) -> Part:

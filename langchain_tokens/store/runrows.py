@@ -61,6 +61,7 @@ _SOURCES = {_THIS: "key_0"} | {f"new_{name}": name for name in TOTALS}
 _COLUMNS = (*FACT_COLUMNS, "known_by", *TOTALS, "first_call_at", "last_call_at")
 _totals_in: Callable[[Numbers], tuple[int | None, ...]] = itemgetter(*(VECTOR.index(name) for name in TOTALS))
 _NOTHING = (*(0 for _ in _COUNTED), *(None for _ in _SUMMED))
+_NO_TOTALS = dict(zip(TOTALS, _NOTHING, strict=True))
 _Span = tuple[datetime, datetime]
 _Write = Callable[[datetime], str]
 
@@ -217,9 +218,11 @@ def refresh_totals(connection: Connection, run_ids: Sequence[str]) -> None:
     """Derive the totals of runs from their calls again."""
     for chunk in chunks(run_ids):
         lock_runs(connection, chunk)  # sum only what no other writer is about to change
-        rows = connection.execute(_totals_of(chunk)).all()
+        rows = [_changes(row) for row in connection.execute(_totals_of(chunk))]
         if rows:
-            connection.execute(_update_totals(), [_changes(row) for row in rows])
+            connection.execute(_update_totals(), rows)
+        if left := sorted(set(chunk) - {row[_THIS] for row in rows}):  # their last call was moved to another run
+            connection.execute(update(RUNS).where(RUNS.c.run_id.in_(left), RUNS.c.calls > 0).values(_NO_TOTALS))
 
 
 def lock_runs(connection: Connection, run_ids: Sequence[str]) -> None:

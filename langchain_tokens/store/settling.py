@@ -73,7 +73,7 @@ def settle(engine: Engine, target: StoreTarget, query: Query, now: datetime) -> 
 
     """
     with reading(engine, target) as connection:
-        wanted = [] if _is_copy(connection) else list(_wanted(connection, query, now))
+        wanted = [] if _is_read_only(connection) else list(_wanted(connection, query, now))
     for period in wanted:
         try:
             with writing_hastily(engine, target) as connection:
@@ -121,11 +121,11 @@ def _is_short(part: Rest, now: datetime) -> bool:
     return part.since is not None and (part.until or now) - part.since < _SHORT
 
 
-def _is_copy(connection: Connection) -> bool:
-    """Whether a server only copies another; to try to write there would cost the connection."""
+def _is_read_only(connection: Connection) -> bool:
+    """Whether a server lets nobody write, or not us: to try it would cost the connection. So does one that copies."""
     if connection.dialect.name != "postgresql":
         return False
-    return bool(connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar())
+    return bool(connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on")
 
 
 def _wanted(connection: Connection, query: Query, now: datetime) -> Iterator[Period]:

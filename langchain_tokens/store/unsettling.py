@@ -1,15 +1,16 @@
 """Which settled periods may calls and runs touch? Deleted before anything else in a transaction that changes these.
 
 What a call changes lies between the first call of its run and itself: there are the calls of which it may tell that
-they were in vain. What a run's end tells is of calls within a day from its start (see `waste`).
+they were in vain. What a run's end tells is of calls within a day from its start (see `waste`), which may turn out to
+be earlier than it was said before: then it tells nothing any more of its last calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, case, delete, func, literal, select, true
+from sqlalchemy import Connection, and_, case, delete, func, literal, select, true, tuple_
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.store.inserts import chunks
@@ -20,13 +21,15 @@ from langchain_tokens.store.tuples import offset_moment, plain_moment, valid
 __all__ = ("unsettle", "unsettle_range")
 
 _DAY = timedelta(days=1)
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _GONE = f"DELETE FROM {SETTLED.name} WHERE since <= ? AND until > ?"  # noqa: S608  # our own name
-_IS_THERE = f"SELECT 1 FROM {SETTLED.name} WHERE since <= ? LIMIT 1"  # noqa: S608  # our own name
-# The deletion takes the table's lock before the statement sees anything; each statement names one table alone.
+_IS_THERE = f"SELECT 1 FROM {SETTLED.name} LIMIT 1"  # noqa: S608  # our own name
+# The deletion takes the table's lock before the statement sees anything; each statement names one table alone. The last
+# rows are locked first, also where earlier ones follow: so those who delete never wait for each other in a circle.
 _GONE_FROM_SERVER = (
-    f"WITH gone AS (DELETE FROM {SETTLED.name} WHERE since <= %(until)s AND until > %(since)s)"  # noqa: S608  # our own
-    f" SELECT 1 FROM {SETTLED.name} WHERE since <= %(until)s LIMIT 1"
+    f"WITH gone AS (DELETE FROM {SETTLED.name} WHERE (step, since) IN ("  # noqa: S608  # our own name
+    f"SELECT step, since FROM {SETTLED.name} WHERE since <= %(until)s AND until > %(since)s"
+    f" ORDER BY until DESC, step FOR UPDATE)) {_IS_THERE}"
 )
 
 
@@ -48,34 +51,49 @@ def unsettle(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFa
         bounds = moment(since), moment(until)
     if _delete(connection, *bounds):
         run_ids = {*(call.run_id for call in calls), *(fact.run_id for fact in runs)}
-        first = _first_call(connection, list(run_ids))
-        if first is not None and first < since:
-            unsettle_range(connection, first, until)
+        first, last = _calls_of(connection, list(run_ids), {fact.run_id for fact in runs})
+        earlier, later = min(first or since, since), max(last or until, until)
+        if (earlier, later) != (since, until):
+            unsettle_range(connection, earlier, later)
 
 
 def _delete(connection: Connection, since: str, until: str) -> bool:
-    """Delete the periods of a range, and tell whether there may be earlier ones."""
+    """Delete the periods of a range, and tell whether there may be others."""
     if connection.dialect.name == "postgresql":
         return connection.exec_driver_sql(_GONE_FROM_SERVER, {"since": since, "until": until}).first() is not None
-    if connection.exec_driver_sql(_IS_THERE, (until,)).first() is None:
+    if connection.exec_driver_sql(_IS_THERE).first() is None:
         return False
     connection.exec_driver_sql(_GONE, (until, since))
     return True
 
 
-def _first_call(connection: Connection, run_ids: Sequence[str]) -> datetime | None:
-    """When the first call of these runs started that is stored; the beginning of time where that is not known."""
-    known = func.coalesce(RUNS.c.first_call_at, literal(_BEGINNING, UtcDateTime()))
-    first = select(func.min(case((RUNS.c.calls > 0, known))))
-    found = (connection.execute(first.where(RUNS.c.run_id.in_(chunk))).scalar() for chunk in chunks(run_ids))
-    return min((moment for moment in found if moment is not None), default=None)
+def _calls_of(
+    connection: Connection, run_ids: Sequence[str], told: Collection[str]
+) -> tuple[datetime | None, datetime | None]:
+    """When the first call of these runs started that is stored, and the last one of those of which something is told;
+    the beginning and the end of time where that is not known.
+    """
+    known, calls = RUNS.c, RUNS.c.calls > 0
+    first = func.min(case((calls, func.coalesce(known.first_call_at, literal(_BEGINNING, UtcDateTime())))))
+    last = func.coalesce(known.last_call_at, literal(_END, UtcDateTime()))
+    found = []
+    for chunk in chunks(run_ids):
+        is_told = known.run_id.in_([run_id for run_id in chunk if run_id in told])
+        these = select(first, func.max(case((and_(calls, is_told), last)))).where(known.run_id.in_(chunk))
+        found.append(connection.execute(these).one())
+    firsts, lasts = ([moment for moment in moments if moment is not None] for moments in zip(*found, strict=True))
+    return min(firsts, default=None), max(lasts, default=None)
 
 
 def unsettle_range(connection: Connection, since: datetime | None, until: datetime | None) -> None:
     """Delete the periods of a range; None is an end that is open."""
-    bounds = [SETTLED.c.until > since] if since is not None else []
-    bounds += [SETTLED.c.since <= until] if until is not None else []
-    connection.execute(delete(SETTLED).where(true(), *bounds))
+    known = SETTLED.alias("known")
+    bounds = [known.c.until > since] if since is not None else []
+    bounds += [known.c.since <= until] if until is not None else []
+    doomed = select(known.c.step, known.c.since).where(true(), *bounds)
+    if connection.dialect.name == "postgresql":
+        doomed = doomed.order_by(known.c.until.desc(), known.c.step).with_for_update()  # as `_GONE_FROM_SERVER` does
+    connection.execute(delete(SETTLED).where(tuple_(SETTLED.c.step, SETTLED.c.since).in_(doomed)))
 
 
 def _day_after(moment: datetime) -> datetime:

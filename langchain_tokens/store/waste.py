@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -179,7 +179,10 @@ def _unusable(asked_for: _Asked) -> Select[Any]:
     """Answers after which the application asked again and said why, or whose parser ended the run."""
     dialect, run, before = asked_for.dialect, RUNS.alias("run"), CALLS.alias("before")
     is_answered = and_(before.c.status == "ok", before.c.superseded.is_not(true()))
-    last = select(before.c.call_id).where(before.c.run_id == run.c.run_id, is_answered)
+    # Of a run that was resumed days later nothing may be known but that: its calls from before would be found for some
+    # ranges only.
+    is_near = run.c.started_at <= _day_after(before.c.started_at, dialect)
+    last = select(before.c.call_id).where(before.c.run_id == run.c.run_id, is_answered, is_near)
     last_of_run = last.order_by(before.c.started_at.desc()).limit(1).scalar_subquery()
     # A longer run would be found for some ranges only.
     ended = func.coalesce(run.c.last_call_at, run.c.started_at)
@@ -239,11 +242,17 @@ def _bounded(moment: ColumnElement[Any], since: Any, until: Any) -> ColumnElemen
 
 
 def _earlier(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment - _LONGEST_RUN
+    try:
+        return None if moment is None else moment - _LONGEST_RUN
+    except OverflowError:  # the first day of the calendar
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _later(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment + _LONGEST_RUN
+    try:
+        return None if moment is None else moment + _LONGEST_RUN
+    except OverflowError:  # the last day of the calendar
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _is_unreadable(calls: FromClause) -> ColumnElement[bool]:
