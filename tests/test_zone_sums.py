@@ -21,7 +21,7 @@ from langchain_tokens.query import make_query
 from langchain_tokens.store.covering import covers
 from langchain_tokens.store.localsteps import local_steps
 from langchain_tokens.zones import STEPS, step_label
-from tests.builders import make_call, make_usage
+from tests.builders import NOON, make_call, make_usage
 
 pytest_plugins = ("tests.databases",)
 
@@ -220,3 +220,14 @@ def test_steps_are_where_their_names_change(zone: str, step: str) -> None:
         ("2026-01-01",),
         ("2026-01-10",),
     ]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize("every", STEPS)
+def test_the_calendars_ends_are_days_of_utc(store: UsageStore, zone: str, every: str) -> None:
+    """A call of a date that stands for none, such as the calendar's last, does not keep the others from being told."""
+    ends = (datetime(1, 1, 1, 5, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC))
+    store.add([make_call(started_at=moment) for moment in (*ends, NOON)])
+    rows = list(store.timeline(every, tz=zone))
+    assert [row.calls for row in rows] == [1, 1, 1]
+    assert [int(str(row.key[every]).split("-")[0]) for row in rows] == [1, 2026, 9999]

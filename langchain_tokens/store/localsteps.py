@@ -16,6 +16,10 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _QUARTER = timedelta(minutes=15)
 """The offsets of all time zones are multiples of it, and have been since before there were models."""
 _SMALLEST = timedelta(microseconds=1)
+_END = datetime.max.replace(tzinfo=UTC)
+_FIRST_DAYS = datetime.min.replace(tzinfo=UTC) + _DAY
+_LAST_DAYS = _END.replace(day=30, hour=0, minute=0, second=0, microsecond=0)
+"""Before and from there on a moment may have no name in a zone: the calendar ends. Such days are those of UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +45,10 @@ def local_steps(days: Iterable[datetime], steps: Sequence[str], zone: tzinfo | N
     """
     found: list[LocalStep] = []
     for day in days:
-        moments = [day, *_changes(day, zone or UTC, is_hourly="hour" in steps), day + _DAY]
-        for since, until in pairwise(moments):
-            labels = tuple([step_label(since, step, zone) for step in steps])
+        its_zone = zone if _FIRST_DAYS < day < _LAST_DAYS else None
+        changes = _changes(day, its_zone or UTC, is_hourly="hour" in steps)
+        for since, until in pairwise([day, *changes, min(day, _END - _DAY) + _DAY]):
+            labels = tuple([step_label(since, step, its_zone) for step in steps])
             if found and found[-1].labels == labels:
                 found[-1] = replace(found[-1], until=until)
             else:
@@ -75,7 +80,7 @@ def within(
 
 def _changes(day: datetime, zone: tzinfo, *, is_hourly: bool) -> Sequence[datetime]:
     """The moments within a day of UTC at which an hour or a day of the zone may begin."""
-    offset, later = (moment.astimezone(zone).utcoffset() for moment in (day, day + _DAY - _SMALLEST))
+    offset, later = (moment.astimezone(zone).utcoffset() for moment in (day, day + (_DAY - _SMALLEST)))
     if offset is None or offset != later:  # to or from summer time
         return [day + count * _QUARTER for count in range(1, _DAY // _QUARTER)]
     stride = _HOUR if is_hourly else _DAY
