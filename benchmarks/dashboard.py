@@ -174,7 +174,7 @@ def ways_to_the_screen(base: str, url: str) -> list[float] | None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
-        page.goto(base)
+        page.goto(f"{base}?range=all")  # of no range that moves on: old calls would leave as new ones come
         page.locator("#live[data-state=live]").wait_for()
         page.locator("main[aria-busy=false]").wait_for()
         for number in range(SCREENS):
