@@ -233,15 +233,11 @@ def _failures(used: Iterable[Used]) -> Iterator[Finding]:
     from langchain_tokens.store.rows import from_pico
 
     kinds = {"error": "failed", "cancelled": "cancelled"}
-    alike: dict[tuple[Any, ...], list[Used]] = {}
     for row in used:
-        if row.status in kinds:
-            alike.setdefault((kinds[row.status], row.who), []).append(row)
-    for (kind, who), rows in alike.items():
-        tokens, cost = (_known_sum(getattr(row, name) for row in rows) for name in ("total_tokens", "total_cost"))
-        unpriced = sum(row.unpriced_calls for row in rows)
-        calls = sum(row.calls for row in rows)
-        yield _finding(kind, who, calls=calls, tokens=tokens, usd=from_pico(cost), unpriced_calls=unpriced)
+        kind = kinds.get(str(row.status))
+        if kind is not None:
+            numbers = {"tokens": row.total_tokens, "usd": from_pico(row.total_cost)}
+            yield _finding(kind, row.who, calls=row.calls, unpriced_calls=row.unpriced_calls, **numbers)
 
 
 def _merged(rows: Iterable[Finding]) -> list[Finding]:

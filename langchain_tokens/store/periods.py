@@ -20,7 +20,6 @@ __all__ = (
     "FILTERS",
     "Part",
     "Period",
-    "PeriodStep",
     "Rest",
     "calls_by_day",
     "parts_of",

@@ -31,7 +31,7 @@ def delete(connection: Connection, query: Query) -> int:
 
     """
     lock_maintenance(connection)
-    unsettle_range(connection, None, query.until)
+    unsettle_range(connection, None, query.until)  # from the first on: runs of which later calls go may have begun then
     hour = rows_since(connection)
     if hour is None or (query.since is not None and moment_in(query.since, "hour") >= hour):
         return delete_calls(connection, query)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    Table,
     cast,
     delete,
     func,
@@ -125,7 +126,7 @@ def _is_read_only(connection: Connection) -> bool:
     """Whether a server lets nobody write, or not us: to try it would cost the connection. So does one that copies."""
     if connection.dialect.name != "postgresql":
         return False
-    return bool(connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on")
+    return bool(connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on")
 
 
 def _wanted(connection: Connection, query: Query, now: datetime) -> Iterator[Period]:
@@ -134,10 +135,10 @@ def _wanted(connection: Connection, query: Query, now: datetime) -> Iterator[Per
     if not left:
         return
     counts = calls_by_day(connection, min(one.since for one in left), max(one.until for one in left))
-    sizes = [(one, counts.get(moment_in(one.since, "day"), 0)) for one in left]
     last: Period | None = None
     calls = 0
-    for period, size in sizes:
+    for period in left:
+        size = counts.get(moment_in(period.since, "day"), 0)
         is_busy = period.step == "day" and size > _AT_ONCE
         hours = unknown(connection, [replace(period, step="hour")]) if is_busy else []
         for one in (*hours, period):
@@ -161,8 +162,7 @@ def _settle(connection: Connection, period: Period) -> None:
     if connection.dialect.name == "postgresql":  # waits for all who change calls or runs, and lets them wait
         connection.execute(text(f"LOCK TABLE {SETTLED.name} IN SHARE ROW EXCLUSIVE MODE"))
     for table in (SETTLED, WASTE):
-        these: Any = (table.c.step == period.step, table.c.since >= period.since, table.c.since < period.until)
-        connection.execute(delete(table).where(*these))
+        connection.execute(delete(table).where(*_within(period, table)))
     is_made = _add_finer(connection, period)
     if period.step == "month" and not is_made:
         return
@@ -216,8 +216,8 @@ def _kept(query: Query, period: Period) -> Select[Any]:
     return _summed(keys, [*_within(period), *allowed]).group_by(*(text(str(place + 1)) for place in range(len(keys))))
 
 
-def _within(period: Period) -> list[ColumnElement[bool]]:
-    kept = WASTE.c
+def _within(period: Period, table: Table = WASTE) -> list[ColumnElement[bool]]:
+    kept = table.c
     return [kept.step == period.step, kept.since >= period.since, kept.since < period.until]
 
 

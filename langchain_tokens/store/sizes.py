@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.answers import ranked_names
+from langchain_tokens.store.answers import ranked_names, read_some
 from langchain_tokens.store.latest import latest_calls
 from langchain_tokens.store.measures import MEASURES
 from langchain_tokens.store.plan import needs_rows
-from langchain_tokens.store.prepared import asked, whole_statement
 from langchain_tokens.store.reach import answered
 from langchain_tokens.store.rows import CALL_COLUMNS, from_pico
 from langchain_tokens.store.tables import CALLS
@@ -57,10 +56,12 @@ class Names:
 
 def read_sizes(connection: Connection, query: Query) -> Sequence[Size]:
     """The groups of a question, those with the most tokens first, and unknown last."""
-    rows = answered(connection, query, partial(_read, connection))
-    return sorted(
-        map(_size, rows), key=lambda size: (size.total_tokens is None, -(size.total_tokens or 0), -size.calls)
+    groups = answered(connection, query, partial(read_some, connection, only=_SIZES))
+    sizes = (
+        Size(key=key, calls=calls or 0, total_tokens=tokens, cost_usd=from_pico(cost))
+        for key, (calls, tokens, cost) in groups
     )
+    return sorted(sizes, key=lambda size: (size.total_tokens is None, -(size.total_tokens or 0), -size.calls))
 
 
 def sizes_of(store: UsageStore, query: Query) -> Sequence[Size]:
@@ -73,9 +74,8 @@ def some_sums(store: UsageStore, query: Query, names: Sequence[str]) -> Sequence
     """For each group its key and some of its sums, by the names that they have in `Sums`."""
     columns = [MEASURES[name] for name in names]
     with store._reading() as connection:
-        rows = answered(connection, query, partial(_read, connection, columns=columns))
-    keys = len(query.by)
-    return [(tuple(row[:keys]), dict(zip(names, map(_number, names, row[keys:]), strict=True))) for row in rows]
+        groups = answered(connection, query, partial(read_some, connection, only=columns))
+    return [(key, dict(zip(names, map(_number, names, numbers), strict=True))) for key, numbers in groups]
 
 
 def names_of(store: UsageStore, query: Query, limit: int) -> Names:
@@ -101,21 +101,8 @@ def names_of(store: UsageStore, query: Query, limit: int) -> Names:
     return Names(by_dimension=by_dimension, tags=_values(newest["tags"]))
 
 
-def _read(connection: Connection, query: Query, *, columns: Sequence[str] = _SIZES) -> Sequence[Any]:
-    question = asked(query, connection.dialect.name, columns)
-    return connection.execute(whole_statement(question.form), question.values).all()
-
-
-def _size(row: Sequence[Any]) -> Size:
-    *key, calls, tokens, cost = row
-    tokens = None if tokens is None else int(tokens)  # PostgreSQL sums bigints as numeric
-    return Size(key=tuple(key), calls=int(calls), total_tokens=tokens, cost_usd=from_pico(cost))
-
-
-def _number(name: str, value: Any) -> int | Decimal | None:
-    if name in MONEY_SUMS:
-        return from_pico(value)
-    return None if value is None else int(value)
+def _number(name: str, value: int | None) -> int | Decimal | None:
+    return from_pico(value) if name in MONEY_SUMS else value
 
 
 def _newest(connection: Connection, query: Query) -> Mapping[str, Sequence[Any]]:

@@ -54,7 +54,7 @@ def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = Fal
     """Delete the calls that a query's filters match, and the runs that have none left.
 
     Args:
-        connection: one that writes.
+        connection: one that writes, in which all that is settled until the range's end was deleted.
         query: which calls.
         keeps_sums: whether the sums that are kept beside the rows stay as they are.
 
@@ -62,8 +62,6 @@ def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = Fal
         How many calls were deleted.
 
     """
-    # All before, since runs of which later calls go may have begun at any time; and the lock for it first of all.
-    unsettle_range(connection, None, query.until)
     condition = conditions(query, connection.dialect.name)
     deleted = 0
     for day in _days(connection, condition):
