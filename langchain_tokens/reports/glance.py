@@ -13,7 +13,7 @@ from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.counting import count_runs, count_sessions
-from langchain_tokens.store.sizes import Size, read_sizes
+from langchain_tokens.store.sizes import Size, read_model_sizes
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -82,7 +82,7 @@ def read_overview(
             sessions=sessions,
             tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
             cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
-            cost_per_1k_tokens_usd=_cost_per_1k(read_sizes(connection, replace(query, by=("provider", "model")))),
+            cost_per_1k_tokens_usd=_cost_per_1k(read_model_sizes(connection, query, models)),
             most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
             most_used_model=_largest(models, "calls"),
         )

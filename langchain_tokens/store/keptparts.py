@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, union_all
+from sqlalchemy import Connection, Select, func, select, union_all
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.covering import Cover
@@ -14,7 +14,7 @@ from langchain_tokens.store.manyranges import for_each, ranges_table, ranges_val
 from langchain_tokens.store.plan import family_of, moment_in
 from langchain_tokens.store.prepared import Form, asked, question_of
 from langchain_tokens.store.rolluptables import Step
-from langchain_tokens.store.sums import SUMS, grouped, rollup_statement
+from langchain_tokens.store.sums import SUMS, rollup_statement, shown
 
 __all__ = ("read_kept_parts",)
 
@@ -60,9 +60,12 @@ def _statement(form: Form, steps: tuple[Step, ...]) -> Select[Any]:
     for step in steps:
         rollup = family.rollups[step]
         ranges = ranges_table(f"asked_{step}", _COLUMNS, form.dialect)
-        kept = rollup_statement(query, rollup, family.dimension, (ranges.c.since, ranges.c.until), is_part=True)
+        span = ranges.c.since, ranges.c.until
+        kept = rollup_statement(query, rollup, family.dimension, span, is_part=True, is_given=True)
         parts.append(for_each(ranges, ("number", "sign"), kept, rollup.table, form.dialect))
     part = (union_all(*parts) if len(parts) > 1 else parts[0]).subquery().c
     sums = {name: func.sum(part[name] * part.sign) for name in SUMS}
-    keys = [part.number, *(part[f"key_{index}"] for index in range(len(query.by)))]
-    return grouped(keys, sums).having(sums["calls"] != 0)
+    keys = [part[f"key_{index}"] for index in range(len(query.by))]
+    named = [shown(name, key).label(key.name) for name, key in zip(query.by, keys, strict=True)]
+    found = select(part.number, *named, *(value.label(name) for name, value in sums.items()))
+    return found.group_by(part.number, *keys).having(sums["calls"] != 0)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, union_all
+from sqlalchemy import ColumnElement, Select, func, select, union_all
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup, Step
 from langchain_tokens.store.rows import CALL_COLUMNS
-from langchain_tokens.store.sums import SUMS, grouped, rollup_statement, sums_statement
+from langchain_tokens.store.sums import SUMS, rollup_statement, shown, sums_statement
 
 __all__ = (
     "FINER",
@@ -91,11 +91,15 @@ def put_together(query: Query, spans: Sequence[Span], dialect: str, only: Sequen
     both = union_all(*parts).subquery().c
     sums: dict[str, ColumnElement[Any]] = {name: func.sum(both[name]) for name in only}
     sums |= {name: func.coalesce(sums[name], 0) for name in only if name in COUNTS}
-    return grouped([both[f"key_{index}"] for index in range(len(query.by))], sums)
+    keys = [both[f"key_{index}"] for index in range(len(query.by))]
+    named = [shown(name, key).label(key.name) for name, key in zip(query.by, keys, strict=True)]
+    return select(*named, *(value.label(name) for name, value in sums.items())).group_by(*keys)
 
 
 def parts_of(query: Query, spans: Sequence[Span], dialect: str, only: Sequence[str]) -> Sequence[Select[Any]]:
-    """The statements of the parts; a group may be in several of them, and several times in one."""
+    """The statements of the parts; a group may be in several of them, and several times in one. A name that is missing
+    is the empty text in them.
+    """
     family = family_of(query)
     return [_statement(query, family, span, dialect, only, is_part=True) for span in spans]
 
@@ -161,10 +165,10 @@ def _statement(
 ) -> Select[Any]:
     step, since, until = span
     if step is None or family is None:
-        return sums_statement(replace(query, since=since, until=until), dialect, only)
-    rollup = family.rollups[step]
-    is_part = is_part and family.rollups is NAMES  # of combinations there are so many that to add up first is faster
-    return rollup_statement(query, rollup, family.dimension, (since, until), only=only, is_part=is_part)
+        return sums_statement(replace(query, since=since, until=until), dialect, only, is_part=is_part)
+    rollup, within = family.rollups[step], (since, until)
+    is_given = is_part and family.rollups is NAMES  # of combinations there are so many that to add up first is faster
+    return rollup_statement(query, rollup, family.dimension, within, only=only, is_part=is_part, is_given=is_given)
 
 
 def _span(piece: Piece) -> Span:

@@ -99,7 +99,7 @@ def count_statement(form: Form) -> Select[Any]:
     """The statement that counts the groups of one dimension, but for the one without a name."""
     parts = parts_of(*question_of(form), form.dialect, ())
     names = (union(*parts) if len(parts) > 1 else parts[0].distinct()).subquery()
-    return select(func.count()).select_from(names).where(names.c.key_0.is_not(None))
+    return select(func.count()).select_from(names).where(names.c.key_0 != "")
 
 
 def question_of(form: Form) -> tuple[Query, Sequence[Span]]:
