@@ -237,8 +237,9 @@ class PriceBook:
         An estimate: another model counts other tokens for the same text, and answers at another length. Models that are
         known not to be served at that time (None is now) are left out, as by `cheapest`.
         """
-        price = self.cost(usage, model=model, provider=provider, at=at)
-        return cheaper_of(price, self.ranking(usage, provider=provider, at=at))
+        moment = _moment(at)
+        price = self.cost(usage, model=model, provider=provider, at=moment)
+        return cheaper_of(price, self._offered(usage, provider, moment, below=price.total_usd or Decimal(0)))
 
     def refresh(self, url: str | None = None, timeout: float = 10) -> str:
         """Fetch a newer catalogue over the network, for this book alone; the one thing here that does.
@@ -290,14 +291,21 @@ class PriceBook:
 
     # How
 
-    def _offered(self, usage: TokenUsage, provider: str | None, at: datetime) -> Iterator[Price]:
-        """The prices of the provider's models that can be had; a price of one's own says that one has the model."""
+    def _offered(
+        self, usage: TokenUsage, provider: str | None, at: datetime, below: Decimal | None = None
+    ) -> Iterator[Price]:
+        """The prices of the provider's models that can be had; a price of one's own says that one has the model.
+
+        With `below`, those that are lower; of the others it is not asked whether they can be had.
+        """
         if provider is None:
             raise PriceError("found neither models nor a provider, expected one of them")
         owner = canonical(provider, self._hosts) or ""
         withdrawals = [one for one in shipped_withdrawals() if one.provider == owner] if self._is_corrected else []
         for model in self._loaded().models(owner):
             price = self.cost(usage, model=model, provider=provider, at=at)
+            if below is not None and (price.total_usd is None or price.total_usd >= below):
+                continue
             if price.source == "override" or is_offered(withdrawals, owner, model, at):
                 yield price
 
