@@ -43,7 +43,7 @@ from langchain_tokens.codec import encode
 from langchain_tokens.journal import Journal
 from langchain_tokens.store.copying import call_rows as made_rows
 from langchain_tokens.store.facts import fact_of
-from langchain_tokens.store.rollups import sums_of
+from langchain_tokens.store.rollups import added_sums
 from langchain_tokens.store.rolluptables import ROLLUPS
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.store import UsageStore
@@ -158,7 +158,7 @@ class Pair:
         self.bare = bare
         self._sources = {size: batches(size) for size in SIZES}
         self._derived: list[Statement] = []
-        event.listen(store._engine(), "before_cursor_execute", self._note)
+        event.listen(store._engine(), "before_cursor_execute", self._note)  # a server's go past it, see `_noting`
 
     def round(self, size: int) -> Times:
         """Some batches, each by all three ways."""
@@ -195,7 +195,7 @@ class Pair:
         start = time.process_time()
         facts = [fact_of(row) for row in made_rows(batch.calls)[1]]
         middle = time.process_time()
-        sums_of(facts)
+        list(added_sums(facts)[1])
         rows, sums = middle - start, time.process_time() - middle
         return Times(
             ours=ours,
@@ -211,8 +211,12 @@ class Pair:
     def _note(
         self, _: Any, __: Any, statement: str, parameters: Any, ___: Any, executemany: bool
     ) -> None:  # the library names it so
+        self.note(statement, parameters, is_many=executemany)
+
+    def note(self, statement: str, parameters: Any, *, is_many: bool = False) -> None:
+        """Keep a statement that keeps sums or runs."""
         if statement.startswith(("INSERT INTO llm_run", "INSERT INTO usage_")):
-            self._derived.append((_DERIVED.sub(r"floor_\1", statement), parameters, executemany))
+            self._derived.append((_DERIVED.sub(r"floor_\1", statement), parameters, is_many))
 
 
 def sqlite_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
@@ -257,14 +261,27 @@ def postgresql_pair(store: UsageStore, url: str, stack: ExitStack) -> Pair:
 
     with store._engine().connect() as ours:  # the store has one connection, as long as one thread uses it
         server = int(ours.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
-    return Pair(
-        store,
-        Bare(
-            run=run,
-            server_seconds=lambda: _processor_seconds(server),
-            own_server_seconds=lambda: _processor_seconds(connection.info.backend_pid),
-        ),
+        driver: Any = ours.connection.driver_connection
+    bare = Bare(
+        run=run,
+        server_seconds=lambda: _processor_seconds(server),
+        own_server_seconds=lambda: _processor_seconds(connection.info.backend_pid),
     )
+    pair = Pair(store, bare)
+    driver.cursor_factory = _noting(pair)
+    return pair
+
+
+def _noting(pair: Pair) -> Any:
+    """A cursor that tells of what it sends."""
+    from psycopg import Cursor
+
+    class Noting(Cursor[Any]):
+        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+            pair.note(query, params)
+            return super().execute(query, params, **options)
+
+    return Noting
 
 
 def _processor_seconds(process: int) -> float:

@@ -18,7 +18,8 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.making import changer, maker
 from langchain_tokens.store.inserts import insert_calls
 from langchain_tokens.store.rows import call_values
-from langchain_tokens.store.runrows import _completing, write_runs
+from langchain_tokens.store.runrows import _completing, run_statements
+from langchain_tokens.store.sending import send_all
 from langchain_tokens.store.tables import CALLS, METADATA, RUNS
 from langchain_tokens.usage import TokenUsage
 from tests.builders import make_call, make_fact
@@ -113,7 +114,7 @@ def test_tuples_are_stored_as_sqlalchemy_stores_rows() -> None:
 
 def _write(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
     insert_calls(connection, calls)
-    write_runs(connection, runs)
+    send_all(connection, run_statements(runs, (), {}, "sqlite"))
 
 
 def _write_by_sqlalchemy(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:

@@ -44,7 +44,7 @@ STAGING_PAYS = 200
 SENT = "sent_rows"
 """The parameter of a statement that selects from `sent`: what `json_rows` made."""
 _MAY_STAGE = "tokens_may_stage"
-_PIECE = 50
+_PIECE = 100
 
 
 def call_rows(calls: Iterable[Call]) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:

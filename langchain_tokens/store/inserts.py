@@ -1,4 +1,4 @@
-"""How do new rows get in, each once? The fastest way of each database, which also tells what they add up to."""
+"""How do new rows get in, each once? The fastest way of each database, which also tells which they were."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from langchain_tokens.call import Call
 from langchain_tokens.store.copying import SENT, STAGING_PAYS, call_rows, copy, json_rows, may_stage, sent, stage
 from langchain_tokens.store.facts import Fact, fact_of, facts_statement, read_facts
 from langchain_tokens.store.partitions import is_partitioned, unstored
-from langchain_tokens.store.rollups import Added, sums_of
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.tuples import COLUMNS, gathered, plain_moment, valid
 
@@ -38,24 +37,24 @@ _INTO_CALLS = (
 """For SQLite's driver; in the order of rows, which then go to it as they are."""
 
 
-def insert_calls(connection: Connection, calls: Sequence[Call]) -> Added:
+def insert_calls(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact]:
     """Insert the calls that are not stored yet.
 
     Returns:
-        Those that were inserted, and what they add up to.
+        Those that were inserted.
 
     """
     if not calls:
-        return sums_of(())
+        return ()
     if connection.dialect.name == "sqlite":
-        return sums_of(_insert_tuples(connection, calls))
+        return _insert_tuples(connection, calls)
     if is_partitioned(connection):  # where the key has the time in it too
         calls = unstored(connection, calls)
     # Sorted, so that writers with the same calls never wait for each other in a circle.
     calls = sorted(calls, key=_BY_ID)
     are_new = len(calls) >= _COPYING_PAYS and not any(call.revision for call in calls)
-    added = _copy(connection, calls) if are_new and len({call.call_id for call in calls}) == len(calls) else None
-    return sums_of(_insert_sent(connection, calls) if calls else ()) if added is None else added
+    inserted = _copy(connection, calls) if are_new and len({call.call_id for call in calls}) == len(calls) else None
+    return inserted if inserted is not None else _insert_sent(connection, calls) if calls else ()
 
 
 def chunks(items: Sequence[Item], size: int = _CHUNK) -> Iterable[Sequence[Item]]:
@@ -78,30 +77,27 @@ def _insert_tuples(connection: Connection, calls: Sequence[Call]) -> Sequence[Fa
     return read_facts(connection, literal_column(f"{CALLS.name}.rowid", Integer) > last)
 
 
-def _copy(connection: Connection, calls: Sequence[Call]) -> Added | None:
-    """Copy calls into the table itself; None where one of them is there already, and nothing was done then.
-
-    The server writes each row once so, and while it does, what they add up to is found out here.
+def _copy(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact] | None:
+    """Copy calls into the table itself, so that the server writes each row once; None where one of them is there
+    already, and nothing was done then.
     """
-    added: list[Added] = []
+    facts: list[Fact] = []
     savepoint = connection.begin_nested()
     try:
-        copy(connection, CALLS, _rows_and_sums(calls, added), COLUMNS)
+        copy(connection, CALLS, _noted(call_rows(calls)[1], facts), COLUMNS)
     except exc.IntegrityError as error:
         savepoint.rollback()
         if getattr(error.orig, "sqlstate", None) != _IS_THERE:
             raise
         return None
     savepoint.commit()
-    return added[0]
+    return facts
 
 
-def _rows_and_sums(calls: Sequence[Call], added: list[Added]) -> Iterator[tuple[Any, ...]]:
-    facts: list[Fact] = []
-    for values in call_rows(calls)[1]:
+def _noted(rows: Iterable[tuple[Any, ...]], facts: list[Fact]) -> Iterator[tuple[Any, ...]]:
+    for values in rows:
         facts.append(fact_of(values))
         yield values
-    added.append(sums_of(facts))
 
 
 def _insert_sent(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact]:

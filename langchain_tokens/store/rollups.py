@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -15,40 +14,31 @@ from sqlalchemy import Connection
 
 from langchain_tokens.store.facts import CUBE_KEY, MANY_KEYS, RUN, VECTOR, Fact, Numbers, added_up, numbers_of
 from langchain_tokens.store.forgetting import forget
-from langchain_tokens.store.rolluptables import ALL, CUBE_COLUMNS, CUBES, NAMED, NAMES, ROLLUPS
-from langchain_tokens.store.upserts import add_numbers, drop_empty
+from langchain_tokens.store.rolluptables import ALL, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup
+from langchain_tokens.store.sending import send_all
+from langchain_tokens.store.upserts import adding_statements, drop_empty
 
-__all__ = ("Added", "add_facts", "add_sums", "sums_of")
+__all__ = ("Sums", "add_facts", "added_sums")
 
 _DAY, _MONTH = 10, 7
 Key = tuple[Any, ...]
 AnyKey = TypeVar("AnyKey")
 Value = TypeVar("Value")
+Sums = tuple[Rollup, Mapping[Key, Numbers]]
+"""A rollup, and key of a row → what is added there; in the order in which rows are to be locked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
-    """What calls add up to."""
+def added_sums(facts: Iterable[Fact]) -> tuple[Mapping[str, Numbers], Iterator[Sums]]:
+    """What calls add up to.
 
-    facts: Sequence[Fact]
-    """The calls."""
-    rollups: Mapping[str, Mapping[Key, Numbers]]
-    """Rollup's table → key of a row → what is added there; in the order in which rows are to be locked."""
-    runs: Mapping[str, Numbers]
-    """Run → what is added to its totals, in the order of `VECTOR`."""
+    Returns:
+        Run → what is added to its totals, in the order of `VECTOR`; and the rollups in the order in which a transaction
+        changes them, with what is added there, each found out when it is asked for.
 
-
-def sums_of(facts: Iterable[Fact]) -> Added:
-    """Add calls up, for all that is derived from them."""
-    known = list(facts)
-    cube, names, runs = _hourly(known)
-    return Added(facts=known, rollups=_all_steps((cube, names), added_up), runs=runs)
-
-
-def add_sums(connection: Connection, added: Added) -> None:
-    """Count calls in that came."""
-    for name, deltas in added.rollups.items():
-        add_numbers(connection, _BY_NAME[name], deltas)
+    """
+    alike, together = _gathered(facts)
+    totals = _merged(together, added_up)
+    return _in_runs(totals), _in_rollups(alike, totals)
 
 
 def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[Fact]) -> None:
@@ -61,14 +51,13 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
 
     """
     new, old = Counter(added), Counter(removed)
-    both = tuple(zip(*(_hourly(some.elements())[:2] for some in (new - old, old - new)), strict=True))
-    changes = _all_steps([_less(came, went) for came, went in both], added_up)
-    unknown = _all_steps([_lost(came, went) for came, went in both], _united)
-    for name, deltas in changes.items():
-        add_numbers(connection, _BY_NAME[name], deltas)
-    for name, deltas in changes.items():
-        drop_empty(connection, _BY_NAME[name], deltas)
-        forget(connection, _BY_NAME[name], unknown[name])
+    came, went = (_hourly(some.elements()) for some in (new - old, old - new))
+    changes = [*_all_steps(_less(came[0], went[0]), _less(came[1], went[1]), added_up)]
+    unknown = _all_steps(_lost(came[0], went[0]), _lost(came[1], went[1]), _united)
+    send_all(connection, adding_statements(changes, connection.dialect.name))
+    for (rollup, numbers), (_, names) in zip(changes, unknown, strict=True):
+        drop_empty(connection, rollup, numbers)
+        forget(connection, rollup, names)
 
 
 _COMBINED: Mapping[tuple[str, ...], Callable[[Key], Key]] = {
@@ -80,57 +69,97 @@ _COMBINED: Mapping[tuple[str, ...], Callable[[Key], Key]] = {
 Together are those whose names come in few combinations, which are added up first; of the last there are the fewest.
 """
 _by_key = itemgetter(0)
-_BY_NAME = {rollup.table.name: rollup for rollup in ROLLUPS}
 _together_in: Callable[[Fact], Key] = itemgetter(RUN, CUBE_KEY.start, *MANY_KEYS.values())
 """Of a fact: its run, its hour, and the names that all calls of a run share."""
 
 
-def _hourly(facts: Iterable[Fact]) -> tuple[dict[Key, Numbers], dict[Key, Numbers], dict[str, Numbers]]:
-    """What calls add up to in the rows of the finest rollups, that of all names and that of one at a time; and in runs.
-
-    A run has one session and one user, so its calls are added up first, and those sums for what it belongs to.
-    """
+def _gathered(facts: Iterable[Fact]) -> tuple[dict[Key, list[Numbers]], dict[Key, list[Numbers]]]:
+    """The numbers of calls, by the key of the finest cube; and by run, hour and the names that a run's calls share."""
     alike: dict[Key, list[Numbers]] = defaultdict(list)
     together: dict[Key, list[Numbers]] = defaultdict(list)
     for fact in facts:
         numbers = numbers_of(fact)
         alike[fact[CUBE_KEY]].append(numbers)
         together[_together_in(fact)].append(numbers)
-    names: dict[Key, list[Numbers]] = defaultdict(list)
+    return alike, together
+
+
+def _in_runs(totals: Mapping[Key, Numbers]) -> dict[str, Numbers]:
     runs: dict[str, list[Numbers]] = defaultdict(list)
-    for (run_id, hour, *belongs), total in _merged(together, added_up).items():
+    for (run_id, *_), total in totals.items():
         runs[run_id].append(total)
-        for dimension, name in zip(MANY_KEYS, belongs, strict=True):
-            names[dimension, hour, name or ""].append(total)
+    return _merged(runs, added_up)
+
+
+def _in_rollups(alike: Mapping[Key, Sequence[Numbers]], totals: Mapping[Key, Numbers]) -> Iterator[Sums]:
+    cube = _in_order(_in_cube(alike))
+    yield from _cube_steps(cube, added_up)
+    yield from _name_steps(cube, _in_names(totals), added_up)
+
+
+def _hourly(facts: Iterable[Fact]) -> tuple[dict[Key, Numbers], dict[Key, Numbers]]:
+    """What calls add up to in the rows of the finest rollups: that of all names, and that of one at a time."""
+    alike, together = _gathered(facts)
+    return _in_cube(alike), _in_names(_merged(together, added_up))
+
+
+def _in_cube(alike: Mapping[Key, Sequence[Numbers]]) -> dict[Key, Numbers]:
     cube: dict[Key, list[Numbers]] = defaultdict(list)
     for key, parts in alike.items():
         cube[tuple(["" if name is None else name for name in key])] += parts
-    return _merged(cube, added_up), _merged(names, added_up), _merged(runs, added_up)
+    return _merged(cube, added_up)
+
+
+def _in_names(totals: Mapping[Key, Numbers]) -> dict[Key, Numbers]:
+    """By the names of which there are many. A run has one session and one user, so its calls were added up first."""
+    names: dict[Key, list[Numbers]] = defaultdict(list)
+    for (_, hour, *belongs), total in totals.items():
+        for dimension, name in zip(MANY_KEYS, belongs, strict=True):
+            names[dimension, hour, name or ""].append(total)
+    return _merged(names, added_up)
 
 
 def _all_steps(
-    hourly: Sequence[Mapping[Key, Value]], merge: Callable[[Sequence[Value]], Value]
-) -> Mapping[str, dict[Key, Value]]:
+    cube: Mapping[Key, Value], names: Mapping[Key, Value], merge: Callable[[Sequence[Value]], Value]
+) -> Iterator[tuple[Rollup, dict[Key, Value]]]:
     """What changes in all rollups, in their order, where that changes in the two finest; each sorted by its key.
 
     Sorted, so that writers that meet in the same rows never wait for each other in a circle.
     """
-    cube, names = dict(sorted(hourly[0].items(), key=_by_key)), hourly[1]
-    parts: dict[str, dict[Key, list[Value]]] = {rollup.table.name: defaultdict(list) for rollup in ROLLUPS}
-    days, months, hourly_names = (parts[rollup.table.name] for rollup in (CUBES["day"], CUBES["month"], NAMES["hour"]))
-    for (hour, *rest), value in cube.items():
-        days[hour[:_DAY], *rest].append(value)
-        months[hour[:_MONTH], *rest].append(value)
+    ordered = _in_order(cube)
+    yield from _cube_steps(ordered, merge)
+    yield from _name_steps(ordered, names, merge)
+
+
+def _cube_steps(
+    cube: dict[Key, Value], merge: Callable[[Sequence[Value]], Value]
+) -> Iterator[tuple[Rollup, dict[Key, Value]]]:
+    yield CUBES["hour"], cube
+    for rollup, length in ((CUBES["day"], _DAY), (CUBES["month"], _MONTH)):
+        parts: dict[Key, list[Value]] = defaultdict(list)
+        for (hour, *rest), value in cube.items():
+            parts[hour[:length], *rest].append(value)
+        yield rollup, _in_order(_merged(parts, merge))
+
+
+def _name_steps(
+    cube: Mapping[Key, Value], names: Mapping[Key, Value], merge: Callable[[Sequence[Value]], Value]
+) -> Iterator[tuple[Rollup, dict[Key, Value]]]:
+    hours: dict[Key, list[Value]] = defaultdict(list)
     for key, value in (*names.items(), *_each_name(cube, merge)):
-        hourly_names[key].append(value)
-    merged = _merged(hourly_names, merge)
+        hours[key].append(value)
+    merged = _merged(hours, merge)
+    yield NAMES["hour"], _in_order(merged)
+    days: dict[Key, list[Value]] = defaultdict(list)
     for (dimension, hour, name), value in merged.items():
-        parts[NAMES["day"].table.name][dimension, hour[:_DAY], name].append(value)
+        days[dimension, hour[:_DAY], name].append(value)
+    by_day = _merged(days, merge)
+    yield NAMES["day"], _in_order(by_day)
+    ever: dict[Key, list[Value]] = defaultdict(list)
+    for (dimension, _, name), value in by_day.items():
         if dimension != ALL:
-            parts[NAMES["ever"].table.name][dimension, name].append(value)
-    found = {name: _merged(rows, merge) for name, rows in parts.items()}
-    found |= {CUBES["hour"].table.name: cube, NAMES["hour"].table.name: merged}
-    return {name: dict(sorted(rows.items(), key=_by_key)) for name, rows in found.items()}
+            ever[dimension, name].append(value)
+    yield NAMES["ever"], _in_order(_merged(ever, merge))
 
 
 def _each_name(cube: Mapping[Key, Value], merge: Callable[[Sequence[Value]], Value]) -> Iterator[tuple[Key, Value]]:
@@ -146,6 +175,10 @@ def _each_name(cube: Mapping[Key, Value], merge: Callable[[Sequence[Value]], Val
                 yield (dimension, hour, name), value
     for (hour, *_), value in totals.items():
         yield (ALL, hour, ""), value
+
+
+def _in_order(rows: Mapping[Key, Value]) -> dict[Key, Value]:
+    return dict(sorted(rows.items(), key=_by_key))
 
 
 def _less(more: Mapping[Key, Numbers], less: Mapping[Key, Numbers]) -> dict[Key, Numbers]:

@@ -7,7 +7,7 @@ whichever batch of however many hosts comes first. A run of which nothing has co
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from operator import itemgetter
@@ -36,6 +36,7 @@ from langchain_tokens.store.arrays import ByColumn, arrayed, by_column
 from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.measures import call_sums
+from langchain_tokens.store.sending import Statement
 from langchain_tokens.store.sums import grouped
 from langchain_tokens.store.tables import BY_CALLS, BY_RECORD, CALLS, RUNS
 from langchain_tokens.store.tuples import (
@@ -49,7 +50,7 @@ from langchain_tokens.store.tuples import (
 )
 from langchain_tokens.store.upserts import added
 
-__all__ = ("TOTALS", "lock_runs", "refresh_totals", "write_runs")
+__all__ = ("TOTALS", "lock_runs", "refresh_totals", "run_statements")
 
 _COUNTED = ("calls", "failed_calls", "calls_without_usage", "unpriced_calls")
 _SUMMED = ("input_tokens", "output_tokens", "total_tokens", "total_cost")
@@ -66,27 +67,24 @@ _Span = tuple[datetime, datetime]
 _Write = Callable[[datetime], str]
 
 
-def write_runs(
-    connection: Connection,
-    runs: Sequence[RunFact],
-    calls: Sequence[Call] = (),
-    added: Mapping[str, Numbers] | None = None,
-) -> None:
-    """Insert runs, or complete those that are stored, and add to their totals.
+def run_statements(
+    runs: Sequence[RunFact], calls: Sequence[Call], added: Mapping[str, Numbers], dialect: str
+) -> Iterator[Statement]:
+    """The statements that insert runs, or complete those that are stored, and add to their totals.
 
     Args:
-        connection: one that writes.
         runs: facts, in the order in which they were told.
         calls: calls that came, for runs of which nothing else may be known.
         added: run → what those of them that are new add to its totals, in the order of `VECTOR`.
+        dialect: the database's.
 
     """
     first, *later = _in_turn(runs)
-    spans, totals = _spans(calls), added or {}
-    moment = plain_moment if connection.dialect.name == "sqlite" else offset_moment
+    spans = _spans(calls)
+    moment = plain_moment if dialect == "sqlite" else offset_moment
     with valid():
         rows = [
-            (*_told(name, first.get(name), spans, moment), *_sums(totals.get(name)), *_times(spans.get(name), moment))
+            (*_told(name, first.get(name), spans, moment), *_sums(added.get(name)), *_times(spans.get(name), moment))
             # Sorted, so that writers with the same runs never wait for each other in a circle.
             for name in sorted({*first, *spans})
         ]
@@ -94,8 +92,7 @@ def write_runs(
             [(*_told(name, facts[name], spans, moment), *_sums(None), *_times(None, moment)) for name in sorted(facts)]
             for facts in later
         ]
-    for these in (rows, *rest):  # all rows are locked by the first
-        _upsert(connection, these)
+    return (_upsert(these, dialect) for these in (rows, *rest) if these)  # all rows are locked by the first
 
 
 def _in_turn(runs: Iterable[RunFact]) -> list[dict[str, RunFact]]:
@@ -144,15 +141,12 @@ def _times(span: _Span | None, moment: _Write) -> tuple[str | None, str | None]:
     return (None, None) if span is None else (moment(span[0]), moment(span[1]))
 
 
-def _upsert(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    if not rows:
-        return
-    if connection.dialect.name == "sqlite":
+def _upsert(rows: Sequence[tuple[Any, ...]], dialect: str) -> Statement:
+    if dialect == "sqlite":
         prepared = _prepared()
-        connection.exec_driver_sql(prepared.sql, prepared.arranged(rows))
-    else:
-        completing = _complete_arrayed()
-        connection.exec_driver_sql(completing.sql, completing.parameters(zip(*rows, strict=True)))
+        return prepared.sql, prepared.arranged(rows)
+    completing = _complete_arrayed()
+    return completing.sql, completing.parameters(zip(*rows, strict=True))
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,34 +13,36 @@ from langchain_tokens.store.arrays import ByColumn, arrayed, by_column
 from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.measures import MEASURES
 from langchain_tokens.store.rolluptables import COUNTS, SUMMED, Rollup
+from langchain_tokens.store.sending import Statement
 from langchain_tokens.store.tuples import Prepared, prepare
 from langchain_tokens.sums import MONEY_SUMS
 
-__all__ = ("add_numbers", "added", "drop_empty")
+__all__ = ("added", "adding_statements", "drop_empty")
 
 _MONEY = frozenset(MEASURES[name] for name in MONEY_SUMS)
 """The columns that are money."""
 
 
-def add_numbers(connection: Connection, rollup: Rollup, changed: Mapping[tuple[Any, ...], Numbers]) -> None:
-    """Add numbers to rows of a rollup.
+def adding_statements(
+    changed: Iterable[tuple[Rollup, Mapping[tuple[Any, ...], Numbers]]], dialect: str
+) -> Iterator[Statement]:
+    """The statements that add numbers to rows of rollups.
 
     Args:
-        connection: one that writes.
-        rollup: which.
-        changed: the numbers by the rows' keys, in the order in which rows are to be locked.
+        changed: rollups, and for each the numbers by the rows' keys, in the order in which rows are to be locked.
+        dialect: the database's.
 
     """
-    if not changed:
-        return
-    if connection.dialect.name == "sqlite":
-        prepared = _prepared_upsert(rollup)
-        rows = [(*key, *numbers) for key, numbers in changed.items()]
-        connection.exec_driver_sql(prepared.sql, prepared.arranged(rows))
-    else:
-        adding = _add_arrayed(rollup)
-        columns = (*zip(*changed, strict=True), *zip(*changed.values(), strict=True))
-        connection.exec_driver_sql(adding.sql, adding.parameters(columns))
+    for rollup, numbers_by_key in changed:
+        if not numbers_by_key:
+            continue
+        if dialect == "sqlite":
+            prepared = _prepared_upsert(rollup)
+            yield prepared.sql, prepared.arranged([(*key, *numbers) for key, numbers in numbers_by_key.items()])
+        else:
+            adding = _add_arrayed(rollup)
+            columns = (*zip(*numbers_by_key, strict=True), *zip(*numbers_by_key.values(), strict=True))
+            yield adding.sql, adding.parameters(columns)
 
 
 @cache

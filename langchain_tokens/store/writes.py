@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 
@@ -13,11 +14,13 @@ from langchain_tokens.store.facts import RUN, Fact, facts_statement, read_facts
 from langchain_tokens.store.inserts import chunks, insert_calls
 from langchain_tokens.store.ledger import settle
 from langchain_tokens.store.revisions import Change, correct_calls
-from langchain_tokens.store.rollups import Added, add_facts, add_sums
-from langchain_tokens.store.runrows import lock_runs, refresh_totals, write_runs
+from langchain_tokens.store.rollups import add_facts, added_sums
+from langchain_tokens.store.runrows import lock_runs, refresh_totals, run_statements
+from langchain_tokens.store.sending import send_all
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 from langchain_tokens.store.unsettling import unsettle, unsettle_range
+from langchain_tokens.store.upserts import adding_statements
 
 __all__ = ("delete_calls", "write_batch")
 
@@ -32,22 +35,25 @@ def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[Ru
     if change.run_ids:
         _write_corrected(connection, calls, runs, new, change)
     else:
-        write_runs(connection, runs, calls, new.runs)
-        add_sums(connection, new)
+        totals, sums = added_sums(new)
+        dialect = connection.dialect.name
+        send_all(connection, chain(run_statements(runs, calls, totals, dialect), adding_statements(sums, dialect)))
     settle(connection, [call.call_id for call in calls])
 
 
 def _write_corrected(
-    connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact], new: Added, change: Change
+    connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact], new: Sequence[Fact], change: Change
 ) -> None:
     """Write what is derived from calls, some of which corrected others."""
     if {fact[:1] + fact[RUN : RUN + 1] for fact in change.removed} != {
         fact[:1] + fact[RUN : RUN + 1] for fact in change.added
     }:
         unsettle_range(connection, None, None)  # a call was moved to another time or run
-    write_runs(connection, runs, calls, {run_id: new.runs[run_id] for run_id in new.runs.keys() - change.run_ids})
+    totals, _ = added_sums(new)
+    left = {run_id: totals[run_id] for run_id in totals.keys() - change.run_ids}
+    send_all(connection, run_statements(runs, calls, left, connection.dialect.name))
     refresh_totals(connection, sorted(change.run_ids))
-    add_facts(connection, [*new.facts, *change.added], change.removed)
+    add_facts(connection, [*new, *change.added], change.removed)
 
 
 def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = False) -> int:
