@@ -1012,8 +1012,8 @@ class _raw:  # noqa: N801  # reads as a block
 
 
 def _waits_for_a_lock(connection: Any) -> bool:
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    return bool(connection.execute(text(waiting)).scalar())
+    # Not `pg_stat_activity`, of which a transaction sees the state at its first look.
+    return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
 
 
 def _wait_until(is_so: Callable[[], bool]) -> None:
