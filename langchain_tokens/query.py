@@ -30,7 +30,7 @@ TIME_DIMENSIONS = STEPS
 DIMENSIONS = ("session", "run", "mode", "agent", "chain", "path", "model", "provider", "user", "status", "attempt")
 EQUALITY_FILTERS = ("session", "run", "mode", "agent", "chain", "model", "provider", "user", "status")
 _TAG = "tag:"
-_SPAN = re.compile(r"(\d+)\s*([mhdw])", re.IGNORECASE)
+_SPAN = re.compile(r"(\d+)\s*([mhdw])(?:\s*/\s*([hd]))?", re.IGNORECASE)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -103,8 +103,9 @@ def missing_labels(dimension: str) -> tuple[str, ...]:
 def parse_moment(value: Any, now: datetime, name: str = "since", zone: tzinfo = UTC) -> datetime:
     """Read a moment: aware datetime, date, timedelta (back from now) or text, as UTC.
 
-    Texts are spans back from now (`90m`, `24h`, `7d`, `2w`), `today`, `yesterday`, `mtd` (when this month began), or
-    ISO 8601 dates and times; a date means its first moment in the zone, and a text without an offset is of the zone.
+    Texts are spans back from now (`90m`, `24h`, `7d`, `2w`), which `/h` and `/d` take back to where that hour (UTC) or
+    that day (of the zone) began (`7d/h`, `30d/d`), `today`, `yesterday`, `mtd` (when this month began), or ISO 8601
+    dates and times; a date means its first moment in the zone, and a text without an offset is of the zone.
 
     Raises:
         QueryError: for anything else, a naive datetime among them.
@@ -146,11 +147,18 @@ def _moment_from_text(text: str, now: datetime, name: str, zone: tzinfo) -> date
     span = _SPAN.fullmatch(cleaned)
     try:
         if span is not None:
-            return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+            return _begin(now - timedelta(**{_UNITS[span[2]]: int(span[1])}), span[3], zone)
         moment = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
         raise QueryError(f"{name}={text!r} is not a moment; {_EXPECTED_MOMENT}") from None
     return (moment.replace(tzinfo=zone) if moment.tzinfo is None else moment).astimezone(UTC)
+
+
+def _begin(moment: datetime, step: str | None, zone: tzinfo) -> datetime:
+    """Where the hour or the day of a moment began; the moment itself for no step."""
+    if step is None:
+        return moment
+    return moment.replace(minute=0, second=0, microsecond=0) if step == "h" else first_moment(moment, zone)
 
 
 def _check_dimension(name: object) -> None:

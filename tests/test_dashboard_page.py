@@ -116,7 +116,7 @@ def test_overview_shows_what_the_store_has(page: Page, desk: str, shelf: UsageSt
     """Each number above the fold is the store's, and what it does not cover stands beside it."""
     page.goto(desk)
     ready(page)
-    found = shelf.breakdown(since="7d").total
+    found = shelf.breakdown(since="7d/h").total
     expect(value(page, "Calls")).to_have_text(f"{found.calls:,}")
     expect(card(page, "Calls")).to_contain_text(f"{found.failed_calls} failed")
     expect(value(page, "Tokens")).to_have_text(f"{found.total_tokens:,}")
@@ -139,7 +139,7 @@ def test_ranges_change_every_number(page: Page, desk: str, shelf: UsageStore) ->
     page.goto(f"{desk}?range=custom&from=2020-01-01&to=2020-01-02")
     expect(page.get_by_text("No calls in this range")).to_be_visible()
     current = shelf.calls(session="s-new", order="started_at", limit=1)[0].started_at
-    for name, since in {"Current": current, "7 days": "7d", "30 days": "30d", "All": None}.items():
+    for name, since in {"Current": current, "7 days": "7d/h", "30 days": "30d/h", "All": None}.items():
         button = page.get_by_role("button", name=name, exact=True)
         button.click()
         found = shelf.breakdown("agent", since=since)
@@ -195,7 +195,7 @@ def test_drill_down_to_one_call_and_back(page: Page, desk: str, shelf: UsageStor
         ({"agent": "RAGAgent", "chain": "answer"}, "gpt-4o"),
         ({"agent": "RAGAgent", "chain": "answer", "model": "gpt-4o"}, None),
     ):
-        total = shelf.breakdown(since="7d", **filters).total  # type: ignore[arg-type]
+        total = shelf.breakdown(since="7d/h", **filters).total  # type: ignore[arg-type]
         expect(summary).to_contain_text(f"{total.total_tokens:,} tokens")
         for key, name in filters.items():
             expect(page.get_by_role("button", name=f"Remove filter {key}: {name}")).to_be_visible()
@@ -252,12 +252,12 @@ def test_time_series_has_all_steps(page: Page, desk: str, shelf: UsageStore) -> 
     """The chart says its sum, its table has the store's steps; tokens, cost and calls, bars and lines can be had."""
     page.goto(f"{desk}?range=30d&every=day")
     ready(page)
-    total = shelf.breakdown(since="30d").total
+    total = shelf.breakdown(since="30d/h").total
     chart = page.get_by_role("img", name=re.compile("^Over time"))
     expect(chart).to_have_attribute("aria-label", re.compile(f"{total.total_tokens:,} in all"))
     page.get_by_text("Show as a table").click()
     lines = page.get_by_role("table", name="Over time, as a table").locator("tbody tr")
-    expect(lines).to_have_count(len(shelf.timeline("day", since="30d")))
+    expect(lines).to_have_count(len(shelf.timeline("day", since="30d/h")))
     bars = chart.locator("svg path").count()
     assert bars > 5
     page.get_by_role("group", name="Number").get_by_role("button", name="Cost").click()

@@ -22,6 +22,9 @@ TEXTS = {
     "90m": datetime(2026, 11, 20, 14, 0, 45, tzinfo=UTC),
     "2w": datetime(2026, 11, 6, 15, 30, 45, tzinfo=UTC),
     "0d": NOW,
+    "7d/h": datetime(2026, 11, 13, 15, tzinfo=UTC),
+    "30 D / d": datetime(2026, 10, 21, tzinfo=UTC),
+    "0m/h": datetime(2026, 11, 20, 15, tzinfo=UTC),
     " 7 D ": datetime(2026, 11, 13, 15, 30, 45, tzinfo=UTC),
     "today": datetime(2026, 11, 20, tzinfo=UTC),
     "Yesterday": datetime(2026, 11, 19, tzinfo=UTC),
@@ -113,6 +116,12 @@ def test_moment_from_text(text: str, expected: datetime) -> None:
 def test_moment_from_value(value: Any, expected: datetime) -> None:
     """An aware datetime, a date and a timedelta are moments, too."""
     assert parse_moment(value, NOW) == expected
+
+
+def test_a_day_begins_in_its_zone_and_an_hour_in_utc() -> None:
+    """What a span goes back to is an hour of UTC, of which sums are kept, or a day of the zone that is asked for."""
+    assert parse_moment("7d/h", NOW, zone=KOLKATA) == datetime(2026, 11, 13, 15, tzinfo=UTC)
+    assert parse_moment("7d/d", NOW, zone=KOLKATA) == datetime(2026, 11, 12, 18, 30, tzinfo=UTC)
 
 
 def test_today_is_the_day_in_utc() -> None:

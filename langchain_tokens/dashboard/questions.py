@@ -46,7 +46,9 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Annotated[str | None, Field(description="From when on: 7d, 24h, today, 2026-11-01, a moment.")] = None
+    since: Annotated[
+        str | None, Field(description="From when on: 7d, 7d/h (a whole hour), 24h, today, 2026-11-01, a moment.")
+    ] = None
     until: Annotated[str | None, Field(description="Until when, itself excluded.")] = None
     tz: Annotated[str | None, Field(description="Time zone of hours, days, weeks and months; UTC by default.")] = None
     session: Names

@@ -3,6 +3,7 @@ import { METRICS, OTHERS, colours } from "./charts.js";
 import { day, local_day, moment_at, name, now, offset_at } from "./format.js";
 
 const DAY = 86_400_000;
+const HOUR = DAY / 24;
 const MOST_SERIES = 7;
 const MOST_BUCKETS = 800;
 const SLICES = 8;
@@ -51,9 +52,18 @@ export function tree_of(rows, order, metric, total = {}) {
   return rest > sum * 1e-9 ? [...parts, { name: OTHERS, value: rest, colour: colours.of(order[0], OTHERS) }] : parts;
 }
 
+/** A number of days back, such as "7d", as it is asked for: from a whole hour on, of which the server keeps sums. */
+export const whole_hours = (days) => `${days}/h`;
+
+/** When a range begins that is asked for so, in milliseconds; nothing for other ranges. */
+export function span_begin(filters) {
+  const found = /^(\d+)d\/h$/.exec(filters.since || "");
+  return found ? Math.floor((now() - Number(found[1]) * DAY) / HOUR) * HOUR : null;
+}
+
 function span_of(filters, first_call_at) {
-  const found = /^(\d+)d$/.exec(filters.since || "");
-  if (found) return Number(found[1]) * DAY;
+  const begin = span_begin(filters);
+  if (begin !== null) return now() - begin;
   const from = filters.since || first_call_at;
   return from ? (filters.until ? Date.parse(filters.until) : now()) - Date.parse(from) : DAY;
 }
@@ -71,8 +81,8 @@ export function buckets_of(rows, step, filters) {
   const found = [];
   const end = known.at(-1);
   let at = known[0];
-  const days = /^(\d+)d$/.exec(filters.since || "");
-  if (step === "day" && days) at = min(at, local_day(now() - Number(days[1]) * DAY));
+  const begin = span_begin(filters);
+  if (step === "day" && begin !== null) at = min(at, local_day(begin));
   while (at <= end && found.length < MOST_BUCKETS) {
     found.push(at);
     at = after(at, step);
@@ -126,8 +136,7 @@ function moment_of(text) {
 /** Whether a step has not ended, or began before the range did. */
 export function is_part(bucket, step, filters) {
   const [start, end] = bounds_of(bucket, step).map((at) => (step === "hour" ? at : moment_at(at)));
-  const days = /^(\d+)d$/.exec(filters.since || "");
-  const since = days ? now() - Number(days[1]) * DAY : filters.since ? moment_of(filters.since) : 0;
+  const since = span_begin(filters) ?? (filters.since ? moment_of(filters.since) : 0);
   const until = filters.until ? Math.min(moment_of(filters.until), now()) : now();
   return start < since || end > until;
 }
