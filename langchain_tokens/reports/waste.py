@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.call import plain
@@ -185,10 +186,20 @@ class Findings:
                 "cost_usd": self.cost_usd,
                 "unpriced_calls": self.unpriced_calls,
                 "total_wasted": asdict(self.total_wasted),
-                "findings": [asdict(row) for row in self.rows],
             }
         )
+        document["findings"] = [_record(row) for row in self.rows]
         return document
+
+
+_FIELDS = tuple(item.name for item in fields(Finding))
+_values_of: Callable[[Finding], tuple[Any, ...]] = attrgetter(*_FIELDS)
+
+
+def _record(row: Finding) -> dict[str, Any]:
+    """Plain JSON-able values; there are hundreds of findings, and nothing in them but text, numbers and money."""
+    values = zip(_FIELDS, _values_of(row), strict=True)
+    return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in values}
 
 
 def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: Any) -> Findings:
