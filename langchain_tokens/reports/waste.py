@@ -12,13 +12,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.call import plain
-from langchain_tokens.query import make_query, missing_label
+from langchain_tokens.query import Query, make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, clean, counted, html_table
 from langchain_tokens.reports.chances import Chance, chances
 from langchain_tokens.reports.spent import Used, read_spent
 
 if TYPE_CHECKING:
     from langchain_tokens.prices import PriceBook
+    from langchain_tokens.store.settling import Looked
     from langchain_tokens.store.store import UsageStore
 
 __all__ = ("KINDS", "Finding", "Findings", "Wasted", "findings")
@@ -215,21 +216,31 @@ def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: A
 
     """
     from langchain_tokens.repricing import usual_prices
+    from langchain_tokens.store.settling import look, settle
+
+    query, book, now = make_query((), filters), usual_prices(prices or store._prices), datetime.now(UTC)
+    with store._reading() as connection:
+        looked = look(connection, query, now)
+        if looked.is_whole:
+            return _found(connection, query, book, now, looked)
+    settle(store._ready(), store.target, query, now)
+    with store._reading() as connection:
+        return _found(connection, query, book, now, look(connection, query, now))
+
+
+def _found(connection: Any, query: Query, book: PriceBook, now: datetime, looked: Looked) -> Findings:
     from langchain_tokens.store.marks import read_repeated, read_repeating
     from langchain_tokens.store.reach import answered
     from langchain_tokens.store.rows import from_pico
-    from langchain_tokens.store.settling import read_settled_waste, settle
+    from langchain_tokens.store.settling import read_settled_waste
 
-    query, book, now = make_query((), filters), usual_prices(prices or store._prices), datetime.now(UTC)
-    settle(store._ready(), store.target, query, now)
-    with store._reading() as connection:
-        read = partial(answered, connection, query, is_of_rows=True)
-        wasted = [
-            *read(partial(read_settled_waste, connection, now=now)),
-            *read(partial(read_repeated, connection)),
-        ]
-        repeating = read(partial(read_repeating, connection, parts=("system", "tools", "history")))
-        spent = read(partial(read_spent, connection))
+    read = partial(answered, connection, query, is_of_rows=True)
+    wasted = [
+        *read(partial(read_settled_waste, connection, now=now, looked=looked)),
+        *read(partial(read_repeated, connection)),
+    ]
+    repeating = read(partial(read_repeating, connection, parts=("system", "tools", "history")))
+    spent = read(partial(read_spent, connection))
     rows = [*_failures(spent.used), *map(_from_row, wasted), *map(_from_chance, chances(spent.used, repeating, book))]
     return Findings(
         rows=tuple(sorted(_merged(rows), key=_dearest_first)),

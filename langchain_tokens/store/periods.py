@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -22,6 +22,7 @@ __all__ = (
     "Period",
     "Rest",
     "calls_by_day",
+    "known_in",
     "parts_of",
     "singles",
     "stretches",
@@ -113,16 +114,17 @@ def singles(part: Part) -> Iterator[Period]:
 
 def unknown(connection: Connection, parts: Sequence[Part]) -> list[Period]:
     """The periods of these parts that are not settled, finer ones first: of months that are not, also their days."""
-    known = _known(connection, parts)
+    known = known_in(connection, parts)
     found = [one for part in parts for one in singles(part) if (one.step, one.since) not in known]
     months = [one for one in found if one.step == "month"]
     days = [replace(month, step="day") for month in months]
     return [*unknown(connection, days), *(one for one in found if one.step != "month"), *months] if months else found
 
 
-def stretches(connection: Connection, parts: Sequence[Part]) -> Iterator[Part]:
-    """These parts as periods that are settled, and rests of which rows have to tell; each as long as can be."""
-    known = _known(connection, parts)
+def stretches(parts: Sequence[Part], known: Container[tuple[str, datetime]]) -> Iterator[Part]:
+    """These parts as periods that are settled, as `known_in` says, and rests of which rows have to tell; each as long
+    as can be.
+    """
     last: Part | None = None
     for part in parts:
         for one in (part,) if isinstance(part, Rest) else singles(part):
@@ -145,7 +147,7 @@ def _joined(one: Part, following: Part) -> Part | None:
     return None
 
 
-def _known(connection: Connection, parts: Sequence[Part]) -> set[tuple[str, datetime]]:
+def known_in(connection: Connection, parts: Sequence[Part]) -> set[tuple[str, datetime]]:
     """Step and start of all periods of these parts that are settled."""
     known: set[tuple[str, datetime]] = set()
     for part in parts:

@@ -10,7 +10,7 @@ or not at all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,9 +36,11 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.engine import reading, writing_hastily
 from langchain_tokens.store.periods import (
     FILTERS,
+    Part,
     Period,
     Rest,
     calls_by_day,
+    known_in,
     parts_of,
     singles,
     stretches,
@@ -50,7 +52,7 @@ from langchain_tokens.store.tables import UtcDateTime
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.store.waste import read_waste
 
-__all__ = ("read_settled_waste", "settle", "wrong_waste")
+__all__ = ("Looked", "look", "read_settled_waste", "settle", "wrong_waste")
 
 _AT_ONCE = 100_000
 """Calls of which the periods are settled in one transaction, as long as others have to wait."""
@@ -61,6 +63,26 @@ _KEYS = ("step", "since", "kind", *_NAMES)
 """The key of `WASTE`."""
 _Key = tuple[Any, ...]
 _Numbers = Sequence[int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What of a range is settled."""
+
+    parts: Sequence[Part]
+    known: frozenset[tuple[str, datetime]]
+    """Step and start of the periods that are."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is nothing that could be settled."""
+        return all((one.step, one.since) in self.known for part in self.parts for one in singles(part))
+
+
+def look(connection: Connection, query: Query, now: datetime) -> Looked:
+    """See what of a range is settled; `now` as that of `settle`."""
+    parts = parts_of(connection, query, now)
+    return Looked(parts=parts, known=frozenset(known_in(connection, parts)))
 
 
 def settle(engine: Engine, target: StoreTarget, query: Query, now: datetime) -> None:
@@ -83,17 +105,21 @@ def settle(engine: Engine, target: StoreTarget, query: Query, now: datetime) -> 
             return
 
 
-def read_settled_waste(connection: Connection, query: Query, now: datetime) -> Sequence[Row[Any]]:
+def read_settled_waste(
+    connection: Connection, query: Query, now: datetime, looked: Looked | None = None
+) -> Sequence[Row[Any]]:
     """What `read_waste` finds, from periods that are settled as far as there are any; a group may come several times.
 
     Args:
         connection: one that reads.
         query: which calls.
         now: as that of `settle`.
+        looked: what `look` saw of it in this transaction, if it was asked.
 
     """
     found: list[Row[Any]] = []
-    for part in stretches(connection, parts_of(connection, query, now)):
+    seen = look(connection, query, now) if looked is None else looked
+    for part in stretches(seen.parts, seen.known):
         if isinstance(part, Rest):
             rest = replace(query, since=part.since, until=part.until)
             found += read_waste(connection, rest, is_short=_is_short(part, now))
