@@ -33,7 +33,11 @@ SMALL_MS = 5.0
 ROUNDS = 5
 PATIENCE_SECONDS = 20.0
 """For the rounds of one question; what takes longer is asked fewer times."""
-RANGES: Mapping[str, dict[str, Any]] = {"7d": {"since": "7d"}, "30d": {"since": "30d"}, "all": {}}
+RANGES: Mapping[str, dict[str, Any]] = {
+    **{span: {"since": span} for span in ("7d", "30d", "30d/h")},
+    "all": {},
+}
+"""Those of days alone begin within an hour, whose rows are read."""
 DIMENSIONS = ("chain", "agent", "model", "mode", "provider", "path", "status", "attempt")
 MANY = ("user", "session", "run")
 FILTERS: Mapping[str, dict[str, Any]] = {"chain": {"chain": "write_sql"}, "model": {"model": "gemini-2.5-flash"}}
