@@ -144,7 +144,7 @@ def test_backup_of_a_server(run: Run, postgresql_database: Database) -> None:
     said = run("db", "backup", "usage.dump", "--db", postgresql_database.url)
     assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
     assert (
-        "pg_dump --format=custom --file=usage.dump --table=usage_settled --table=usage_waste --table=llm_call"
+        "pg_dump --format=custom --file=usage.dump --table=usage_settled --table=usage_waste --table=usage_local"
         in said.err
     )
 
@@ -240,7 +240,7 @@ def test_downgrade_of_a_server_is_not_copied(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("0009",), f"there is no schema '0009'; known: base, {', '.join(known_revisions())}"),
+        (("9999",), f"there is no schema '9999'; known: base, {', '.join(known_revisions())}"),
         (("--db", "none.db"), "there is no database at"),
     ],
 )

@@ -47,6 +47,7 @@ OURS = {
     "usage_daily_by_name",
     "usage_hourly",
     "usage_hourly_by_name",
+    "usage_local",
     "usage_monthly",
     "usage_settled",
     "usage_state",

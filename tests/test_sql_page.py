@@ -39,7 +39,7 @@ _ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 _BEGINS = {"llm_call": "## llm_call\n", "llm_run": "## llm_run\n", "cost_revision": "## cost_revision\n"}
 _BEGINS |= {
     name: f"`{name}` holds"
-    for name in ("budget_reservation", "budget_told", "usage_settled", "usage_waste", "usage_state")
+    for name in ("budget_reservation", "budget_told", "usage_settled", "usage_waste", "usage_local", "usage_state")
 }
 Ask = Callable[[str], Sequence[tuple[Any, ...]]]
 

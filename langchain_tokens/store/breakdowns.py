@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from langchain_tokens.breakdown import Breakdown, make_breakdown
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
 from langchain_tokens.store.answers import RANKS, read_answer, read_largest
+from langchain_tokens.store.localkept import keep
 from langchain_tokens.store.reach import answered
+from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.store.zoned import is_zoned, read_zoned
 from langchain_tokens.sums import Sums
 
-__all__ = ("check_order", "read_breakdown", "read_groups")
+__all__ = ("check_order", "keep_past", "read_breakdown", "read_groups")
 
 
 def check_order(order: object) -> None:
@@ -29,6 +32,12 @@ def check_order(order: object) -> None:
     """
     if order not in RANKS:
         raise QueryError(f"unknown order {order!r}; allowed: {', '.join(RANKS)}")
+
+
+def keep_past(engine: Engine, target: StoreTarget, query: Query) -> None:
+    """Before a question by days, weeks or months of a zone: keep what those come to that are over."""
+    if is_zoned(query):
+        keep(engine, target, query, datetime.now(UTC))
 
 
 def read_breakdown(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
 from langchain_tokens.store.rolluptables import CUBES, NAMES, STATE
-from langchain_tokens.store.settledtables import SETTLED, WASTE
+from langchain_tokens.store.settledtables import LOCAL, SETTLED, WASTE
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
 __all__ = ("DISTRIBUTION",)
@@ -24,6 +24,7 @@ DISTRIBUTION: Mapping[str, str | None] = {
     RESERVATIONS.name: "call_id",
     TOLD.name: "account",
     WASTE.name: "chain_name",
+    LOCAL.name: "name",
     SETTLED.name: None,
     STATE.name: None,
 }

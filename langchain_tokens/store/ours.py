@@ -11,7 +11,7 @@ from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
 from langchain_tokens.store.partitions import is_partition_name
 from langchain_tokens.store.rolluptables import ROLLUPS, STATE
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE
-from langchain_tokens.store.settledtables import SETTLED, WASTE
+from langchain_tokens.store.settledtables import LOCAL, SETTLED, WASTE
 from langchain_tokens.store.state import made_views
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
@@ -31,7 +31,7 @@ __all__ = (
 TABLES = tuple(
     table.name
     for table in (
-        *(SETTLED, WASTE, CALLS, RUNS, COST_REVISIONS),
+        *(SETTLED, WASTE, LOCAL, CALLS, RUNS, COST_REVISIONS),
         *(rollup.table for rollup in ROLLUPS),
         *(RESERVATIONS, TOLD, STATE),
     )

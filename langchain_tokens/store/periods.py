@@ -20,10 +20,14 @@ __all__ = (
     "FILTERS",
     "Part",
     "Period",
+    "PeriodStep",
     "Rest",
     "calls_by_day",
+    "is_read_only",
     "known_in",
+    "last_end",
     "parts_of",
+    "pays",
     "singles",
     "stretches",
     "unknown",
@@ -74,13 +78,13 @@ def parts_of(connection: Connection, query: Query, now: datetime) -> Sequence[Pa
     whole = [Rest(since=query.since, until=query.until)]
     if query.tags or not query.equals.keys() <= FILTERS.keys():
         return whole
-    end = floor_of(now - _QUIET, "hour")
+    end = floor_of(last_end(now), "hour")
     until = end if query.until is None else min(end, query.until)
     since = query.since
     if since is None:
         first = connection.execute(select(func.min(CALLS.c.started_at))).scalar()
         since = until if first is None else floor_of(first, "month")
-    if since >= until or sum(calls_by_day(connection, since, until).values()) < _PAYS:
+    if since >= until or not pays(connection, since, until):
         return whole
     oldest = max(since, floor_of(until - _REACH, "month"))  # else a clock that was wrong once would make an age of days
     early = [Rest(since=query.since, until=oldest)] if since < oldest else []
@@ -92,6 +96,23 @@ def _part(step: Step | None, since: datetime | None, until: datetime | None) -> 
     if step is None or step == "ever" or since is None or until is None:
         return Rest(since=since, until=until)
     return Period(step=step, since=since, until=until)
+
+
+def is_read_only(connection: Connection) -> bool:
+    """Whether a server lets nobody write, or not us: to try it would cost the connection. So does one that copies."""
+    if connection.dialect.name != "postgresql":
+        return False
+    return bool(connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on")
+
+
+def last_end(now: datetime) -> datetime:
+    """Before which a time has to end, so that it is worth while to keep what was found out of it."""
+    return now - _QUIET
+
+
+def pays(connection: Connection, since: datetime, until: datetime) -> bool:
+    """Whether a range has so many calls that what is kept of it is read faster than they are."""
+    return sum(calls_by_day(connection, since, until).values()) >= _PAYS
 
 
 def calls_by_day(connection: Connection, since: datetime, until: datetime) -> dict[str, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import (
     BigInteger,
@@ -38,8 +38,10 @@ from langchain_tokens.store.periods import (
     FILTERS,
     Part,
     Period,
+    PeriodStep,
     Rest,
     calls_by_day,
+    is_read_only,
     known_in,
     parts_of,
     singles,
@@ -96,7 +98,7 @@ def settle(engine: Engine, target: StoreTarget, query: Query, now: datetime) -> 
 
     """
     with reading(engine, target) as connection:
-        wanted = [] if _is_read_only(connection) else list(_wanted(connection, query, now))
+        wanted = [] if is_read_only(connection) else list(_wanted(connection, query, now))
     for period in wanted:
         try:
             with writing_hastily(engine, target) as connection:
@@ -131,7 +133,8 @@ def read_settled_waste(
 def wrong_waste(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
     """Where what is settled is not what the rows say: key, column, what is stored, what it should be."""
     width = len(WASTE.columns) - 1 - len(SUMMED)
-    for row in connection.execute(select(SETTLED).order_by(SETTLED.c.since)).all():
+    noted = select(SETTLED).where(SETTLED.c.step.in_(get_args(PeriodStep))).order_by(SETTLED.c.since)
+    for row in connection.execute(noted).all():
         period = Period(step=row.step, since=row.since, until=row.until)
         kept = select(*WASTE.columns[1:]).where(WASTE.c.step == row.step, WASTE.c.since == row.since)
         stored = {tuple(found[:width]): found[width:] for found in connection.execute(kept)}
@@ -146,13 +149,6 @@ def wrong_waste(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
 
 def _is_short(part: Rest, now: datetime) -> bool:
     return part.since is not None and (part.until or now) - part.since < _SHORT
-
-
-def _is_read_only(connection: Connection) -> bool:
-    """Whether a server lets nobody write, or not us: to try it would cost the connection. So does one that copies."""
-    if connection.dialect.name != "postgresql":
-        return False
-    return bool(connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on")
 
 
 def _wanted(connection: Connection, query: Query, now: datetime) -> Iterator[Period]:

@@ -20,7 +20,7 @@ from langchain_tokens.errors import QueryError
 from langchain_tokens.notebook import overview_html
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.run import Run
-from langchain_tokens.store.breakdowns import check_order, read_breakdown, read_groups
+from langchain_tokens.store.breakdowns import check_order, keep_past, read_breakdown, read_groups
 from langchain_tokens.store.engine import reading, writing
 from langchain_tokens.store.exchange import Exchange
 from langchain_tokens.store.latest import latest_calls, latest_runs, read_calls
@@ -86,6 +86,7 @@ class UsageStore(Exchange):
         check_order(order)
         if limit is not None:
             _check_number("limit", limit)
+        keep_past(self._engine(), self.target, query)
         with self._reading() as connection:
             return read_breakdown(connection, query, limit=limit, order=order)
 
@@ -98,6 +99,7 @@ class UsageStore(Exchange):
         if every not in STEPS:
             raise QueryError(f"unknown step {every!r} of a timeline; allowed: {', '.join(STEPS)}")
         query = make_query((every, *([by] if by is not None else [])), filters)
+        keep_past(self._engine(), self.target, query)
         with self._reading() as connection:
             return read_breakdown(connection, query, in_time_order=True)
 
@@ -290,11 +292,12 @@ class UsageStore(Exchange):
 
     def wrong_rollups(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where sums that are kept are not those of the rows: which, column, what is stored, what it should be."""
+        from langchain_tokens.store.localkept import wrong_local
         from langchain_tokens.store.rebuilding import wrong_rollups
         from langchain_tokens.store.settling import wrong_waste
 
         with self._reading(is_long=True) as connection:
-            return [*wrong_rollups(connection), *wrong_waste(connection)]
+            return [*wrong_rollups(connection), *wrong_waste(connection), *wrong_local(connection)]
 
     def rebuild_rollups(self) -> int:
         """Derive all sums that are kept beside the rows again, and say how many numbers were not those of the rows."""

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.answers import read_answer
-from langchain_tokens.store.localsteps import LocalStep, local_steps, within
+from langchain_tokens.store.localkept import read_kept
+from langchain_tokens.store.localranges import all_steps, steps_in_range, without_time
+from langchain_tokens.store.localsteps import LocalStep
 from langchain_tokens.store.manysums import read_ranges
 from langchain_tokens.store.measures import read_groups
-from langchain_tokens.store.plan import floor_of, moment_in, needs_rows
+from langchain_tokens.store.plan import floor_of
 from langchain_tokens.store.reach import answered
-from langchain_tokens.store.rolluptables import ALL, NAMES
-from langchain_tokens.store.state import rows_since
 from langchain_tokens.sums import Sums
 from langchain_tokens.zones import step_label
 
@@ -51,24 +51,10 @@ def read_zoned(connection: Connection, query: Query) -> Answer:
 
 
 def _read(connection: Connection, query: Query) -> Answer:
-    steps = [name for name in query.by if name in TIME_DIMENSIONS]
-    found = local_steps(_days(connection, query), steps, query.zone)
-    if "hour" in steps and all(_is_whole(step.since) and _is_whole(step.until) for step in found):
+    found = all_steps(connection, query)
+    if "hour" in query.by and all(_is_whole(step.since) and _is_whole(step.until) for step in found):
         return _renamed(connection, query)
-    pruned = None if needs_rows(query) else rows_since(connection)
-    has_rows_since = None if pruned is None else datetime.fromisoformat(pruned)
-    return _summed(connection, query, list(within(found, query.since, query.until, has_rows_since)))
-
-
-def _days(connection: Connection, query: Query) -> Sequence[datetime]:
-    """The first moments of the days (UTC) of a query's range on which there are any calls."""
-    kept = NAMES["day"].table.c
-    days = select(kept.day).where(kept.dimension == ALL).order_by(kept.day)
-    if query.since is not None:
-        days = days.where(kept.day >= moment_in(query.since, "day"))
-    if query.until is not None:
-        days = days.where(kept.day <= moment_in(query.until, "day"))
-    return [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in connection.execute(days).scalars()]
+    return _summed(connection, query, steps_in_range(connection, query, found))
 
 
 def _is_whole(moment: datetime) -> bool:
@@ -97,10 +83,14 @@ def _arranged(query: Query) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
 
 
 def _summed(connection: Connection, query: Query, steps: Sequence[LocalStep]) -> Answer:
-    """The groups of an answer, each step a range."""
-    others = replace(query, by=tuple(name for name in query.by if name not in TIME_DIMENSIONS), zone=None)
-    found = read_ranges(connection, others, [(step.since, step.until) for step in steps])
+    """The groups of an answer, each step a range; what is kept of one is taken as it is."""
+    others, ranges = without_time(query), [(step.since, step.until) for step in steps]
+    kept = read_kept(connection, query, ranges)
+    left = [place for place in range(len(ranges)) if place not in kept.places]
+    found = read_ranges(connection, others, [ranges[place] for place in left])
+    groups = {**kept.groups, **{(left[place], *key): numbers for (place, *key), numbers in found.items()}}
     arrange = _arranged(query)
     return read_groups(
-        [(*arrange((*steps[place].labels, *key)), *numbers) for (place, *key), numbers in found.items()], len(query.by)
+        [(*arrange((*steps[place].labels, *key)), *numbers) for (place, *key), numbers in groups.items()],
+        len(query.by),
     )
