@@ -132,7 +132,8 @@ function axis_label(metric) {
 export function time_chart({ buckets, series, metric, kind, label, is_partial }) {
   return (width) => {
     return {
-      grid: { left: 8, right: 12, top: 12, bottom: series.length > 1 ? 10 + legend_height(width, series.map((each) => each.name)) : 8, containLabel: true },
+      // Beside narrow columns there is room for the half of the last label that goes beyond its own.
+      grid: { left: 8, right: Math.max(12, 34 - width / buckets.length / 2), top: 12, bottom: series.length > 1 ? 10 + legend_height(width, series.map((each) => each.name)) : 8, containLabel: true },
       legend: series.length > 1 ? legend(width, series.map((each) => each.name)) : { show: false },
       tooltip: tooltip({
         trigger: "axis",

@@ -152,6 +152,7 @@ export class Select {
 
 /** More characters than a card on a phone has room for in its usual size. */
 const LONG = 9;
+const VAST = 13;
 
 /** A number with its name, and what stands beside it. */
 export class Card {
@@ -172,6 +173,7 @@ export class Card {
     this.value.title = title || "";
     this.value.classList.toggle("text", Boolean(is_name));
     this.value.classList.toggle("long", value.length > LONG);
+    this.value.classList.toggle("vast", value.length > VAST);
     setText(this.notes, notes.filter(Boolean).join(" \u00b7 "));
     this.element.classList.toggle("warn", Boolean(warn));
   }
