@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, get_args
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    bindparam,
     cast,
     delete,
     func,
@@ -58,6 +60,8 @@ __all__ = ("Looked", "look", "read_settled_waste", "settle", "wrong_waste")
 
 _AT_ONCE = 100_000
 """Calls of which the periods are settled in one transaction, as long as others have to wait."""
+_FORMS = 100
+"""Statements that are kept."""
 _HOURS = 24
 _SHORT = timedelta(hours=2)
 _NAMES = ("mode", *WHO)
@@ -126,7 +130,7 @@ def read_settled_waste(
             rest = replace(query, since=part.since, until=part.until)
             found += read_waste(connection, rest, is_short=_is_short(part, now))
         else:
-            found += connection.execute(_kept(query, part))
+            found += _read_kept(connection, query, part)
     return found
 
 
@@ -230,12 +234,22 @@ def _plus(left: int | None, right: int | None) -> int | None:
     return left + right
 
 
-def _kept(query: Query, period: Period) -> Select[Any]:
+def _read_kept(connection: Connection, query: Query, period: Period) -> Sequence[Row[Any]]:
     """What is kept of some periods, in the columns of `read_waste`."""
+    values = {"asked_step": period.step, "asked_since": period.since, "asked_until": period.until}
+    allowed = {f"asked_{name}": [value or "" for value in values] for name, values in query.equals.items()}
+    return connection.execute(_kept_statement(tuple(query.equals)), {**values, **allowed}).all()
+
+
+@lru_cache(_FORMS)
+def _kept_statement(filters: tuple[str, ...]) -> Select[Any]:
+    """To put it together each time would take as long as to run it."""
     kept = WASTE.c
-    allowed = [kept[FILTERS[name]].in_([value or "" for value in values]) for name, values in query.equals.items()]
+    asked = {name: bindparam(f"asked_{name}", type_=UtcDateTime()) for name in ("since", "until")}
+    where = [kept.step == bindparam("asked_step"), kept.since >= asked["since"], kept.since < asked["until"]]
+    where += [kept[FILTERS[name]].in_(bindparam(f"asked_{name}", expanding=True)) for name in filters]
     keys = [*(func.nullif(kept[name], "").label(name) for name in WHO), kept.kind]
-    return _summed(keys, [*_within(period), *allowed]).group_by(*(text(str(place + 1)) for place in range(len(keys))))
+    return _summed(keys, where).group_by(*(kept[name] for name in (*WHO, "kind")))
 
 
 def _within(period: Period, table: Table = WASTE) -> list[ColumnElement[bool]]:
