@@ -5,8 +5,8 @@ So the server works while the values of the next statement are put together here
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -46,8 +46,27 @@ def _send(statements: Iterable[Statement], cursor: Any, _: str) -> None:
             cursor.execute(text, values)
 
 
-def _pipeline(connection: Any) -> AbstractContextManager[Any]:
-    """The driver's pipeline; where its library is too old for one, each statement is waited for."""
-    from psycopg import Pipeline
+@contextmanager
+def _pipeline(connection: Any) -> Iterator[None]:
+    """The driver's pipeline; where its library is too old for one, each statement is waited for.
 
-    return connection.pipeline() if Pipeline.is_supported() else nullcontext()
+    What goes wrong in it is kept from the driver until it has ended: else that would log what comes of it, such as that
+    the statements after it were left out.
+    """
+    from psycopg import Error, Pipeline
+
+    if not Pipeline.is_supported():
+        yield
+        return
+    wrong: BaseException | None = None
+    try:
+        with connection.pipeline():
+            try:
+                yield
+            except BaseException as error:  # noqa: BLE001  # raised below
+                wrong = error
+    except Error:
+        if wrong is None:
+            raise
+    if wrong is not None:
+        raise wrong
