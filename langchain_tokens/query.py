@@ -132,7 +132,7 @@ def _moment(value: Any, now: datetime, name: str, zone: tzinfo) -> datetime:
 
 
 _EXPECTED_MOMENT = (
-    "expected an aware datetime, a date, a timedelta, or a text such as '7d', '24h', '90m', '2w', 'today', "
+    "expected an aware datetime, a date, a timedelta, or a text such as '7d', '7d/h', '24h', '90m', '2w', 'today', "
     "'yesterday', 'mtd', '2026-11-01' or '2026-11-01T12:00Z'"
 )
 
@@ -158,7 +158,9 @@ def _begin(moment: datetime, step: str | None, zone: tzinfo) -> datetime:
     """Where the hour or the day of a moment began; the moment itself for no step."""
     if step is None:
         return moment
-    return moment.replace(minute=0, second=0, microsecond=0) if step == "h" else first_moment(moment, zone)
+    if step == "d":
+        return first_moment(moment, zone)
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def _check_dimension(name: object) -> None:

@@ -122,6 +122,21 @@ def test_a_day_begins_in_its_zone_and_an_hour_in_utc() -> None:
     """What a span goes back to is an hour of UTC, of which sums are kept, or a day of the zone that is asked for."""
     assert parse_moment("7d/h", NOW, zone=KOLKATA) == datetime(2026, 11, 13, 15, tzinfo=UTC)
     assert parse_moment("7d/d", NOW, zone=KOLKATA) == datetime(2026, 11, 12, 18, 30, tzinfo=UTC)
+    assert parse_moment("7d/h", NOW.astimezone(KOLKATA)) == datetime(2026, 11, 13, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["7d/m", "7d/", "/h", "7/h", "7d/hh", "7d//h", "today/h", "2026-11-01/d"])
+def test_what_begins_no_hour_and_no_day_is_no_moment(text: str) -> None:
+    """Only spans can be taken back, to an hour or to a day; the error shows how."""
+    with pytest.raises(QueryError, match="'7d/h'"):
+        parse_moment(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["999999999d/h", "9999999d/d", "740330d/d"])
+def test_a_span_from_before_the_calendar_is_no_moment(text: str) -> None:
+    """Nothing but our own error comes of a span that no calendar has, or whose day began before the first."""
+    with pytest.raises(QueryError):
+        parse_moment(text, NOW, zone=timezone(timedelta(hours=14)))
 
 
 def test_today_is_the_day_in_utc() -> None:

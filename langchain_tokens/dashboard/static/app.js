@@ -122,7 +122,7 @@ function update_frame() {
   current.title = status ? `Since ${moment(status.current_since).slice(0, 16)} ${zone_name()}: the start of the newest session, or a day ago` : "";
   for (const each of parts.ranges.children) {
     const begin = span_begin({ since: whole_hours(each.value) });
-    if (begin !== null) each.title = `Since ${moment(new Date(begin).toISOString()).slice(0, 16)} ${zone_name()}, the begin of that hour`;
+    if (begin !== null) each.title = `Since ${moment(new Date(begin).toISOString()).slice(0, 16)} ${zone_name()}, when that hour began`;
   }
   parts.custom.hidden = state.range !== "custom";
   if (state.range === "custom") {
