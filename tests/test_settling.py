@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from langchain_tokens import PriceBook, UsageStore
 from langchain_tokens.call import Call, RunFact
@@ -259,6 +259,19 @@ def test_who_may_not_write_is_answered_from_rows(
         assert known(store) == set()
     assert findings(store, prices=NO_PRICES).to_dict() == during
     assert known(store)
+
+
+def test_what_is_settled_is_seen_and_read_in_one_transaction(store: UsageStore) -> None:
+    """Where nothing is left to settle, nobody begins another; and what was seen is what is read."""
+    store.add(*some_calls(Random(9), 40))
+    first, begun = findings(store, prices=NO_PRICES).to_dict(), list[str]()
+    event.listen(store._engine(), "begin", lambda _: begun.append("one"))
+    assert findings(store, prices=NO_PRICES).to_dict() == first
+    assert begun == ["one"]
+    store.add([make_call(started_at=NOON, finish_reason="length")])
+    begun.clear()
+    assert findings(store, prices=NO_PRICES).to_dict() != first
+    assert len(begun) > 1
 
 
 def test_a_call_that_comes_meanwhile_is_not_left_out(

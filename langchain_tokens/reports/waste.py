@@ -15,7 +15,7 @@ from langchain_tokens.call import plain
 from langchain_tokens.query import Query, make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, clean, counted, html_table
 from langchain_tokens.reports.chances import Chance, chances
-from langchain_tokens.reports.spent import Used, read_spent
+from langchain_tokens.reports.spent import Spent, Used, read_spent
 
 if TYPE_CHECKING:
     from langchain_tokens.prices import PriceBook
@@ -216,37 +216,53 @@ def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: A
 
     """
     from langchain_tokens.repricing import usual_prices
-    from langchain_tokens.store.settling import look, settle
+    from langchain_tokens.store.rows import from_pico
 
     query, book, now = make_query((), filters), usual_prices(prices or store._prices), datetime.now(UTC)
+    read = _read(store, query, now)
+    saved = map(_from_chance, chances(read.spent.used, read.repeating, book))
+    rows = [*_failures(read.spent.used), *map(_from_row, read.wasted), *saved]
+    return Findings(
+        rows=tuple(sorted(_merged(rows), key=_dearest_first)),
+        calls=read.spent.calls,
+        cost_usd=from_pico(read.spent.cost),
+        unpriced_calls=read.spent.unpriced_calls,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What the store says, all of one state."""
+
+    wasted: Sequence[Any]
+    repeating: Sequence[Any]
+    spent: Spent
+
+
+def _read(store: UsageStore, query: Query, now: datetime) -> _Read:
+    """Read at once where nothing is left to settle. What follows from it is found out without the connection."""
+    from langchain_tokens.store.settling import look, settle
+
     with store._reading() as connection:
         looked = look(connection, query, now)
         if looked.is_whole:
-            return _found(connection, query, book, now, looked)
+            return _read_looked(connection, query, now, looked)
     settle(store._ready(), store.target, query, now)
     with store._reading() as connection:
-        return _found(connection, query, book, now, look(connection, query, now))
+        return _read_looked(connection, query, now, look(connection, query, now))
 
 
-def _found(connection: Any, query: Query, book: PriceBook, now: datetime, looked: Looked) -> Findings:
+def _read_looked(connection: Any, query: Query, now: datetime, looked: Looked) -> _Read:
     from langchain_tokens.store.marks import read_repeated, read_repeating
     from langchain_tokens.store.reach import answered
-    from langchain_tokens.store.rows import from_pico
     from langchain_tokens.store.settling import read_settled_waste
 
     read = partial(answered, connection, query, is_of_rows=True)
-    wasted = [
-        *read(partial(read_settled_waste, connection, now=now, looked=looked)),
-        *read(partial(read_repeated, connection)),
-    ]
-    repeating = read(partial(read_repeating, connection, parts=("system", "tools", "history")))
-    spent = read(partial(read_spent, connection))
-    rows = [*_failures(spent.used), *map(_from_row, wasted), *map(_from_chance, chances(spent.used, repeating, book))]
-    return Findings(
-        rows=tuple(sorted(_merged(rows), key=_dearest_first)),
-        calls=spent.calls,
-        cost_usd=from_pico(spent.cost),
-        unpriced_calls=spent.unpriced_calls,
+    settled = read(partial(read_settled_waste, connection, now=now, looked=looked))
+    return _Read(
+        wasted=[*settled, *read(partial(read_repeated, connection))],
+        repeating=read(partial(read_repeating, connection, parts=("system", "tools", "history"))),
+        spent=read(partial(read_spent, connection)),
     )
 
 
