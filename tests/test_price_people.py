@@ -131,6 +131,10 @@ def test_cheaper_models_of_a_provider() -> None:
     assert dearest is not None
     assert dearest.total_usd is not None
     assert dearest.total_usd > now
+    offered = BOOK.ranking(USAGE, provider="openai", at=AUTUMN)
+    assert [each.price for each in found] == [
+        each for each in offered if each.total_usd is not None and each.total_usd < now
+    ]
 
 
 @contextmanager

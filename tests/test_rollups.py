@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from sqlalchemy import text
 from langchain_tokens.breakdown import Breakdown, aggregate
 from langchain_tokens.call import Call
 from langchain_tokens.query import make_query
+from langchain_tokens.reports import overview
 from langchain_tokens.store import rebuilding
 from langchain_tokens.store.engine import writing
 from langchain_tokens.store.plan import pieces
@@ -157,6 +158,31 @@ def test_answers_from_kept_sums_are_those_of_the_calls(database: Database, make_
         right = aggregate(calls, make_query(by, {**filters, **span}))
         found = store.breakdown(*by, **filters, **span)
         assert same(found, right), (by, filters, span)
+
+
+EMPTY: Mapping[tuple[str, ...], Mapping[tuple[str | None, ...], int]] = {
+    ("session",): {(None,): 8, ("s",): 4},
+    ("chain",): {(None,): 8, ("c",): 4},
+    ("chain", "model"): {(None, None): 8, ("c", None): 4},
+    ("month", "chain"): {
+        ("2026-11", None): 6,
+        ("2026-11", "c"): 3,
+        ("2026-12", None): 2,
+        ("2026-12", "c"): 1,
+    },
+}
+
+
+@pytest.mark.parametrize("by", EMPTY)
+def test_an_empty_name_is_none_whatever_answers(database: Database, make_store: MakeStore, by: tuple[str, ...]) -> None:
+    """Calls whose name is the empty text and calls without one are one group, of rows and of sums, and no session."""
+    store, since = make_store(database), NOON.replace(minute=20)
+    moments = [since + timedelta(days=days, hours=days) for days in (0, 1, 3, 30)]
+    names: tuple[dict[str, Any], ...] = ({}, {"session": "", "chain": "", "model": ""}, {"session": "s", "chain": "c"})
+    store.add([make_call(started_at=at, **more) for at in moments for more in names])
+    found = store.breakdown(*by, since=since, until=moments[-1] + timedelta(minutes=5))
+    assert {tuple(row.key.values()): row.calls for row in found} == EMPTY[by]
+    assert overview(store, since=since).sessions == 1
 
 
 @pytest.mark.parametrize("by", [("session",), ("user",), ("chain",), ("run",), ("chain", "model")])
