@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from langchain_tokens.store import schema
+from tests.compiled import kept_for_all_engines
 from tests.distributing import (
     pytest_collection_modifyitems,
     pytest_xdist_auto_num_workers,
@@ -58,9 +59,11 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _schema() -> Iterator[None]:
-    """Run the migrations of an empty database once for each kind; see `tests.schemas`."""
-    with pytest.MonkeyPatch.context() as patch:
+def _once() -> Iterator[None]:
+    """Run the migrations of an empty database once for each kind, and compile each statement once; see `tests.schemas`
+    and `tests.compiled`.
+    """
+    with pytest.MonkeyPatch.context() as patch, kept_for_all_engines():
         patch.setattr(schema, "upgrade", remembering())
         yield
 
