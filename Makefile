@@ -7,6 +7,9 @@ ifneq ($(TIKTOKEN_CACHE_DIR),)
 export TIKTOKEN_CACHE_DIR
 endif
 
+# Set, each of the hundreds of processes that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo example docs test lint types layers check prepared lowest format clean
 
