@@ -49,8 +49,9 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 def pytest_configure() -> None:
     """Put the guard in for the whole run, since Python has no way to take it out again; and no example has to be fast,
     on machines that run several tests at once. Temporary files stay in memory where there is enough of it: waiting for
-    a disk took half of the tests' time.
+    a disk took half of the tests' time. Matrices are reckoned with in one thread, since each core has a worker.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MUCH:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     sys.addaudithook(_guard)
