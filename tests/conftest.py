@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -32,6 +33,7 @@ MIGRATE = schema.upgrade
 _MEMORY = Path("/dev/shm")  # pytest makes a folder of its own in it
 _MUCH = 4 * 2**30
 """Bytes: several times what the files of all tests need."""
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _LOOPBACK = ("127.", "::1", "localhost")
 _refused: list[str] = []
 
@@ -57,6 +59,13 @@ def pytest_configure() -> None:
     sys.addaudithook(_guard)
     settings.register_profile("no clock", deadline=None)
     settings.load_profile("no clock")
+
+
+def pytest_collection_finish() -> None:
+    """Look for rubbish in what tests make, and not again and again in all modules, which took an eighth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 @pytest.fixture(scope="session", autouse=True)
