@@ -13,10 +13,11 @@ _TOGETHER = "tests/recorded/"
 """Its files share one server and one handler, and have every client library loaded."""
 _LONG = (
     *("test_dashboard_page", "test_dashboard_trouble", "test_distribution", "test_retention", "test_rollups"),
-    *("test_outage", "test_durability", "test_faults", "test_kills", "test_scale", "test_pytest_plugin", "test_upgrade"),
-    *("test_downgrade", "test_partitions", "test_cli_reading", "test_zone_sums", "test_settling", "test_store"),
-    *("test_forecast", "test_largest", "test_docs", "test_budget_ledger", "test_budget_stops", "test_memory"),
-    *("test_harmless", "test_importing", "test_dashboard_schema", "test_dashboard_api", "test_example_chat_modes"),
+    *("test_outage", "test_durability", "test_faults", "test_kills", "test_scale", "test_pytest_plugin"),
+    *("test_upgrade", "test_downgrade", "test_partitions", "test_cli_reading", "test_zone_sums", "test_settling"),
+    *("test_store", "test_forecast", "test_largest", "test_docs", "test_budget_ledger", "test_budget_stops"),
+    *("test_memory", "test_harmless", "test_importing", "test_dashboard_schema", "test_dashboard_api"),
+    "test_example_chat_modes",
 )
 """Files that would keep one worker busy when the others have nothing left to do, the longest first."""
 _PLACES = {name: place for place, name in enumerate(_LONG)}
