@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from langchain_tokens.store import schema
+from tests.compiled import kept_for_all_engines
 from tests.distributing import (
     pytest_collection_modifyitems,
     pytest_xdist_auto_num_workers,
@@ -31,6 +33,7 @@ MIGRATE = schema.upgrade
 _MEMORY = Path("/dev/shm")  # pytest makes a folder of its own in it
 _MUCH = 4 * 2**30
 """Bytes: several times what the files of all tests need."""
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _LOOPBACK = ("127.", "::1", "localhost")
 _refused: list[str] = []
 
@@ -48,8 +51,9 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 def pytest_configure() -> None:
     """Put the guard in for the whole run, since Python has no way to take it out again; and no example has to be fast,
     on machines that run several tests at once. Temporary files stay in memory where there is enough of it: waiting for
-    a disk took half of the tests' time.
+    a disk took half of the tests' time. Matrices are reckoned with in one thread, since each core has a worker.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MUCH:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     sys.addaudithook(_guard)
@@ -57,10 +61,19 @@ def pytest_configure() -> None:
     settings.load_profile("no clock")
 
 
+def pytest_collection_finish() -> None:
+    """Look for rubbish in what tests make, and not again and again in all modules, which took an eighth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _schema() -> Iterator[None]:
-    """Run the migrations of an empty database once for each kind; see `tests.schemas`."""
-    with pytest.MonkeyPatch.context() as patch:
+def _once() -> Iterator[None]:
+    """Run the migrations of an empty database once for each kind, and compile each statement once; see `tests.schemas`
+    and `tests.compiled`.
+    """
+    with pytest.MonkeyPatch.context() as patch, kept_for_all_engines():
         patch.setattr(schema, "upgrade", remembering())
         yield
 

@@ -12,17 +12,20 @@ __all__ = ("pytest_collection_modifyitems", "pytest_xdist_auto_num_workers", "py
 _TOGETHER = "tests/recorded/"
 """Its files share one server and one handler, and have every client library loaded."""
 _LONG = (
-    *("test_retention", "test_outage", "test_partitions", "test_rollups", "test_dashboard_page", "test_store"),
-    *("test_pytest_plugin", "test_example_sql_agent", "test_durability", "test_memory", "test_harmless", "test_kills"),
-    *("test_scale", "test_budget_ledger", "test_budget_stops", "test_cli_reading", "test_importing", "test_record"),
-    *("test_downgrade", "test_upgrade", "test_findings", "test_postgresql", "test_docs", "test_dashboard_schema"),
+    *("test_dashboard_page", "test_dashboard_trouble", "test_distribution", "test_retention", "test_rollups"),
+    *("test_outage", "test_durability", "test_faults", "test_kills", "test_scale", "test_pytest_plugin"),
+    *("test_upgrade", "test_downgrade", "test_partitions", "test_cli_reading", "test_zone_sums", "test_settling"),
+    *("test_store", "test_forecast", "test_largest", "test_docs", "test_budget_ledger", "test_budget_stops"),
+    *("test_memory", "test_harmless", "test_importing", "test_dashboard_schema", "test_dashboard_api"),
+    "test_example_chat_modes",
 )
-"""Files that would keep one worker busy when the others have nothing left to do."""
+"""Files that would keep one worker busy when the others have nothing left to do, the longest first."""
+_PLACES = {name: place for place, name in enumerate(_LONG)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put first what takes long; else the order is as it was."""
-    items.sort(key=lambda item: (not item.nodeid.startswith(_TOGETHER), item.path.stem not in _LONG))
+    """Put first what takes long, the longest before all; else the order is as it was."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(_TOGETHER), _PLACES.get(item.path.stem, len(_LONG))))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -15,17 +15,15 @@ from typing import Any
 
 import pandas
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_tokens.breakdown import Breakdown, UnknownRowError, aggregate
 from langchain_tokens.call import Call
 from langchain_tokens.errors import MissingExtraError, TokensError
 from langchain_tokens.query import DIMENSIONS, EQUALITY_FILTERS, make_query
-from langchain_tokens.store.store import UsageStore
 from tests.builders import MOMENTS, TAG_KEYS, make_call, make_usage, random_calls, screen_calls
-
-pytest_plugins = ("tests.databases",)
+from tests.made_usage import store_of
 
 BY = [*DIMENSIONS, "hour", "day", "month", *(f"tag:{key}" for key in TAG_KEYS)]
 FILTER_VALUES = [
@@ -70,17 +68,16 @@ def filters(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None)
 @given(
     calls=random_calls(), dimensions=st.lists(st.sampled_from(BY), unique=True, max_size=3).map(tuple), chosen=filters()
 )
 def test_memory_and_store_give_the_same_answer(
-    memory_store: UsageStore, calls: list[Call], dimensions: tuple[str, ...], chosen: dict[str, Any]
+    calls: list[Call], dimensions: tuple[str, ...], chosen: dict[str, Any]
 ) -> None:
     """For any calls, dimensions and filters, the sums in memory and the store's are equal, row by row."""
-    memory_store.delete(until="2200-01-01")
-    memory_store.add(calls)
-    assert memory_store.breakdown(*dimensions, **chosen) == aggregate(calls, make_query(dimensions, chosen))
+    with store_of(calls) as store:
+        assert store.breakdown(*dimensions, **chosen) == aggregate(calls, make_query(dimensions, chosen))
 
 
 def test_unknown_is_none_and_counted() -> None:

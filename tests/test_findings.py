@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from langchain_tokens import PriceBook, UsageStore
 from langchain_tokens.call import Call
@@ -21,6 +21,7 @@ from langchain_tokens.reports import Findings, findings, input_shares
 from langchain_tokens.reports.waste import KINDS
 from langchain_tokens.store.target import parse_target
 from tests.builders import NOON, make_call, make_fact, make_usage, random_calls
+from tests.made_usage import store_of
 
 pytest_plugins = ("tests.databases",)
 
@@ -138,14 +139,13 @@ def test_nothing_is_no_finding(store: UsageStore) -> None:
     json.dumps(found.to_dict())
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None)
 @given(calls=random_calls(most=20))
-def test_money_in_vain_is_what_breakdowns_say(memory_store: UsageStore, calls: list[Call]) -> None:
+def test_money_in_vain_is_what_breakdowns_say(calls: list[Call]) -> None:
     """Failed and cancelled calls add up to the wasted cost that a breakdown says."""
-    memory_store.delete(until="2100-01-01")
-    memory_store.add(calls)
-    found = found_in(memory_store)
-    assert found.total_wasted.usd == memory_store.breakdown().total.wasted_cost_usd
+    with store_of(calls) as store:
+        found = found_in(store)
+        assert found.total_wasted.usd == store.breakdown().total.wasted_cost_usd
     kinds = Counter(call.status for call in calls)
     counted = {row.kind: 0 for row in found} | {"failed": 0, "cancelled": 0}
     for row in found:

@@ -29,6 +29,7 @@ from langchain_tokens.importing.results import RESULT_COLUMNS
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.usage import TokenUsage
 from tests.builders import NOON, make_call, make_fact, make_usage, random_calls
+from tests.made_usage import store_of
 from tests.test_exporting import full_call
 from tests.test_rollups import some_call
 
@@ -211,16 +212,13 @@ def test_runs_come_back_with_their_facts(store: UsageStore, database: Database, 
 
 @given(calls=random_calls(), name=st.sampled_from(FILES[:3]))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_calls_come_back_equal(memory_store: UsageStore, tmp_path: Path, calls: list[Call], name: str) -> None:
+def test_any_calls_come_back_equal(tmp_path: Path, calls: list[Call], name: str) -> None:
     """Whatever calls there are, each text format brings them back to the last digit."""
     assume(calls or name != "calls.jsonl")  # JSON Lines without a line are an empty file
-    memory_store.delete(until="2100-01-01")
-    memory_store.add(calls)
-    before = list(memory_store.calls())
-    memory_store.export(tmp_path / name, force=True)
-    memory_store.delete(until="2100-01-01")
-    assert memory_store.import_file(tmp_path / name).stored == len(calls)
-    assert list(memory_store.calls()) == before
+    with store_of(calls) as store, store_of([]) as other:
+        store.export(tmp_path / name, force=True)
+        assert other.import_file(tmp_path / name).stored == len(calls)
+        assert list(other.calls()) == list(store.calls())
 
 
 def test_a_later_revision_corrects_and_an_earlier_does_not(fresh: Callable[[], UsageStore], tmp_path: Path) -> None:

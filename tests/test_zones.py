@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_tokens import UsageStore
@@ -16,6 +16,7 @@ from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.zones import parse_zone, step_label, zone_name
 from tests.builders import NOON, make_call
+from tests.made_usage import store_of
 
 pytest_plugins = ("tests.databases",)
 
@@ -49,7 +50,7 @@ def counted(breakdown: Any) -> dict[tuple[Any, ...], tuple[int, int | None]]:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None)
 @given(
     moments=st.lists(MOMENTS, min_size=1, max_size=8),
     steps=st.sampled_from([("hour",), ("day",), ("week",), ("month",), ("month", "day")]),
@@ -57,7 +58,6 @@ def counted(breakdown: Any) -> dict[tuple[Any, ...], tuple[int, int | None]]:
     since=st.none() | MOMENTS,
 )
 def test_database_counts_as_memory_does(
-    memory_store: UsageStore,
     zone: str,
     *,
     moments: list[datetime],
@@ -66,12 +66,11 @@ def test_database_counts_as_memory_does(
     since: datetime | None,
 ) -> None:
     """Whatever the zone, the step and the range: ranges of sums and rows give what counting one by one gives."""
-    memory_store.delete(until="2100-01-01")
     calls = [make_call(chain=f"c{index % 2}", started_at=moment) for index, moment in enumerate(moments)]
-    memory_store.add(calls)
     by, filters = (*others, *steps), {"tz": zone, "since": since}
     expected = aggregate(calls, make_query(by, filters))
-    found = memory_store.breakdown(*by, **filters)
+    with store_of(calls) as store:
+        found = store.breakdown(*by, **filters)
     assert counted(found) == counted(expected)
     assert found.total.calls == expected.total.calls
 
