@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, bindparam, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, exists, func, or_, select, update
 
+from langchain_tokens.store.manyranges import for_each, ranges_value
 from langchain_tokens.store.measures import measured
-from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup, Step
+from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, SUMMED, Rollup, Step
 from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.tables import CALLS
+from langchain_tokens.store.upserts import rows_asked
 
 __all__ = ("forget",)
 
@@ -33,14 +35,35 @@ def forget(connection: Connection, rollup: Rollup, lost: Mapping[Key, frozenset[
 
     """
     keys: dict[tuple[str, str], list[Key]] = defaultdict(list)
-    kept_before = rows_since(connection) if rollup.step == "hour" and lost else None
-    for key, names in lost.items():
+    some = [key for key, names in lost.items() if names.difference(COUNTS)]
+    kept_before = rows_since(connection) if rollup.step == "hour" and some else None
+    for key, zeros in _zeros(connection, rollup, some):
         if kept_before is not None and key[rollup.keys.index("hour")] < kept_before:
             continue  # of that time there are sums only
-        for name in names.difference(COUNTS):
+        for name in zeros & lost[key]:
             keys[name, key[0] if rollup in NAMES.values() else ""].append(key)
     for (name, dimension), these in keys.items():
         _forget(connection, rollup, name, dimension, these)
+
+
+def _zeros(connection: Connection, rollup: Rollup, keys: Sequence[Key]) -> Iterator[tuple[Key, frozenset[str]]]:
+    """Which sums of these rows are 0 now; of most rows none is, and nothing can be unknown in them."""
+    if not keys:
+        return
+    width, statement = len(rollup.keys), _zeros_statement(rollup, connection.dialect.name)
+    for row in connection.execute(statement, {"asked_rows": ranges_value(keys)}):
+        yield (
+            tuple(row[:width]),
+            frozenset(name for name, number in zip(SUMMED, row[width:], strict=True) if number == 0),
+        )
+
+
+@cache
+def _zeros_statement(rollup: Rollup, dialect: str) -> Select[Any]:
+    kept, asked = rollup.table.c, rows_asked(rollup, dialect)
+    this = [kept[key] == asked.c[key] for key in rollup.keys]
+    zeros = select(*(kept[name] for name in (*rollup.keys, *SUMMED)))
+    return for_each(asked, (), zeros.where(*this, or_(*(kept[name] == 0 for name in SUMMED))), rollup.table, dialect)
 
 
 def _forget(connection: Connection, rollup: Rollup, name: str, dimension: str, keys: Sequence[Key]) -> None:

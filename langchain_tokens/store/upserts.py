@@ -6,18 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, case, cast, delete, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Subquery, bindparam, case, cast, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from langchain_tokens.store.arrays import ByColumn, arrayed, by_column
 from langchain_tokens.store.facts import VECTOR, Numbers
+from langchain_tokens.store.manyranges import ranges_table, ranges_value
 from langchain_tokens.store.measures import MEASURES
 from langchain_tokens.store.rolluptables import COUNTS, SUMMED, Rollup
 from langchain_tokens.store.sending import Statement
 from langchain_tokens.store.tuples import Prepared, prepare
 from langchain_tokens.sums import MONEY_SUMS
 
-__all__ = ("added", "adding_statements", "drop_empty")
+__all__ = ("added", "adding_statements", "drop_empty", "rows_asked")
 
 _MONEY = frozenset(MEASURES[name] for name in MONEY_SUMS)
 """The columns that are money."""
@@ -79,11 +80,26 @@ def _prepared_upsert(rollup: Rollup) -> Prepared:
     return prepare(_adding(sqlite.insert(rollup.table), rollup, "sqlite"), (*rollup.keys, *VECTOR))
 
 
+def rows_asked(rollup: Rollup, dialect: str) -> Subquery:
+    """The keys of some rows of a rollup, as a table that a statement makes of its parameter `asked_rows`."""
+    columns = [(key, int if key == "attempt" else str) for key in rollup.keys]
+    return ranges_table("asked_rows", columns, dialect)
+
+
 def drop_empty(connection: Connection, rollup: Rollup, keys: Iterable[tuple[Any, ...]]) -> None:
     """Delete those of some rows that sum no call any more."""
+    if connection.dialect.name == "postgresql":  # where each row would be a statement
+        connection.execute(_drop_statement(rollup), {"asked_rows": ranges_value(keys)})
+        return
     table = rollup.table
     this = [table.c[key] == bindparam(f"this_{key}") for key in rollup.keys]
     names = [f"this_{key}" for key in rollup.keys]
     connection.execute(
         delete(table).where(*this, table.c.calls == 0), [dict(zip(names, key, strict=True)) for key in keys]
     )
+
+
+@cache
+def _drop_statement(rollup: Rollup) -> Any:
+    kept, asked = rollup.table.c, rows_asked(rollup, "postgresql")
+    return delete(rollup.table).where(*(kept[key] == asked.c[key] for key in rollup.keys), kept.calls == 0)
