@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 from langchain_tokens.call import Call, plain
 from langchain_tokens.charts import Column, column_chart, slot_of
 from langchain_tokens.errors import MissingExtraError, TokensError
+from langchain_tokens.making import maker
 from langchain_tokens.query import TIME_DIMENSIONS, Query, missing_label, missing_labels
 from langchain_tokens.render import UNKNOWN, Bar, Table, csv_table, html_table, text_table
 from langchain_tokens.shortening import shortened
@@ -257,13 +258,14 @@ def make_breakdown(
 
 def make_row(key: Mapping[str, Any], sums: Sums, total: Sums) -> BreakdownRow:
     """Make one row of summed calls; `total` is what its share is a part of."""
-    return BreakdownRow(
-        key=_Key(key),
-        **dict(zip(_KEPT, _kept_of(sums), strict=True)),
-        duration_ms=None if sums.duration_us is None else sums.duration_us / 1_000,
-        tokens_per_second=_rate(sums.timed_output_tokens, sums.timed_us),
-        success_rate=sums.succeeded_calls / sums.calls if sums.calls else None,
-        share=sums.total_tokens / total.total_tokens if total.total_tokens and sums.total_tokens is not None else None,
+    share = sums.total_tokens / total.total_tokens if total.total_tokens and sums.total_tokens is not None else None
+    return _make_row(  # in the order of its fields
+        _Key(key),
+        *_kept_of(sums),
+        None if sums.duration_us is None else sums.duration_us / 1_000,
+        _rate(sums.timed_output_tokens, sums.timed_us),
+        sums.succeeded_calls / sums.calls if sums.calls else None,
+        share,
     )
 
 
@@ -275,6 +277,7 @@ _DERIVED = ("succeeded_calls", "duration_us", "timed_output_tokens", "timed_us")
 """Sums that a row shows in another way."""
 _KEPT = tuple(item.name for item in fields(Sums) if item.name not in _DERIVED)
 _kept_of: Callable[[Sums], tuple[Any, ...]] = attrgetter(*_KEPT)
+_make_row = maker(BreakdownRow)
 _WIDTHS = (5, 6, 6, 6, 6, 9, 6)
 _MOST_ROWS = 200
 """Of a table in a notebook."""

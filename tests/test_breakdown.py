@@ -9,7 +9,7 @@ import json
 import pickle
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, fields
 from decimal import Decimal
 from typing import Any
 
@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_tokens.breakdown import Breakdown, UnknownRowError, aggregate
+from langchain_tokens.breakdown import Breakdown, BreakdownRow, UnknownRowError, aggregate, make_row
 from langchain_tokens.call import Call
 from langchain_tokens.errors import MissingExtraError, TokensError
 from langchain_tokens.query import DIMENSIONS, EQUALITY_FILTERS, make_query
+from langchain_tokens.sums import Sums
 from tests.builders import MOMENTS, TAG_KEYS, make_call, make_usage, random_calls, screen_calls
 from tests.made_usage import store_of
 
@@ -437,3 +438,15 @@ def test_key_is_a_mapping_in_the_order_of_the_dimensions() -> None:
     """A row's key has the dimensions in the order they were asked for."""
     key: Mapping[str, Any] = by("model", "chain", calls=[make_call(chain="c", model="m")])[0].key
     assert list(key.items()) == [("model", "m"), ("chain", "c")]
+
+
+def test_a_row_is_made_in_the_order_of_its_fields() -> None:
+    """Rows are filled by position, which takes half the time: each sum stands where it belongs."""
+    numbers: dict[str, Any] = {item.name: number for number, item in enumerate(fields(Sums), start=1)}
+    sums = Sums(**numbers)
+    row = make_row({}, sums, sums)
+    same = {item.name for item in fields(Sums)} & {item.name for item in fields(BreakdownRow)}
+    assert len(same) == 15
+    assert {name: getattr(row, name) for name in same} == {name: getattr(sums, name) for name in same}
+    assert (row.duration_ms, row.success_rate, row.share) == (numbers["duration_us"] / 1_000, 3.0, 1.0)
+    assert row.tokens_per_second == pytest.approx(numbers["timed_output_tokens"] / numbers["timed_us"] * 1_000_000)

@@ -24,7 +24,9 @@ from sqlalchemy import event
 
 from langchain_tokens import TokenUsageHandler
 from langchain_tokens.errors import StoreError
+from langchain_tokens.query import make_query
 from langchain_tokens.registry import REGISTRY
+from langchain_tokens.store.answers import read_answer
 from langchain_tokens.store.engine import RowError, reading, writing
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
@@ -507,6 +509,22 @@ def test_wrong_tls_is_one_clear_error(
     assert found in str(caught.value)
     assert "\n" not in str(caught.value)
     assert _secrets_in(caught.value) == []
+
+
+def test_sums_of_many_names_are_added_up_by_one_process(postgresql_database: Database) -> None:
+    """Others that would help begin too late; questions of rows, and the next transaction, may have them as before."""
+    shown = "SHOW max_parallel_workers_per_gather"
+    with _store(postgresql_database.url) as store:
+        store.add([make_call()])
+        with store._reading() as connection:
+            usual = connection.exec_driver_sql(shown).scalar_one()
+            read_answer(connection, make_query(("model",), {}))
+            read_answer(connection, make_query(("tag:team",), {}))
+            assert connection.exec_driver_sql(shown).scalar_one() == usual != "0"
+            read_answer(connection, make_query(("agent", "model"), {}))
+            assert connection.exec_driver_sql(shown).scalar_one() == "0"
+        with store._reading() as connection:
+            assert connection.exec_driver_sql(shown).scalar_one() == usual
 
 
 def _wait_until(is_so: Callable[[], bool]) -> None:

@@ -12,8 +12,9 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.largest import RANKS as LARGEST_RUNS
 from langchain_tokens.store.largest import is_of_runs, largest_runs
 from langchain_tokens.store.measures import read_groups
+from langchain_tokens.store.plan import family_of
 from langchain_tokens.store.prepared import asked, largest_statement, whole_statement
-from langchain_tokens.store.rolluptables import MANY
+from langchain_tokens.store.rolluptables import CUBES, MANY
 from langchain_tokens.store.sums import SUMS
 from langchain_tokens.sums import Sums
 
@@ -21,6 +22,8 @@ __all__ = ("RANKS", "ranked_names", "read_answer", "read_largest", "read_some")
 
 Answer = list[tuple[tuple[Any, ...], Sums]]
 
+_HELPERS = "max_parallel_workers_per_gather"
+_ALONE = f"SELECT set_config('{_HELPERS}', '0', true) WHERE current_setting('{_HELPERS}', true) <> '0'"  # constants
 _FEW = 1_000
 """Names that one statement can hold."""
 RANKS: Mapping[str, str] = {
@@ -34,6 +37,7 @@ RANKS: Mapping[str, str] = {
 
 def read_answer(connection: Connection, query: Query) -> Answer:
     """All groups of an answer."""
+    _work_alone(connection, query)
     question = asked(query, connection.dialect.name)
     return read_groups(connection.execute(whole_statement(question.form), question.values), len(query.by))
 
@@ -42,6 +46,7 @@ def read_some(
     connection: Connection, query: Query, only: Sequence[str]
 ) -> list[tuple[tuple[Any, ...], list[int | None]]]:
     """Some sums of all groups, by a rollup's columns; where groups are many, in half the time that all sums take."""
+    _work_alone(connection, query)
     question, keys = asked(query, connection.dialect.name, only), len(query.by)
     return [
         # PostgreSQL sums bigints as numeric
@@ -76,7 +81,20 @@ def _are_many(query: Query) -> bool:
     return name == "run" or (name in MANY and query != Query(by=query.by))
 
 
+def _work_alone(connection: Connection, query: Query) -> None:
+    """Let one process of a server add up sums: it is done before others that would help it have begun.
+
+    For this transaction; where the server knows of no such thing, nothing is done.
+    """
+    family = family_of(query)
+    if family is None or connection.dialect.name != "postgresql":
+        return
+    if family.rollups is CUBES or family.dimension in MANY:
+        connection.exec_driver_sql(_ALONE)
+
+
 def _largest(connection: Connection, query: Query, limit: int, only: Sequence[str], rank: str) -> list[Row[Any]]:
+    _work_alone(connection, query)
     question = asked(query, connection.dialect.name, only)
     if question.form.spans[0][0] != "ever":
         statement = largest_statement(question.form, rank, is_known=None)

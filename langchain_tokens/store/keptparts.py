@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, union_all
+from sqlalchemy import Connection, Select, select, union_all
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.covering import Cover
 from langchain_tokens.store.manyranges import for_each, ranges_table, ranges_value
+from langchain_tokens.store.measures import total
 from langchain_tokens.store.plan import family_of, moment_in
 from langchain_tokens.store.prepared import Form, asked, question_of
 from langchain_tokens.store.rolluptables import Step
@@ -64,7 +65,7 @@ def _statement(form: Form, steps: tuple[Step, ...]) -> Select[Any]:
         kept = rollup_statement(query, rollup, family.dimension, span, is_part=True, is_given=True)
         parts.append(for_each(ranges, ("number", "sign"), kept, rollup.table, form.dialect))
     part = (union_all(*parts) if len(parts) > 1 else parts[0]).subquery().c
-    sums = {name: func.sum(part[name] * part.sign) for name in SUMS}
+    sums = {name: total(name, part[name] * part.sign) for name in SUMS}
     keys = [part[f"key_{index}"] for index in range(len(query.by))]
     named = [shown(name, key).label(key.name) for name, key in zip(query.by, keys, strict=True)]
     found = select(part.number, *named, *(value.label(name) for name, value in sums.items()))

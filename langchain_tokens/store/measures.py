@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, case, func, or_
+from sqlalchemy import BigInteger, ColumnElement, case, cast, func, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -14,7 +14,7 @@ from langchain_tokens.store.rolluptables import COUNTS, SUMMED
 from langchain_tokens.store.rows import from_pico
 from langchain_tokens.sums import MONEY_SUMS, Sums
 
-__all__ = ("MEASURES", "call_sums", "measured", "read_groups", "rollup_sums")
+__all__ = ("MEASURES", "call_sums", "measured", "read_groups", "rollup_sums", "total")
 
 _COLUMNS = {
     "cost_usd": "total_cost",
@@ -23,6 +23,7 @@ _COLUMNS = {
 }
 MEASURES = {item.name: _COLUMNS.get(item.name, item.name) for item in fields(Sums)}
 """Field of `Sums` → column of a rollup."""
+_MONEY = frozenset(MEASURES[name] for name in MONEY_SUMS)
 _FIELDS = {column: name for name, column in MEASURES.items()}
 _IN_ORDER = tuple(_FIELDS[column] for column in (*COUNTS, *SUMMED))
 
@@ -55,13 +56,22 @@ def call_sums(calls: Any) -> dict[str, ColumnElement[Any]]:
     return {
         "calls": func.count(),
         **{name: func.coalesce(func.sum(case((counted[name], 1), else_=0)), 0) for name in COUNTS[1:]},
-        **{name: func.sum(value) for name, value in measured(calls).items()},
+        **{name: total(name, value) for name, value in measured(calls).items()},
     }
 
 
 def rollup_sums(kept: Any, only: Sequence[str] = (*COUNTS, *SUMMED)) -> dict[str, ColumnElement[Any]]:
     """The sums over sums that are kept, by their columns (`only` some)."""
-    return {name: func.coalesce(func.sum(kept[name]), 0) if name in COUNTS else func.sum(kept[name]) for name in only}
+    sums = {name: total(name, kept[name]) for name in only}
+    return {name: func.coalesce(value, 0) if name in COUNTS else value for name, value in sums.items()}
+
+
+def total(name: str, values: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The sum of a column of a rollup. PostgreSQL's is numeric, which takes longer to add up and to read than integers;
+    money alone may need it.
+    """
+    added: ColumnElement[Any] = func.sum(values)
+    return added if name in _MONEY else cast(added, BigInteger)
 
 
 def read_groups(rows: Iterable[Sequence[Any]], keys: int) -> list[tuple[tuple[Any, ...], Sums]]:

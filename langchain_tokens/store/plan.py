@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select, union_all
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
+from langchain_tokens.store.measures import total
 from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup, Step
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.sums import SUMS, rollup_statement, shown, sums_statement
@@ -89,7 +90,7 @@ def put_together(query: Query, spans: Sequence[Span], dialect: str, only: Sequen
         return _statement(query, family_of(query), spans[0], dialect, only)
     parts = parts_of(query, spans, dialect, only)
     both = union_all(*parts).subquery().c
-    sums: dict[str, ColumnElement[Any]] = {name: func.sum(both[name]) for name in only}
+    sums: dict[str, ColumnElement[Any]] = {name: total(name, both[name]) for name in only}
     sums |= {name: func.coalesce(sums[name], 0) for name in only if name in COUNTS}
     keys = [both[f"key_{index}"] for index in range(len(query.by))]
     named = [shown(name, key).label(key.name) for name, key in zip(query.by, keys, strict=True)]

@@ -12,7 +12,7 @@ from sqlalchemy.sql.operators import custom_op
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.measures import call_sums, rollup_sums
-from langchain_tokens.store.rolluptables import BY_NAME, COUNTS, SUMMED, Rollup
+from langchain_tokens.store.rolluptables import ALL, BY_NAME, COUNTS, SUMMED, Rollup
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.tables import CALLS, RUNS
 
@@ -104,10 +104,16 @@ def rollup_statement(
     kept, where = rollup.table.c, kept_conditions(query, rollup, dimension, span)
     keys = [_kept_dimension(name, rollup) for name in query.by]
     named = keys if is_part else [shown(name, key) for name, key in zip(query.by, keys, strict=True)]
-    is_row = rollup.step == "ever" and len(keys) == 1  # of all time, so that an index can give the largest
-    if is_given or is_row:
+    if is_given or _is_row(query, rollup, dimension):
         return _labelled(named, {name: kept[name] for name in only}).where(where)
     return _labelled(named, rollup_sums(kept, only)).where(where).group_by(*keys)
+
+
+def _is_row(query: Query, rollup: Rollup, dimension: str) -> bool:
+    """Whether each group is one row already, so that there is nothing to add up, and an index can give the largest."""
+    if rollup.step == "ever":
+        return len(query.by) == 1
+    return _has_names(rollup) and rollup.step in query.by and (dimension == ALL or dimension in query.by)
 
 
 def shown(name: str, key: ColumnElement[Any]) -> ColumnElement[Any]:
