@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from langchain_tokens.making import maker
 from langchain_tokens.query import Query
 
 __all__ = ("Spent", "Used", "read_spent")
@@ -35,6 +36,9 @@ class Used:
     total_tokens: int | None
     cache_read_tokens: int | None
     total_cost: int | None
+
+
+_make_used = maker(Used)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +78,8 @@ def _read(connection: Any, query: Query, statuses: Sequence[str], by: Sequence[s
     if not allowed:
         return []
     asked = replace(query, by=tuple(by), equals={**query.equals, "status": allowed})
-    found: list[Used] = []
-    for key, numbers in read_some(connection, asked, _SUMS):
-        *who, status = key[: len(_BY) + 1]
-        sums: dict[str, Any] = dict(zip(_SUMS, numbers, strict=True))
-        found.append(Used(who=tuple(who), status=status, attempt=key[-1] if "attempt" in by else None, **sums))
-    return found
+    width, has_attempt = len(_BY), "attempt" in by
+    return [
+        _make_used(key[:width], key[width], key[-1] if has_attempt else None, *numbers)  # in the order of its fields
+        for key, numbers in read_some(connection, asked, _SUMS)
+    ]

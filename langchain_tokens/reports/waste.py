@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.call import plain
+from langchain_tokens.making import maker
 from langchain_tokens.query import Query, make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, clean, counted, html_table
 from langchain_tokens.reports.chances import Chance, chances
@@ -193,6 +194,8 @@ class Findings:
         return document
 
 
+_SAID = {kind: asdict(known) for kind, known in KINDS.items()}
+_make_finding = maker(Finding)
 _FIELDS = tuple(item.name for item in fields(Finding))
 _values_of: Callable[[Finding], tuple[Any, ...]] = attrgetter(*_FIELDS)
 
@@ -317,10 +320,7 @@ def _from_chance(chance: Chance) -> Finding:
 
 
 def _finding(kind: str, who: Iterable[Any], **numbers: Any) -> Finding:
-    known = KINDS[kind]
-    names = dict(zip(_BY, who, strict=True))
-    said = {item.name: getattr(known, item.name) for item in fields(known)}
-    return Finding(kind=kind, **names, **numbers, **said)
+    return _make_finding(kind=kind, **dict(zip(_BY, who, strict=True)), **numbers, **_SAID[kind])
 
 
 def _dearest_first(row: Finding) -> tuple[Any, ...]:
