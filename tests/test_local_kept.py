@@ -106,17 +106,17 @@ def test_only_what_is_not_kept_is_added_up(store: UsageStore, monkeypatch: pytes
 def test_days_that_are_not_over_are_not_kept(store: UsageStore) -> None:
     """Today goes on, and so does what a range cuts off; hours, sessions and two names at once are not kept at all."""
     now = datetime.now(UTC)
-    store.add([make_call(call_id=f"c-{day}", started_at=now - day * DAY) for day in range(4)])
+    store.add([make_call(call_id=f"c-{day}", started_at=now - day * DAY) for day in range(5)])
     store.timeline("hour", tz="Asia/Kolkata")
     store.breakdown("day", "session", tz="Asia/Kolkata")
     store.breakdown("day", "model", "agent", tz="Asia/Kolkata")
     store.timeline("day", by="model", tz="Asia/Kolkata", model="m-1")
     assert kept(store) == set()
-    store.timeline("day", tz="Asia/Kolkata", since=now - 2 * DAY)
+    store.timeline("day", tz="Asia/Kolkata", since=now - 3 * DAY)
     with store._reading() as connection:
         ends = connection.execute(select(SETTLED.c.since, SETTLED.c.until)).all()
     assert ends
-    assert all(row.since > now - 2 * DAY and row.until < now for row in ends)
+    assert all(row.since > now - 3 * DAY and row.until < now for row in ends)
 
 
 def test_a_wrong_sum_is_found(store: UsageStore) -> None:
