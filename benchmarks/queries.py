@@ -34,7 +34,9 @@ ROUNDS = 5
 PATIENCE_SECONDS = 20.0
 """For the rounds of one question; what takes longer is asked fewer times."""
 RANGES: Mapping[str, dict[str, Any]] = {
-    **{span: {"since": span} for span in ("7d", "30d", "30d/h")},
+    "7d": {"since": "7d"},
+    "30d": {"since": "30d"},
+    "30d/h": {"since": "30d/h"},
     "all": {},
 }
 """Those of days alone begin within an hour, whose rows are read."""

@@ -23,7 +23,7 @@ __all__ = ("RANKS", "ranked_names", "read_answer", "read_largest", "read_some")
 Answer = list[tuple[tuple[Any, ...], Sums]]
 
 _HELPERS = "max_parallel_workers_per_gather"
-_ALONE = f"SELECT set_config('{_HELPERS}', '0', true) WHERE current_setting('{_HELPERS}', true) <> '0'"  # constants
+_ALONE = f"SELECT set_config('{_HELPERS}', '0', true) WHERE current_setting('{_HELPERS}', true) <> '0'"
 _FEW = 1_000
 """Names that one statement can hold."""
 RANKS: Mapping[str, str] = {
@@ -49,7 +49,7 @@ def read_some(
     _work_alone(connection, query)
     question, keys = asked(query, connection.dialect.name, only), len(query.by)
     return [
-        # PostgreSQL sums bigints as numeric
+        # PostgreSQL's sums of money are numeric
         (tuple(row[:keys]), [None if number is None else int(number) for number in row[keys:]])
         for row in connection.execute(whole_statement(question.form), question.values)
     ]

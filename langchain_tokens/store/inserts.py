@@ -53,8 +53,11 @@ def insert_calls(connection: Connection, calls: Sequence[Call]) -> Sequence[Fact
     # Sorted, so that writers with the same calls never wait for each other in a circle.
     calls = sorted(calls, key=_BY_ID)
     are_new = len(calls) >= _COPYING_PAYS and not any(call.revision for call in calls)
-    inserted = _copy(connection, calls) if are_new and len({call.call_id for call in calls}) == len(calls) else None
-    return inserted if inserted is not None else _insert_sent(connection, calls) if calls else ()
+    if are_new and len({call.call_id for call in calls}) == len(calls):
+        inserted = _copy(connection, calls)
+        if inserted is not None:
+            return inserted
+    return _insert_sent(connection, calls) if calls else ()
 
 
 def chunks(items: Sequence[Item], size: int = _CHUNK) -> Iterable[Sequence[Item]]:

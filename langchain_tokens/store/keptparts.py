@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, union_all
+from sqlalchemy import Connection, Select, union_all
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.covering import Cover
@@ -15,7 +15,7 @@ from langchain_tokens.store.measures import total
 from langchain_tokens.store.plan import family_of, moment_in
 from langchain_tokens.store.prepared import Form, asked, question_of
 from langchain_tokens.store.rolluptables import Step
-from langchain_tokens.store.sums import SUMS, rollup_statement, shown
+from langchain_tokens.store.sums import SUMS, added_parts, rollup_statement
 
 __all__ = ("read_kept_parts",)
 
@@ -66,7 +66,4 @@ def _statement(form: Form, steps: tuple[Step, ...]) -> Select[Any]:
         parts.append(for_each(ranges, ("number", "sign"), kept, rollup.table, form.dialect))
     part = (union_all(*parts) if len(parts) > 1 else parts[0]).subquery().c
     sums = {name: total(name, part[name] * part.sign) for name in SUMS}
-    keys = [part[f"key_{index}"] for index in range(len(query.by))]
-    named = [shown(name, key).label(key.name) for name, key in zip(query.by, keys, strict=True)]
-    found = select(part.number, *named, *(value.label(name) for name, value in sums.items()))
-    return found.group_by(part.number, *keys).having(sums["calls"] != 0)
+    return added_parts(query, part, sums, part.number).having(sums["calls"] != 0)

@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, text, tuple_
+from sqlalchemy import Connection, Engine, delete, insert, select, tuple_
 
-from langchain_tokens.errors import StoreError
 from langchain_tokens.query import Query
-from langchain_tokens.store.engine import reading, writing_hastily
+from langchain_tokens.store.engine import reading
 from langchain_tokens.store.inserts import chunks
+from langchain_tokens.store.keeping import is_read_only, keep_each
 from langchain_tokens.store.localranges import all_steps, steps_in_range, without_time
 from langchain_tokens.store.manysums import read_ranges
-from langchain_tokens.store.periods import is_read_only, last_end, pays
+from langchain_tokens.store.periods import last_end, pays
 from langchain_tokens.store.rolluptables import ALL, MANY, NAMED
 from langchain_tokens.store.settledtables import LOCAL, SETTLED
 from langchain_tokens.store.sums import SUMS
@@ -30,7 +31,6 @@ __all__ = ("Kept", "keep", "read_kept", "wrong_local")
 
 _AT_ONCE = 40
 """Steps that are kept in one transaction, as long as others have to wait."""
-_NOTHING: Mapping[tuple[Any, ...], Sequence[Any]] = {}
 Range = tuple[datetime, datetime]
 
 
@@ -59,19 +59,14 @@ def keep(engine: Engine, target: StoreTarget, query: Query, now: datetime) -> No
         return
     with reading(engine, target) as connection:
         wanted = [] if is_read_only(connection) else _wanted(connection, query, dimension, now)
-    for some in chunks(wanted, _AT_ONCE):
-        try:
-            with writing_hastily(engine, target) as connection:
-                _keep(connection, dimension, some)
-        except StoreError:  # nobody may write here, or somebody else writes for longer than a reader waits
-            return
+    keep_each(engine, target, chunks(wanted, _AT_ONCE), partial(_keep, dimension))
 
 
 def read_kept(connection: Connection, query: Query, ranges: Sequence[Range]) -> Kept:
     """What is kept of the ranges of a question's steps."""
     dimension = _dimension(query)
     if dimension is None or not ranges:
-        return Kept(places=frozenset(), groups=_NOTHING)
+        return Kept(places=frozenset(), groups={})
     places = {(_step(dimension, span), span[0]): place for place, span in enumerate(ranges)}
     known = _known(connection, dimension, ranges) & places.keys()
     groups: dict[tuple[Any, ...], Sequence[Any]] = {}
@@ -97,9 +92,8 @@ def wrong_local(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
         right = read_ranges(connection, without_time(query), ranges)
         for key in sorted(kept.keys() | right.keys(), key=str):
             since, until = ranges[key[0]]
-            shown = (
-                f"{LOCAL.name} {dimension} {since:%Y-%m-%dT%H:%MZ}/{until:%Y-%m-%dT%H:%MZ} {(*key[1:], '-')[0] or '-'}"
-            )
+            name = key[-1] if dimension != ALL and key[-1] else "-"
+            shown = f"{LOCAL.name} {dimension} {since:%Y-%m-%dT%H:%MZ}/{until:%Y-%m-%dT%H:%MZ} {name}"
             both = (groups.get(key, (None,) * len(SUMS)) for groups in (kept, right))
             for column, found, should in zip(SUMS, *both, strict=True):
                 if found != (None if should is None else int(should)):
@@ -147,10 +141,8 @@ def _known(connection: Connection, dimension: str, ranges: Sequence[Range]) -> s
     return found
 
 
-def _keep(connection: Connection, dimension: str, ranges: Sequence[Range]) -> None:
+def _keep(dimension: str, connection: Connection, ranges: Sequence[Range]) -> None:
     """Find out what some steps come to, and keep it with them."""
-    if connection.dialect.name == "postgresql":  # waits for all who change calls or runs, and lets them wait
-        connection.execute(text(f"LOCK TABLE {SETTLED.name} IN SHARE ROW EXCLUSIVE MODE"))
     these = [(_step(dimension, span), span[0]) for span in ranges]
     for table in (SETTLED, LOCAL):
         connection.execute(delete(table).where(tuple_(table.c.step, table.c.since).in_(these)))

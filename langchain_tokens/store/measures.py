@@ -14,7 +14,7 @@ from langchain_tokens.store.rolluptables import COUNTS, SUMMED
 from langchain_tokens.store.rows import from_pico
 from langchain_tokens.sums import MONEY_SUMS, Sums
 
-__all__ = ("MEASURES", "call_sums", "measured", "read_groups", "rollup_sums", "total")
+__all__ = ("MEASURES", "MONEY_COLUMNS", "call_sums", "measured", "read_groups", "rollup_sums", "total")
 
 _COLUMNS = {
     "cost_usd": "total_cost",
@@ -23,7 +23,8 @@ _COLUMNS = {
 }
 MEASURES = {item.name: _COLUMNS.get(item.name, item.name) for item in fields(Sums)}
 """Field of `Sums` → column of a rollup."""
-_MONEY = frozenset(MEASURES[name] for name in MONEY_SUMS)
+MONEY_COLUMNS = frozenset(MEASURES[name] for name in MONEY_SUMS)
+"""The columns of a rollup that are money."""
 _FIELDS = {column: name for name, column in MEASURES.items()}
 _IN_ORDER = tuple(_FIELDS[column] for column in (*COUNTS, *SUMMED))
 
@@ -71,7 +72,7 @@ def total(name: str, values: ColumnElement[Any]) -> ColumnElement[Any]:
     money alone may need it.
     """
     added: ColumnElement[Any] = func.sum(values)
-    return added if name in _MONEY else cast(added, BigInteger)
+    return added if name in MONEY_COLUMNS else cast(added, BigInteger)
 
 
 def read_groups(rows: Iterable[Sequence[Any]], keys: int) -> list[tuple[tuple[Any, ...], Sums]]:
@@ -83,7 +84,7 @@ def read_groups(rows: Iterable[Sequence[Any]], keys: int) -> list[tuple[tuple[An
 
 
 def _sums(numbers: Sequence[Any]) -> Sums:
-    # PostgreSQL sums bigints as numeric
+    # PostgreSQL's sums of money are numeric
     whole = [number if number is None or type(number) is int else int(number) for number in numbers]
     values: dict[str, Any] = dict(zip(_IN_ORDER, whole, strict=True))
     for name in MONEY_SUMS:

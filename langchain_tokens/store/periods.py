@@ -23,7 +23,6 @@ __all__ = (
     "PeriodStep",
     "Rest",
     "calls_by_day",
-    "is_read_only",
     "known_in",
     "last_end",
     "parts_of",
@@ -96,13 +95,6 @@ def _part(step: Step | None, since: datetime | None, until: datetime | None) -> 
     if step is None or step == "ever" or since is None or until is None:
         return Rest(since=since, until=until)
     return Period(step=step, since=since, until=until)
-
-
-def is_read_only(connection: Connection) -> bool:
-    """Whether a server lets nobody write, or not us: to try it would cost the connection. So does one that copies."""
-    if connection.dialect.name != "postgresql":
-        return False
-    return bool(connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on")
 
 
 def last_end(now: datetime) -> datetime:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, union_all
+from sqlalchemy import ColumnElement, Select, func, union_all
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.measures import total
 from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup, Step
 from langchain_tokens.store.rows import CALL_COLUMNS
-from langchain_tokens.store.sums import SUMS, rollup_statement, shown, sums_statement
+from langchain_tokens.store.sums import SUMS, added_parts, rollup_statement, sums_statement
 
 __all__ = (
     "FINER",
@@ -92,9 +92,7 @@ def put_together(query: Query, spans: Sequence[Span], dialect: str, only: Sequen
     both = union_all(*parts).subquery().c
     sums: dict[str, ColumnElement[Any]] = {name: total(name, both[name]) for name in only}
     sums |= {name: func.coalesce(sums[name], 0) for name in only if name in COUNTS}
-    keys = [both[f"key_{index}"] for index in range(len(query.by))]
-    named = [shown(name, key).label(key.name) for name, key in zip(query.by, keys, strict=True)]
-    return select(*named, *(value.label(name) for name, value in sums.items())).group_by(*keys)
+    return added_parts(query, both, sums)
 
 
 def parts_of(query: Query, spans: Sequence[Span], dialect: str, only: Sequence[str]) -> Sequence[Select[Any]]:

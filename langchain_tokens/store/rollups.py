@@ -92,9 +92,7 @@ def _in_runs(totals: Mapping[Key, Numbers]) -> dict[str, Numbers]:
 
 
 def _in_rollups(alike: Mapping[Key, Sequence[Numbers]], totals: Mapping[Key, Numbers]) -> Iterator[Sums]:
-    cube = _in_order(_in_cube(alike))
-    yield from _cube_steps(cube, added_up)
-    yield from _name_steps(cube, _in_names(totals), added_up)
+    yield from _all_steps(_in_cube(alike), _in_names(totals), added_up)
 
 
 def _hourly(facts: Iterable[Fact]) -> tuple[dict[Key, Numbers], dict[Key, Numbers]]:

@@ -30,12 +30,11 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    text,
 )
 
-from langchain_tokens.errors import StoreError
 from langchain_tokens.query import Query
-from langchain_tokens.store.engine import reading, writing_hastily
+from langchain_tokens.store.engine import reading
+from langchain_tokens.store.keeping import is_read_only, keep_each
 from langchain_tokens.store.periods import (
     FILTERS,
     Part,
@@ -43,7 +42,6 @@ from langchain_tokens.store.periods import (
     PeriodStep,
     Rest,
     calls_by_day,
-    is_read_only,
     known_in,
     parts_of,
     singles,
@@ -103,12 +101,7 @@ def settle(engine: Engine, target: StoreTarget, query: Query, now: datetime) -> 
     """
     with reading(engine, target) as connection:
         wanted = [] if is_read_only(connection) else list(_wanted(connection, query, now))
-    for period in wanted:
-        try:
-            with writing_hastily(engine, target) as connection:
-                _settle(connection, period)
-        except StoreError:  # nobody may write here, or somebody else writes for longer than a reader waits
-            return
+    keep_each(engine, target, wanted, _settle)
 
 
 def read_settled_waste(
@@ -185,8 +178,6 @@ def _joined(one: Period, following: Period) -> Period | None:
 
 def _settle(connection: Connection, period: Period) -> None:
     """Find out what was in vain in some hours or days, and keep it with them."""
-    if connection.dialect.name == "postgresql":  # waits for all who change calls or runs, and lets them wait
-        connection.execute(text(f"LOCK TABLE {SETTLED.name} IN SHARE ROW EXCLUSIVE MODE"))
     for table in (SETTLED, WASTE):
         connection.execute(delete(table).where(*_within(period, table)))
     is_made = _add_finer(connection, period)
@@ -236,9 +227,9 @@ def _plus(left: int | None, right: int | None) -> int | None:
 
 def _read_kept(connection: Connection, query: Query, period: Period) -> Sequence[Row[Any]]:
     """What is kept of some periods, in the columns of `read_waste`."""
-    values = {"asked_step": period.step, "asked_since": period.since, "asked_until": period.until}
+    when = {"asked_step": period.step, "asked_since": period.since, "asked_until": period.until}
     allowed = {f"asked_{name}": [value or "" for value in values] for name, values in query.equals.items()}
-    return connection.execute(_kept_statement(tuple(query.equals)), {**values, **allowed}).all()
+    return connection.execute(_kept_statement(tuple(query.equals)), {**when, **allowed}).all()
 
 
 @lru_cache(_FORMS)

@@ -20,6 +20,7 @@ __all__ = (
     "SUMS",
     "Filters",
     "Later",
+    "added_parts",
     "conditions",
     "dimension",
     "grouped",
@@ -29,7 +30,6 @@ __all__ = (
     "one_of",
     "rollup_statement",
     "run_conditions",
-    "shown",
     "split_run_filters",
     "sums_statement",
     "tag_value",
@@ -121,6 +121,21 @@ def shown(name: str, key: ColumnElement[Any]) -> ColumnElement[Any]:
     return key if name in _NEVER_MISSING else func.nullif(key, "")
 
 
+def added_parts(query: Query, part: Any, sums: Mapping[str, ColumnElement[Any]], *more: Any) -> Select[Any]:
+    """The statement that adds up parts of an answer, in which missing names are the empty text.
+
+    Args:
+        query: what is grouped by.
+        part: the columns of the parts.
+        sums: over them, by their names.
+        more: columns of the parts that are grouped by, too; they come first.
+
+    """
+    keys = [part[f"key_{index}"] for index in range(len(query.by))]
+    named = [shown(name, key) for name, key in zip(query.by, keys, strict=True)]
+    return _labelled(named, sums, *more).group_by(*more, *keys)
+
+
 def kept_conditions(query: Query, rollup: Rollup, dimension: str, span: tuple[Any, Any]) -> ColumnElement[bool]:
     """Which rows of a table of sums a query asks for; arguments as of `rollup_statement`."""
     kept, (since, until) = rollup.table.c, span
@@ -145,9 +160,9 @@ def grouped(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement
     return statement.group_by(*(text(str(index + 1)) for index in range(len(keys)))) if keys else statement
 
 
-def _labelled(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
+def _labelled(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement[Any]], *before: Any) -> Select[Any]:
     named = [key.label(f"key_{index}") for index, key in enumerate(keys)]
-    return select(*named, *(value.label(name) for name, value in sums.items()))
+    return select(*before, *named, *(value.label(name) for name, value in sums.items()))
 
 
 def conditions(query: Query, dialect: str, calls: Any = CALLS.c) -> ColumnElement[bool]:

@@ -12,16 +12,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from langchain_tokens.store.arrays import ByColumn, arrayed, by_column
 from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.manyranges import ranges_table, ranges_value
-from langchain_tokens.store.measures import MEASURES
+from langchain_tokens.store.measures import MONEY_COLUMNS
 from langchain_tokens.store.rolluptables import COUNTS, SUMMED, Rollup
 from langchain_tokens.store.sending import Statement
 from langchain_tokens.store.tuples import Prepared, prepare
-from langchain_tokens.sums import MONEY_SUMS
 
 __all__ = ("added", "adding_statements", "drop_empty", "rows_asked")
-
-_MONEY = frozenset(MEASURES[name] for name in MONEY_SUMS)
-"""The columns that are money."""
 
 
 def adding_statements(
@@ -61,7 +57,7 @@ def added(old: ColumnElement[Any], new: ColumnElement[Any], dialect: str) -> Col
     Where integers run out, SQLite goes on with fractions; here it fails instead, as PostgreSQL does by itself.
     """
     total: ColumnElement[Any] = old + new
-    if dialect == "sqlite" and old.name in _MONEY:
+    if dialect == "sqlite" and old.name in MONEY_COLUMNS:
         too_much = func.abs(-cast(total, BigInteger) - 1)  # the least integer, which has no opposite
         total = case((func.typeof(total) == "real", too_much), else_=total)
     return func.coalesce(total, old, new)
