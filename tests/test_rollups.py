@@ -34,14 +34,8 @@ NAMES = ("chain", "agent", "mode", "model", "provider", "path", "session", "user
 _NUMBERS = itertools.count(1)
 
 
-def some_call(chance: random.Random, *, every: int = 1) -> Call:
-    """A call like those that a year of an application may hold, with much of it unknown now and then.
-
-    Args:
-        chance: what decides.
-        every: how many days lie between those that have calls: what is deleted goes day by day.
-
-    """
+def some_call(chance: random.Random) -> Call:
+    """A call like those that a year of an application may hold, with much of it unknown now and then."""
 
     def maybe(*values: Any) -> Any:
         return chance.choice((*values, None))
@@ -50,11 +44,11 @@ def some_call(chance: random.Random, *, every: int = 1) -> Call:
     usage = None if tokens is None else make_usage(*tokens, cache_read_tokens=maybe(0, 3), reasoning_tokens=maybe(5))
     cost = maybe(Decimal(chance.randrange(10**9)).scaleb(-12), Decimal(0))
     duration = maybe(chance.randrange(1, 10**7) / 1_000)
-    moment = NOON + timedelta(seconds=chance.randrange(-90 * 86_400, 5 * 3_600), microseconds=chance.randrange(3))
     return make_call(
         call_id=f"some-{next(_NUMBERS)}",
         run_id=f"run-{chance.randrange(12)}",
-        started_at=moment - timedelta(days=(moment.date() - NOON.date()).days % every),
+        started_at=NOON
+        + timedelta(seconds=chance.randrange(-90 * 86_400, 5 * 3_600), microseconds=chance.randrange(3)),
         **{name: maybe(f"{name}-1", f"{name}-2", f"{name} '3'") for name in NAMES},
         status=chance.choice(("ok", "ok", "error", "cancelled", "cached")),
         attempt=chance.randrange(1, 4),
@@ -70,7 +64,7 @@ def some_call(chance: random.Random, *, every: int = 1) -> Call:
 
 def changed(call: Call, chance: random.Random) -> Call:
     """A later revision of a call: everything but its id may be another."""
-    return replace(some_call(chance, every=5), call_id=call.call_id, revision=call.revision + chance.randrange(1, 3))
+    return replace(some_call(chance), call_id=call.call_id, revision=call.revision + chance.randrange(1, 3))
 
 
 def repriced(call: Call) -> Call:
@@ -84,7 +78,7 @@ def test_sums_follow_rows_through_every_change(database: Database, make_store: M
     chance, store = random.Random(seed), make_store(database)
     held: dict[str, Call] = {}
     for turn in range(9):
-        new = [some_call(chance, every=5) for _ in range(chance.randrange(1, 30))]
+        new = [some_call(chance) for _ in range(chance.randrange(1, 60))]
         again = chance.sample(list(held.values()), min(len(held), 5))
         corrections = [changed(call, chance) for call in chance.sample(list(held.values()), min(len(held), 8))]
         batch = [*new, *again, *corrections, changed(new[0], chance)]

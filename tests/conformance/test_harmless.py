@@ -24,10 +24,9 @@ from tests.conformance.table import stored_calls
 from tests.conformance.test_agents import ASKED, get_weather, thinks
 
 HALF = 2_000
-"""Runs: about as many as are held."""
-CALLS_OF_A_RUN = 3
+CALLS_OF_A_RUN = 5
 GROWTH_ALLOWED = 1_000_000
-"""Bytes: thousands of calls that were held would be several times that."""
+"""Bytes: ten thousand calls that were held would be many times that."""
 
 
 class Recording(BaseCallbackHandler):
@@ -164,7 +163,7 @@ def _held(handler: TokenUsageHandler) -> int:
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """The second thousands of calls and the second hundred cancelled ones leave no more in memory than the first."""
+    """The second ten thousand calls and the second hundred cancelled ones leave no more in memory than the first."""
     with TokenUsageHandler(store=tmp_path / "usage.db") as handler:
         tracemalloc.start()
         try:
