@@ -29,7 +29,7 @@ def read_ranges(connection: Connection, query: Query, ranges: Sequence[Range]) -
     Args:
         connection: one that reads.
         query: groups by no part of time; its own range is not looked at.
-        ranges: the first moment of each, and the first one after it; none has a time of another.
+        ranges: the first moment of each, and the first one after it; they may overlap, as days of several zones do.
 
     """
     family = family_of(query)
