@@ -17,7 +17,7 @@ from sqlalchemy import text
 from langchain_tokens import UsageStore, open_store
 from langchain_tokens.errors import SchemaError, StoreError
 from langchain_tokens.store import upgrade as upgrading
-from langchain_tokens.store.downgrade import known_revisions
+from langchain_tokens.store.downgrade import downgrade, known_revisions
 from langchain_tokens.store.engine import make_engine, writing
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import looking
@@ -52,13 +52,15 @@ def make_old(url: str, revision: str) -> str:
     target = parse_target(url)
     engine = make_engine(target)
     with writing(engine, target) as connection:
-        upgrade(connection, revision)
+        has_sums = revision >= "0003"
+        upgrade(connection, "head" if has_sums else revision)
         connection.execute(text(_OLD_CALL), [{"id": "a"}, {"id": "b"}])
         connection.execute(text(_OLD_RUN))
         if revision >= "0002":
             connection.execute(text(_OLD_REVISION))
-        if revision >= "0003":  # which keeps sums beside the calls
+        if has_sums:
             rebuild_rollups(connection)
+            downgrade(connection, revision)
     engine.dispose()
     return url
 

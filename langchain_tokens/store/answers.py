@@ -14,7 +14,7 @@ from langchain_tokens.store.largest import is_of_runs, largest_runs
 from langchain_tokens.store.measures import read_groups
 from langchain_tokens.store.plan import family_of
 from langchain_tokens.store.prepared import asked, largest_statement, whole_statement
-from langchain_tokens.store.rolluptables import CUBES, MANY
+from langchain_tokens.store.rolluptables import MANY, NAMES
 from langchain_tokens.store.sums import SUMS
 from langchain_tokens.sums import Sums
 
@@ -89,7 +89,7 @@ def _work_alone(connection: Connection, query: Query) -> None:
     family = family_of(query)
     if family is None or connection.dialect.name != "postgresql":
         return
-    if family.rollups is CUBES or family.dimension in MANY:
+    if family.rollups is not NAMES or family.dimension in MANY:
         connection.exec_driver_sql(_ALONE)
 
 

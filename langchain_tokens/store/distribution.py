@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
-from langchain_tokens.store.rolluptables import CUBES, NAMES, STATE
+from langchain_tokens.store.rolluptables import CALLERS, CUBES, NAMES, STATE
 from langchain_tokens.store.settledtables import LOCAL, SETTLED, WASTE
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
@@ -19,7 +19,7 @@ DISTRIBUTION: Mapping[str, str | None] = {
     CALLS.name: "call_id",
     RUNS.name: "run_id",
     COST_REVISIONS.name: "call_id",
-    **{rollup.table.name: "chain_name" for rollup in CUBES.values()},
+    **{rollup.table.name: "chain_name" for rollup in (*CUBES.values(), *CALLERS.values())},
     **{rollup.table.name: "name" for rollup in NAMES.values()},
     RESERVATIONS.name: "call_id",
     TOLD.name: "account",

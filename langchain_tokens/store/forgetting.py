@@ -8,11 +8,24 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from langchain_tokens.store.manyranges import for_each, ranges_value
 from langchain_tokens.store.measures import measured
-from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, SUMMED, Rollup, Step
+from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, SUMMED, Rollup
 from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.upserts import rows_asked
@@ -20,7 +33,6 @@ from langchain_tokens.store.upserts import rows_asked
 __all__ = ("forget",)
 
 Key = tuple[Any, ...]
-_FINER: Mapping[str, Step] = {"month": "day", "day": "hour", "ever": "day"}
 _ENDS = {"month": ("-01", "-31"), "day": ("T00:00Z", "T23:00Z")}
 """What makes a month or a day the first and last of its days or hours."""
 
@@ -79,19 +91,19 @@ def _statement(rollup: Rollup, name: str, dimension: str) -> Update:
 
 def _is_known(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
     """Whether a finer rollup, or in the end a call, knows a number of the row that is changed."""
-    if rollup.step == "hour" and dimension != ALL:
+    if _is_of_calls(rollup, dimension):
         return _is_known_to_calls(rollup, name, dimension)
-    kept = rollup.table.c
-    if rollup.step == "hour":
-        finer = CUBES["hour"].table.c
-        same = [finer.hour == kept.hour]
-    else:
-        step = _FINER[rollup.step]
-        finer = (CUBES if rollup in CUBES.values() else NAMES)[step].table.c
-        same = [finer[key] == kept[key] for key in rollup.keys if key != rollup.step]
-        if rollup.step in _ENDS:
-            same.append(finer[step].between(bindparam("first"), bindparam("last")))
+    kept, source = rollup.table.c, rollup.finer or rollup
+    finer = source.table.c
+    same = [finer[key] == kept[key] for key in rollup.keys if key in source.keys]
+    if rollup.step in _ENDS:
+        same.append(finer[source.step].between(bindparam("first"), bindparam("last")))
     return exists(select(finer.calls).where(*same, finer[name].is_not(None)))
+
+
+def _is_of_calls(rollup: Rollup, dimension: str) -> bool:
+    """Whether calls are asked: of one name they are fewer than the rows of a cube, in which no index has it first."""
+    return rollup.finer is None or (rollup is NAMES["hour"] and dimension != ALL)
 
 
 def _is_known_to_calls(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
@@ -101,7 +113,8 @@ def _is_known_to_calls(rollup: Rollup, name: str, dimension: str) -> ColumnEleme
         same += [func.coalesce(CALLS.c[key], "") == kept[key] for key in CUBE_COLUMNS if key != "attempt"]
         same.append(CALLS.c.attempt == kept.attempt)
     else:
-        same.append(func.coalesce(CALLS.c[NAMED[dimension]], "") == kept.name)
+        named = CALLS.c[NAMED[dimension]]
+        same.append((cast(named, Text) if dimension == "attempt" else func.coalesce(named, "")) == kept.name)
     return exists(select(CALLS.c.call_id).where(*same, measured(CALLS.c)[name].is_not(None)))
 
 
@@ -111,7 +124,7 @@ def _parameters(rollup: Rollup, dimension: str, key: Key) -> dict[str, Any]:
     if rollup.step in _ENDS:
         first, last = _ENDS[rollup.step]
         return {**parameters, "first": named[rollup.step] + first, "last": named[rollup.step] + last}
-    if rollup.step == "hour" and dimension != ALL:
+    if _is_of_calls(rollup, dimension):
         start = datetime.fromisoformat(named["hour"]).astimezone(UTC)
         return {**parameters, "first": start, "after": start + timedelta(hours=1)}
     return parameters

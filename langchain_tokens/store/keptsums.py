@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, text
 
 from langchain_tokens.store.measures import rollup_sums
-from langchain_tokens.store.rolluptables import CUBES, NAMED, NAMES, STATE, Rollup
+from langchain_tokens.store.rolluptables import CALLERS, CUBES, NAMED, NAMES, STATE, Rollup
 from langchain_tokens.store.tables import CALLS
 
 __all__ = ("drop_sums", "first_sum", "forget_names", "lock_maintenance", "lock_writers")
@@ -62,12 +62,12 @@ def drop_sums(connection: Connection, since: str | None, until: str) -> None:
     if first is None:
         return
     days, months = (first[:_DAY], until[:_DAY]), (first[:_MONTH], until[:_MONTH])
-    for rollups in (CUBES, NAMES):
+    for rollups in (CUBES, CALLERS, NAMES):
         hours = rollups["hour"].table
         doomed = and_(hours.c.hour >= first, hours.c.hour < until)
         lasting = hours.c.hour.between(days[0] + _FIRST_HOUR, days[1] + _LAST_HOUR) & ~doomed
         _derive_again(connection, rollups["day"], rollups["day"].table.c.day.between(*days), rollups["hour"], lasting)
-        if rollups is CUBES:
+        if "month" in rollups:
             fine = rollups["day"].table.c.day.between(months[0] + _FIRST_DAY, months[1] + _LAST_DAY)
             coarse = rollups["month"].table.c.month.between(*months)
             _derive_again(connection, rollups["month"], coarse, rollups["day"], fine)

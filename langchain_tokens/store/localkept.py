@@ -75,7 +75,7 @@ def read_kept(connection: Connection, query: Query, ranges: Sequence[Range]) -> 
         of_them = LOCAL.c.step.in_({step for step, _ in some}), LOCAL.c.since.in_([since for _, since in some])
         for step, since, name, *sums in connection.execute(select(*columns).where(*of_them)):
             if (step, since) in known:
-                key = () if dimension == ALL else (name or None,)
+                key = () if dimension == ALL else (int(name) if dimension == "attempt" else name or None,)
                 groups[(places[step, since], *key)] = sums
     return Kept(places=frozenset(places[one] for one in known), groups=groups)
 
@@ -148,7 +148,7 @@ def _keep(dimension: str, connection: Connection, ranges: Sequence[Range]) -> No
         connection.execute(delete(table).where(tuple_(table.c.step, table.c.since).in_(these)))
     found = read_ranges(connection, Query(by=() if dimension == ALL else (dimension,)), ranges)
     rows = [
-        {"step": these[place][0], "since": these[place][1], "name": (*key, "")[0] or "", **_whole(numbers)}
+        {"step": these[place][0], "since": these[place][1], "name": str((*key, "")[0] or ""), **_whole(numbers)}
         for (place, *key), numbers in found.items()
     ]
     if rows:

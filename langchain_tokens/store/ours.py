@@ -16,6 +16,7 @@ from langchain_tokens.store.state import made_views
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 
 __all__ = (
+    "DERIVED",
     "OURS",
     "TABLES",
     "VIEWS",
@@ -37,6 +38,8 @@ TABLES = tuple(
     )
 )
 """Our tables with data, in the order in which they are locked: that in which a store writes."""
+DERIVED = frozenset({SETTLED.name, WASTE.name, LOCAL.name, *(rollup.table.name for rollup in ROLLUPS)})
+"""Those of them whose rows follow from other tables: another schema may have more or fewer of the same."""
 VIEWS = ("llm_call_usd", "session_token_summary", "daily_token_stats")
 """Our views; one whose name something else in the database had before is not made."""
 OURS = frozenset({*TABLES, *VIEWS, VERSION_TABLE})

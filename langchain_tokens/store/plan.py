@@ -16,7 +16,18 @@ from sqlalchemy import ColumnElement, Select, func, union_all
 
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.measures import total
-from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup, Step
+from langchain_tokens.store.rolluptables import (
+    ALL,
+    CALLER_COLUMNS,
+    CALLERS,
+    COUNTS,
+    CUBE_COLUMNS,
+    CUBES,
+    NAMED,
+    NAMES,
+    Rollup,
+    Step,
+)
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.sums import SUMS, added_parts, rollup_statement, sums_statement
 
@@ -143,9 +154,9 @@ def family_of(query: Query) -> Family | None:
         return Family(rollups=NAMES)
     if len(names) == 1 and names <= set(NAMED):
         return Family(rollups=NAMES, dimension=names.pop())
-    if {CALL_COLUMNS.get(name, name) for name in names} <= set(CUBE_COLUMNS):
-        return Family(rollups=CUBES)
-    return None
+    columns = {CALL_COLUMNS.get(name, name) for name in names}
+    combined = (rollups for keys, rollups in ((CALLER_COLUMNS, CALLERS), (CUBE_COLUMNS, CUBES)) if columns <= set(keys))
+    return next((Family(rollups=rollups) for rollups in combined), None)
 
 
 def _coarsest(query: Query, family: Family) -> Step:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Text,
     and_,
     cast,
     delete,
@@ -61,9 +62,11 @@ def rebuild_rollups(connection: Connection) -> None:
         gone = delete(rollup.table)
         if rollup.step == "hour" and kept_before is not None:
             gone = gone.where(rollup.table.c.hour >= kept_before)
-        if rollup.step != "hour" or kept_before is None or rollup is CUBES["hour"]:
+        if rollup is CUBES["hour"] or kept_before is None:
             connection.execute(gone)
-        else:  # those that are derived from the other table are so as a whole
+        elif rollup is not NAMES["hour"]:  # what is derived from another table is so as a whole
+            connection.execute(delete(rollup.table))
+        else:
             connection.execute(gone.where(rollup.table.c.dimension.in_(MANY)))
             connection.execute(delete(rollup.table).where(rollup.table.c.dimension.not_in(MANY)))
         names = [column.name for column in rollup.table.columns]
@@ -132,8 +135,7 @@ def _difference(rollup: Rollup, dialect: str, kept_before: str | None, span: _Sp
     if rollup.step == "hour":
         stored = stored.where(_within(rollup.table.c.hour, _hours(span)))
     if rollup.step == "hour" and kept_before is not None:
-        lasting = rollup.table.c.hour >= kept_before
-        stored = stored.where(lasting if rollup is CUBES["hour"] else rollup.table.c.dimension.not_in(MANY) | lasting)
+        stored = stored.where(_is_lasting(rollup, kept_before))
     derived = (
         select(literal_column("1").label("is_derived"), *statement.subquery().c)
         for statement in _derived(rollup, dialect, kept_before, span)
@@ -144,9 +146,17 @@ def _difference(rollup: Rollup, dialect: str, kept_before: str | None, span: _Sp
     return found.order_by(*(both[key] for key in rollup.keys))
 
 
+def _is_lasting(rollup: Rollup, kept_before: str) -> ColumnElement[bool]:
+    """Which rows are derived again, where rows of calls before an hour are gone."""
+    kept = rollup.table.c
+    if rollup is CUBES["hour"]:
+        return kept.hour >= kept_before
+    return kept.dimension.not_in(MANY) | (kept.hour >= kept_before) if rollup is NAMES["hour"] else true()
+
+
 def _derived(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span) -> Sequence[Select[Any]]:
     """The statements that together give all rows of a rollup, its columns in order."""
-    if rollup is CUBES["hour"]:
+    if (finer := rollup.finer) is None:
         names = [CALLS.c[name] if name == "attempt" else func.coalesce(CALLS.c[name], "") for name in CUBE_COLUMNS]
         return [_from_calls([moment_text(CALLS.c.started_at, "hour", dialect), *names], dialect, kept_before, span)]
     if rollup is NAMES["hour"]:
@@ -165,16 +175,21 @@ def _derived(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span)
     if rollup is NAMES["ever"]:
         kept = NAMES["day"].table.c
         return [_from_sums([kept.dimension, kept.name], kept).where(kept.dimension != ALL)]
-    finer = (CUBES if rollup in CUBES.values() else NAMES)["day" if rollup.step == "month" else "hour"]
+    return [_from_finer(rollup, finer, span)]
+
+
+def _from_finer(rollup: Rollup, finer: Rollup, span: _Span) -> Select[Any]:
     kept = finer.table.c
+    if rollup.step == "hour":
+        return _from_sums([kept[key] for key in rollup.keys], kept).where(_within(kept.hour, _hours(span)))
     moment = func.substr(kept[finer.step], 1, _LENGTHS[rollup.step])
-    return [_from_sums([moment if key == rollup.step else kept[key] for key in rollup.keys], kept)]
+    return _from_sums([moment if key == rollup.step else kept[key] for key in rollup.keys], kept)
 
 
 def _in_cube(kept: Any) -> dict[str, ColumnElement[str]]:
     """The dimensions whose sums by name follow from a cube's, and their names there."""
     names = {name: kept[column] for name, column in NAMED.items() if name not in MANY}
-    return {ALL: _said(""), **names}
+    return {ALL: _said(""), **names, "attempt": cast(kept.attempt, Text)}
 
 
 def _from_calls(keys: Sequence[ColumnElement[Any]], dialect: str, kept_before: str | None, span: _Span) -> Select[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -14,7 +15,17 @@ from sqlalchemy import Connection
 
 from langchain_tokens.store.facts import CUBE_KEY, MANY_KEYS, RUN, VECTOR, Fact, Numbers, added_up, numbers_of
 from langchain_tokens.store.forgetting import forget
-from langchain_tokens.store.rolluptables import ALL, CUBE_COLUMNS, CUBES, NAMED, NAMES, Rollup
+from langchain_tokens.store.rolluptables import (
+    ALL,
+    CALLER_COLUMNS,
+    CALLERS,
+    CUBE_COLUMNS,
+    CUBES,
+    NAMED,
+    NAMES,
+    Rollup,
+    Step,
+)
 from langchain_tokens.store.sending import send_all
 from langchain_tokens.store.upserts import adding_statements, drop_empty
 
@@ -60,11 +71,20 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
         forget(connection, rollup, names)
 
 
-_COMBINED: Mapping[tuple[str, ...], Callable[[Key], Key]] = {
-    dimensions: itemgetter(0, *(1 + CUBE_COLUMNS.index(NAMED[dimension]) for dimension in dimensions))
-    for dimensions in (("agent", "chain", "path"), ("model", "provider"), ("mode", "status"))
-}
-"""Dimensions that are summed by themselves, too → takes the hour and their names from a cube's key.
+_CALLER: Callable[[Key], Key] = itemgetter(0, *(1 + CUBE_COLUMNS.index(name) for name in CALLER_COLUMNS))
+"""Takes the hour and the names of `CALLERS` from a cube's key."""
+
+
+def _taking(columns: Sequence[str], *together: tuple[str, ...]) -> Mapping[tuple[str, ...], Callable[[Key], Key]]:
+    return {
+        dimensions: itemgetter(0, *(1 + columns.index(NAMED[dimension]) for dimension in dimensions))
+        for dimensions in together
+    }
+
+
+_OF_CALLERS = _taking(CALLER_COLUMNS, ("agent", "chain", "path"), ("model", "provider"))
+_OF_CUBE = _taking(CUBE_COLUMNS, ("mode", "status", "attempt"))
+"""Dimensions that are summed by themselves, too → takes the hour and their names from the key of a combination.
 
 Together are those whose names come in few combinations, which are added up first; of the last there are the fewest.
 """
@@ -125,26 +145,30 @@ def _all_steps(
     Sorted, so that writers that meet in the same rows never wait for each other in a circle.
     """
     ordered = _in_order(cube)
-    yield from _cube_steps(ordered, merge)
-    yield from _name_steps(ordered, names, merge)
+    yield from _steps(CUBES, ordered, merge)
+    callers = _in_order(_projected(ordered, _CALLER, merge))
+    yield from _steps(CALLERS, callers, merge)
+    parts = [*_each_name(callers, _OF_CALLERS, merge), *_each_name(ordered, _OF_CUBE, merge)]
+    totals = (((ALL, hour, ""), value) for hour, value in _projected(callers, _by_key, merge).items())
+    yield from _name_steps(chain(names.items(), parts, totals), merge)
 
 
-def _cube_steps(
-    cube: dict[Key, Value], merge: Callable[[Sequence[Value]], Value]
+def _steps(
+    rollups: Mapping[Step, Rollup], hours: dict[Key, Value], merge: Callable[[Sequence[Value]], Value]
 ) -> Iterator[tuple[Rollup, dict[Key, Value]]]:
-    yield CUBES["hour"], cube
-    for rollup, length in ((CUBES["day"], _DAY), (CUBES["month"], _MONTH)):
+    yield rollups["hour"], hours
+    for rollup, length in ((rollups["day"], _DAY), (rollups["month"], _MONTH)):
         parts: dict[Key, list[Value]] = defaultdict(list)
-        for (hour, *rest), value in cube.items():
+        for (hour, *rest), value in hours.items():
             parts[hour[:length], *rest].append(value)
         yield rollup, _in_order(_merged(parts, merge))
 
 
 def _name_steps(
-    cube: Mapping[Key, Value], names: Mapping[Key, Value], merge: Callable[[Sequence[Value]], Value]
+    parts: Iterable[tuple[Key, Value]], merge: Callable[[Sequence[Value]], Value]
 ) -> Iterator[tuple[Rollup, dict[Key, Value]]]:
     hours: dict[Key, list[Value]] = defaultdict(list)
-    for key, value in (*names.items(), *_each_name(cube, merge)):
+    for key, value in parts:
         hours[key].append(value)
     merged = _merged(hours, merge)
     yield NAMES["hour"], _in_order(merged)
@@ -160,19 +184,26 @@ def _name_steps(
     yield NAMES["ever"], _in_order(_merged(ever, merge))
 
 
-def _each_name(cube: Mapping[Key, Value], merge: Callable[[Sequence[Value]], Value]) -> Iterator[tuple[Key, Value]]:
-    """What a cube has for one name at a time, and for all names; in parts, where one is in several combinations."""
-    totals: Mapping[Key, Value] = {}
-    for dimensions, names_in in _COMBINED.items():
-        combined: dict[Key, list[Value]] = defaultdict(list)
-        for key, value in cube.items():
-            combined[names_in(key)].append(value)
-        totals = _merged(combined, merge)
-        for (hour, *names), value in totals.items():
+def _each_name(
+    combined: Mapping[Key, Value],
+    taking: Mapping[tuple[str, ...], Callable[[Key], Key]],
+    merge: Callable[[Sequence[Value]], Value],
+) -> Iterator[tuple[Key, Value]]:
+    """What combinations have for one name at a time; in parts, where one is in several of them."""
+    for dimensions, names_in in taking.items():
+        for (hour, *names), value in _projected(combined, names_in, merge).items():
             for dimension, name in zip(dimensions, names, strict=True):
-                yield (dimension, hour, name), value
-    for (hour, *_), value in totals.items():
-        yield (ALL, hour, ""), value
+                yield (dimension, hour, str(name)), value
+
+
+def _projected(
+    rows: Mapping[Key, Value], key_of: Callable[[Key], AnyKey], merge: Callable[[Sequence[Value]], Value]
+) -> dict[AnyKey, Value]:
+    """What rows add up to by a part of their keys."""
+    parts: dict[AnyKey, list[Value]] = defaultdict(list)
+    for key, value in rows.items():
+        parts[key_of(key)].append(value)
+    return _merged(parts, merge)
 
 
 def _in_order(rows: Mapping[Key, Value]) -> dict[Key, Value]:

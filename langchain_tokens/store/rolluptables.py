@@ -1,4 +1,4 @@
-"""Which sums are kept beside the rows? Tables of sums by hour, day and month, and by one name at a time.
+"""Which sums are kept beside the rows? By hour, day and month: in combinations of names, and by one name at a time.
 
 Each is kept in the transaction that changes the rows (see `rollups`). A missing name is the empty text there: a key
 cannot hold NULL. Moments are the texts that breakdowns show: `2026-11-23T10:00Z`, `2026-11-23`, `2026-11`; UTC.
@@ -17,6 +17,8 @@ from langchain_tokens.store.tables import METADATA
 __all__ = (
     "ALL",
     "BY_NAME",
+    "CALLERS",
+    "CALLER_COLUMNS",
     "COUNTS",
     "CUBES",
     "CUBE_COLUMNS",
@@ -58,6 +60,8 @@ SUMMED = (
 """Columns that sum what calls may not know: tokens, pico-USD and microseconds; NULL where no call knows it."""
 CUBE_COLUMNS = ("mode", "agent_name", "chain_name", "path", "model_name", "provider", "status", "attempt")
 """Names that are few enough to be summed in every combination."""
+CALLER_COLUMNS = ("agent_name", "chain_name", "path", "model_name", "provider")
+"""Those of them that say who called which model: what is asked for most, and in far fewer combinations."""
 BY_NAME = ("dimension", "name")
 ALL = "all"
 """The dimension of the rows that sum everything; its name is the empty text."""
@@ -72,6 +76,7 @@ NAMED: Mapping[str, str] = {
     "path": "path",
     "provider": "provider",
     "status": "status",
+    "attempt": "attempt",
 }
 """The same for all dimensions that are summed by themselves, too, so that no combinations have to be added up."""
 
@@ -85,9 +90,11 @@ class Rollup:
     """How much time a row sums."""
     keys: tuple[str, ...]
     """The columns of its primary key, in order."""
+    finer: Rollup | None
+    """What its rows are sums of; None for calls, of which hours of the names in `MANY` are sums, too."""
 
 
-def _rollup(name: str, step: Step, names: tuple[str, ...], *indexes: tuple[str, ...]) -> Rollup:
+def _rollup(name: str, step: Step, names: tuple[str, ...], finer: Rollup | None, *indexes: tuple[str, ...]) -> Rollup:
     moment = () if step == "ever" else (step,)
     keys = ("dimension", *moment, "name") if names == BY_NAME else (*moment, *names)
     table = Table(
@@ -102,20 +109,28 @@ def _rollup(name: str, step: Step, names: tuple[str, ...], *indexes: tuple[str, 
         *(Index(f"ix_{name}_{columns[-1]}", *columns) for columns in indexes),
         sqlite_with_rowid=False,
     )
-    return Rollup(table=table, step=step, keys=keys)
+    return Rollup(table=table, step=step, keys=keys, finer=finer)
 
 
-CUBES: Mapping[Step, Rollup] = {
-    "hour": _rollup("usage_hourly", "hour", CUBE_COLUMNS),
-    "day": _rollup("usage_daily", "day", CUBE_COLUMNS),
-    "month": _rollup("usage_monthly", "month", CUBE_COLUMNS),
-}
-NAMES: Mapping[Step, Rollup] = {
-    "hour": _rollup("usage_hourly_by_name", "hour", BY_NAME),
-    "day": _rollup("usage_daily_by_name", "day", BY_NAME),
-    "ever": _rollup("usage_by_name", "ever", BY_NAME, ("dimension", "total_tokens")),
-}
-ROLLUPS = (*CUBES.values(), *NAMES.values())
+def _combined(suffix: str, names: tuple[str, ...], finest: Rollup | None = None) -> Mapping[Step, Rollup]:
+    """Tables of names in every combination."""
+    hour = _rollup(f"usage_hourly{suffix}", "hour", names, finest)
+    day = _rollup(f"usage_daily{suffix}", "day", names, hour)
+    return {"hour": hour, "day": day, "month": _rollup(f"usage_monthly{suffix}", "month", names, day)}
+
+
+def _named(finest: Rollup) -> Mapping[Step, Rollup]:
+    """Tables of one name at a time. Indexes give the days of a name, and the names with the most."""
+    ranks = (("dimension", "total_tokens"), ("dimension", "total_cost"))
+    hour = _rollup("usage_hourly_by_name", "hour", BY_NAME, finest)
+    day = _rollup("usage_daily_by_name", "day", BY_NAME, hour, ("dimension", "name", "day"))
+    return {"hour": hour, "day": day, "ever": _rollup("usage_by_name", "ever", BY_NAME, day, *ranks)}
+
+
+CUBES = _combined("", CUBE_COLUMNS)
+CALLERS = _combined("_by_caller", CALLER_COLUMNS, CUBES["hour"])
+NAMES = _named(CUBES["hour"])
+ROLLUPS = (*CUBES.values(), *CALLERS.values(), *NAMES.values())
 """All of them, in the order in which a transaction changes them: so no two can wait for each other."""
 STATE = Table(
     "usage_state", METADATA, Column("name", Text(), primary_key=True), Column("value", Text(), nullable=False)

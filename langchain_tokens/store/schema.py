@@ -13,7 +13,7 @@ from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("HEAD", "VERSION_TABLE", "current_revision", "ensure_schema", "lock_schema", "upgrade")
 
-HEAD = "0009"
+HEAD = "0010"
 """The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
 VERSION_TABLE = "langchain_tokens_version"
 """Not Alembic's own default: an application that shares the database may use that one."""

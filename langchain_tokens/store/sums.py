@@ -6,7 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, and_, func, or_, select, text, true
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
@@ -150,8 +163,12 @@ def kept_conditions(query: Query, rollup: Rollup, dimension: str, span: tuple[An
 
 def kept_column(name: str, rollup: Rollup) -> ColumnElement[Any]:
     """Where a table of sums has a name's values; a missing one is the empty text there."""
-    column: ColumnElement[Any] = rollup.table.c["name" if _has_names(rollup) else CALL_COLUMNS.get(name, name)]
-    return column
+    kept = rollup.table.c
+    if not _has_names(rollup):
+        return kept[CALL_COLUMNS.get(name, name)]
+    if name == "attempt":  # by case: before the dimension was looked at, a name may be no number
+        return case((kept.dimension == name, cast(kept.name, Integer)))
+    return kept.name
 
 
 def grouped(keys: Sequence[ColumnElement[Any]], sums: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
