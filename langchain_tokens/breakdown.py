@@ -252,7 +252,7 @@ def make_breakdown(
     if total is None:
         total = sums_of([sums for _, sums in items])
     rows = [make_row(dict(zip(by, key, strict=True)), sums, total) for key, sums in items]
-    rows.sort(key=_text_key if in_time_order else lambda row: _largest_first(row, order))
+    rows.sort(key=_key_in_order if in_time_order else lambda row: _largest_first(row, order))
     return Breakdown(by, rows[:limit] if by else [make_row({}, total, total)], make_row({}, total, total))
 
 
@@ -292,11 +292,12 @@ def row_record(row: BreakdownRow) -> dict[str, Any]:
 
 def _largest_first(row: BreakdownRow, order: str) -> tuple[Any, ...]:
     size = getattr(row, order)
-    return (size is None, -(size or 0), -row.calls, _text_key(row))
+    return (size is None, -(size or 0), -row.calls, _key_in_order(row))
 
 
-def _text_key(row: BreakdownRow) -> tuple[str, ...]:
-    return tuple(str(value) if value is not None else "" for value in row.key.values())
+def _key_in_order(row: BreakdownRow) -> tuple[tuple[str, int], ...]:
+    """What sorts a key as text, but an attempt as a number: 10 comes after 2."""
+    return tuple(("", value) if isinstance(value, int) else (value or "", 0) for value in row.key.values())
 
 
 def _kept(dimension: str, part: object) -> object:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +17,7 @@ from sqlalchemy import inspect, text
 from langchain_tokens import UsageStore
 from langchain_tokens.errors import SchemaError, StoreError
 from langchain_tokens.store import downgrade as downgrading
+from langchain_tokens.store import periods
 from langchain_tokens.store.downgrade import BASE, downgrade_store, known_revisions, plan_downgrade
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import changing, looking
@@ -24,7 +27,9 @@ from langchain_tokens.store.partitions import is_partitioned
 from langchain_tokens.store.schema import HEAD
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.store.upgrade import found_revision, upgrade_store
-from tests.builders import make_call, make_fact
+from tests.builders import NOON, make_call, make_fact
+from tests.test_retention import sums
+from tests.test_rollups import some_call
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -66,6 +71,35 @@ def test_down_to_each_schema_and_up_again(
     store = make_store(filled)
     assert store.breakdown("chain", "session") == before
     assert store.breakdown().total.cost_usd == Decimal("1.5")
+    assert store.check().is_clean
+
+
+@pytest.mark.parametrize("revision", ["0003", "0008", "0009"])
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_sums_are_what_they_were_when_up_again(
+    lasting_database: Database,
+    make_store: Callable[[Database], UsageStore],
+    monkeypatch: pytest.MonkeyPatch,
+    revision: str,
+    is_pruned: bool,
+) -> None:
+    """To the last row, those of pruned calls among them; also where days of a zone were kept, which may be void then."""
+    monkeypatch.setattr(periods, "_PAYS", 1)
+    chance, target = Random(5), parse_target(lasting_database.url)
+    store = make_store(lasting_database)
+    store.add([some_call(chance) for _ in range(80)])
+    if is_pruned:
+        store.prune(NOON - timedelta(days=30))
+
+    def told() -> tuple[Any, ...]:
+        days = [store.timeline("day", by=by, tz="Asia/Kolkata") for by in (None, "model", "attempt") for _ in range(2)]
+        return (*days, sums(store), store.check().differences)
+
+    before = told()
+    downgrade_store(target, revision)
+    upgrade_store(target)
+    assert inspect_store(target).is_right
+    assert told() == before
     assert store.check().is_clean
 
 

@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 ZONES = ("Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns", "Europe/Berlin", "Asia/Tokyo")
 QUESTIONS: tuple[tuple[str, ...], ...] = (
     *(("day",), ("week",), ("month",), ("day", "model"), ("chain", "month"), ("week", "agent", "day")),
-    *(("hour", "model"), ("day", "session"), ("day", "chain", "model"), ("day", "status")),
+    *(("hour", "model"), ("day", "session"), ("day", "chain", "model"), ("day", "status"), ("day", "attempt")),
 )
 
 
@@ -80,6 +80,17 @@ def test_what_is_kept_is_what_calls_say(store: UsageStore, seed: int) -> None:
     store.delete(model="model-1")
     calls = [call for call in calls if call.model != "model-1"]
     check(store, calls, chance)
+
+
+def test_attempts_are_numbers_whoever_answers(store: UsageStore) -> None:
+    """Added up or kept: in the order of numbers, 0 among them, as an application's own records may have it."""
+    store.add([make_call(started_at=NOON, attempt=attempt) for attempt in (10, 2, 0)])
+    for _ in range(2):
+        found = store.timeline("day", by="attempt", tz="Asia/Kolkata")
+        assert [row.key["attempt"] for row in found] == [0, 2, 10]
+        assert [row.key["attempt"] for row in store.timeline("day", by="attempt")] == [0, 2, 10]
+        assert store.check().is_clean
+    assert kept(store)
 
 
 def test_only_what_is_not_kept_is_added_up(store: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from langchain_tokens.breakdown import Breakdown, aggregate
 from langchain_tokens.call import Call
@@ -51,7 +51,7 @@ def some_call(chance: random.Random) -> Call:
         + timedelta(seconds=chance.randrange(-90 * 86_400, 5 * 3_600), microseconds=chance.randrange(3)),
         **{name: maybe(f"{name}-1", f"{name}-2", f"{name} '3'") for name in NAMES},
         status=chance.choice(("ok", "ok", "error", "cancelled", "cached")),
-        attempt=chance.randrange(1, 4),
+        attempt=chance.choice((1, 2, 10)),  # as text, 10 comes before 2
         usage=usage,
         usage_source=chance.choice(("provider", "estimated")) if usage is not None else "missing",
         cost_usd=cost,
@@ -128,6 +128,10 @@ QUESTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("month", "session"), {}),
     (("day", "user"), {}),
     (("attempt", "status"), {"chain": "chain-1"}),
+    (("attempt",), {}),
+    (("day", "attempt"), {}),
+    (("agent", "model"), {"provider": ["provider-1", "(none)"]}),
+    (("month", "chain", "path"), {"agent": "agent-1"}),
     (("path", "provider"), {"model": "(none)", "status": ["ok", "error"]}),
     ((), {"session": "session-1"}),
     (("chain",), {"session": "session-1"}),
@@ -158,6 +162,48 @@ def test_answers_from_kept_sums_are_those_of_the_calls(database: Database, make_
         right = aggregate(calls, make_query(by, {**filters, **span}))
         found = store.breakdown(*by, **filters, **span)
         assert same(found, right), (by, filters, span)
+
+
+def unpriced(call: Call, **more: Any) -> Call:
+    """A later revision of a call, whose cost nobody knows."""
+    return replace(call, revision=1, cost_usd=None, price_status="unpriced", **more)
+
+
+FORGETTING: Mapping[str, Callable[[UsageStore, Call], object]] = {
+    "corrected": lambda store, call: store.add([unpriced(call)]),
+    "corrected in its names, too": lambda store, call: store.add([unpriced(call, agent="other", attempt=11)]),
+    "deleted": lambda store, _: store.delete(status="error"),
+}
+
+
+@pytest.mark.parametrize(("way", "is_pruned"), [*((way, False) for way in FORGETTING), ("deleted", True)])
+def test_what_no_call_knows_any_more_is_unknown_again(store: UsageStore, way: str, is_pruned: bool) -> None:
+    """When the one call that knew a cost is gone, each sum is NULL, not 0; also where of the others only sums are left."""
+    early = NOON - timedelta(days=40)
+    names: dict[str, Any] = {name: name for name in NAMES[:-2]}
+    store.add([make_call(started_at=early, attempt=attempt, **names) for attempt in (1, 2, 10)])
+    if is_pruned:
+        store.prune(NOON - timedelta(days=1))
+    known_to = make_call(started_at=early, attempt=10, status="error", cost="0.5", session="s", user="u", **names)
+    store.add([known_to])
+    assert store.breakdown("agent", "model").total.cost_usd == known_to.cost_usd
+    FORGETTING[way](store, known_to)
+    assert store.check().is_clean
+    with writing(store._engine(), store.target) as connection:
+        costs = [set(connection.execute(select(rollup.table.c.total_cost)).scalars()) for rollup in ROLLUPS]
+    assert costs == [{None}] * len(ROLLUPS)
+
+
+def test_a_correction_of_what_is_in_no_sum_leaves_all_of_them(store: UsageStore) -> None:
+    """Another tag or another price list with the same cost changes the call, and no sum."""
+    call = make_call(chain="c", cost="0.5")
+    store.add([call])
+    corrected = replace(call, revision=1, tags={"team": "a"})
+    store.add([corrected])
+    assert store.change_costs([(corrected, replace(corrected, price_version="later"))]) == 1
+    assert [(found.tags, found.price_version) for found in store.calls()] == [({"team": "a"}, "later")]
+    assert store.breakdown("chain", "attempt").total.cost_usd == call.cost_usd
+    assert store.check().is_clean
 
 
 EMPTY: Mapping[tuple[str, ...], Mapping[tuple[str | None, ...], int]] = {

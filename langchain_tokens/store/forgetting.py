@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from langchain_tokens.store.manyranges import for_each, ranges_value
 from langchain_tokens.store.measures import measured
-from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, NAMED, NAMES, SUMMED, Rollup
+from langchain_tokens.store.rolluptables import ALL, COUNTS, CUBE_COLUMNS, CUBES, MANY, NAMED, NAMES, SUMMED, Rollup
 from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.upserts import rows_asked
@@ -46,16 +46,19 @@ def forget(connection: Connection, rollup: Rollup, lost: Mapping[Key, frozenset[
         lost: the sums that a call went from, by their rows' keys.
 
     """
-    keys: dict[tuple[str, str], list[Key]] = defaultdict(list)
+    doomed: dict[tuple[str, str, bool], list[dict[str, Any]]] = defaultdict(list)
     some = [key for key, names in lost.items() if names.difference(COUNTS)]
     kept_before = rows_since(connection) if rollup.step == "hour" and some else None
     for key, zeros in _zeros(connection, rollup, some):
-        if kept_before is not None and key[rollup.keys.index("hour")] < kept_before:
-            continue  # of that time there are sums only
+        dimension = key[0] if rollup in NAMES.values() else ""
+        has_rows = kept_before is None or key[rollup.keys.index("hour")] >= kept_before
+        if not has_rows and (rollup.finer is None or dimension in MANY):
+            continue  # of that time nothing is finer
+        of_calls = has_rows and _is_of_calls(rollup, dimension)
         for name in zeros & lost[key]:
-            keys[name, key[0] if rollup in NAMES.values() else ""].append(key)
-    for (name, dimension), these in keys.items():
-        _forget(connection, rollup, name, dimension, these)
+            doomed[name, dimension, of_calls].append(_parameters(rollup, key, of_calls=of_calls))
+    for (name, dimension, of_calls), these in doomed.items():
+        connection.execute(_statement(rollup, name, dimension, of_calls=of_calls), these)
 
 
 def _zeros(connection: Connection, rollup: Rollup, keys: Sequence[Key]) -> Iterator[tuple[Key, frozenset[str]]]:
@@ -78,35 +81,38 @@ def _zeros_statement(rollup: Rollup, dialect: str) -> Select[Any]:
     return for_each(asked, (), zeros.where(*this, or_(*(kept[name] == 0 for name in SUMMED))), rollup.table, dialect)
 
 
-def _forget(connection: Connection, rollup: Rollup, name: str, dimension: str, keys: Sequence[Key]) -> None:
-    connection.execute(_statement(rollup, name, dimension), [_parameters(rollup, dimension, key) for key in keys])
-
-
 @cache
-def _statement(rollup: Rollup, name: str, dimension: str) -> Update:
+def _statement(rollup: Rollup, name: str, dimension: str, *, of_calls: bool) -> Update:
+    """The statement that makes a sum unknown where neither calls nor finer sums know it."""
     table = rollup.table
     this = [table.c[key] == bindparam(f"this_{key}") for key in rollup.keys]
-    return update(table).where(*this, table.c[name] == 0, ~_is_known(rollup, name, dimension)).values({name: None})
+    is_known = (_is_known_to_calls if of_calls else _is_known_to_sums)(rollup, name, dimension)
+    return update(table).where(*this, table.c[name] == 0, ~is_known).values({name: None})
 
 
-def _is_known(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
-    """Whether a finer rollup, or in the end a call, knows a number of the row that is changed."""
-    if _is_of_calls(rollup, dimension):
-        return _is_known_to_calls(rollup, name, dimension)
+def _is_of_calls(rollup: Rollup, dimension: str) -> bool:
+    """Whether calls are asked: of one name they are fewer than the rows of a cube, in which no index has it first.
+
+    Where they are gone, there is only the cube.
+    """
+    return rollup.finer is None or (rollup is NAMES["hour"] and dimension != ALL)
+
+
+def _is_known_to_sums(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
+    """Whether a finer rollup knows a number of the row that is changed."""
     kept, source = rollup.table.c, rollup.finer or rollup
     finer = source.table.c
     same = [finer[key] == kept[key] for key in rollup.keys if key in source.keys]
+    if rollup is NAMES["hour"] and dimension != ALL:
+        named = finer[NAMED[dimension]]
+        same.append((cast(named, Text) if dimension == "attempt" else named) == kept.name)
     if rollup.step in _ENDS:
         same.append(finer[source.step].between(bindparam("first"), bindparam("last")))
     return exists(select(finer.calls).where(*same, finer[name].is_not(None)))
 
 
-def _is_of_calls(rollup: Rollup, dimension: str) -> bool:
-    """Whether calls are asked: of one name they are fewer than the rows of a cube, in which no index has it first."""
-    return rollup.finer is None or (rollup is NAMES["hour"] and dimension != ALL)
-
-
 def _is_known_to_calls(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
+    """Whether a call does."""
     kept = rollup.table.c
     same = [CALLS.c.started_at >= bindparam("first"), CALLS.c.started_at < bindparam("after")]
     if rollup is CUBES["hour"]:
@@ -118,13 +124,13 @@ def _is_known_to_calls(rollup: Rollup, name: str, dimension: str) -> ColumnEleme
     return exists(select(CALLS.c.call_id).where(*same, measured(CALLS.c)[name].is_not(None)))
 
 
-def _parameters(rollup: Rollup, dimension: str, key: Key) -> dict[str, Any]:
+def _parameters(rollup: Rollup, key: Key, *, of_calls: bool) -> dict[str, Any]:
     named = dict(zip(rollup.keys, key, strict=True))
     parameters = {f"this_{name}": value for name, value in named.items()}
     if rollup.step in _ENDS:
         first, last = _ENDS[rollup.step]
         return {**parameters, "first": named[rollup.step] + first, "last": named[rollup.step] + last}
-    if _is_of_calls(rollup, dimension):
+    if of_calls:
         start = datetime.fromisoformat(named["hour"]).astimezone(UTC)
         return {**parameters, "first": start, "after": start + timedelta(hours=1)}
     return parameters

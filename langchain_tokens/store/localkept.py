@@ -148,7 +148,7 @@ def _keep(dimension: str, connection: Connection, ranges: Sequence[Range]) -> No
         connection.execute(delete(table).where(tuple_(table.c.step, table.c.since).in_(these)))
     found = read_ranges(connection, Query(by=() if dimension == ALL else (dimension,)), ranges)
     rows = [
-        {"step": these[place][0], "since": these[place][1], "name": str((*key, "")[0] or ""), **_whole(numbers)}
+        {"step": these[place][0], "since": these[place][1], "name": _written(*key), **_whole(numbers)}
         for (place, *key), numbers in found.items()
     ]
     if rows:
@@ -157,6 +157,11 @@ def _keep(dimension: str, connection: Connection, ranges: Sequence[Range]) -> No
         {"step": step, "since": since, "until": span[1]} for (step, since), span in zip(these, ranges, strict=True)
     ]
     connection.execute(insert(SETTLED), noted)
+
+
+def _written(name: object = None) -> str:
+    """A name as the tables of sums write it; an attempt is a number there is, also as 0."""
+    return "" if name is None else str(name)
 
 
 def _whole(numbers: Sequence[Any]) -> dict[str, int | None]:

@@ -62,6 +62,8 @@ def add_facts(connection: Connection, added: Sequence[Fact], removed: Sequence[F
 
     """
     new, old = Counter(added), Counter(removed)
+    if new == old:  # what was changed is in no sum, such as a tag
+        return
     came, went = (_hourly(some.elements()) for some in (new - old, old - new))
     changes = [*_all_steps(_less(came[0], went[0]), _less(came[1], went[1]), added_up)]
     unknown = _all_steps(_lost(came[0], went[0]), _lost(came[1], went[1]), _united)
