@@ -1,4 +1,4 @@
-"""How many runs and sessions are there? Counted from what is small; where that cannot be, nobody says."""
+"""How many calls, runs and sessions are there? Counted from what is small; where that cannot be, nobody says."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from sqlalchemy import Connection, func, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import moment_in, needs_rows
-from langchain_tokens.store.prepared import asked, count_statement
+from langchain_tokens.store.prepared import asked, count_statement, whole_statement
 from langchain_tokens.store.rolluptables import NAMES
 from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.sums import conditions, run_conditions, split_run_filters
 from langchain_tokens.store.tables import CALLS, RUNS
 
-__all__ = ("count_runs", "count_sessions")
+__all__ = ("count_calls", "count_runs", "count_sessions")
 
 MOST_ROWS = 200_000
 """Calls that are walked through for a count."""
+
+
+def count_calls(connection: Connection, query: Query) -> int:
+    """How many calls a query's filters match, as sums say where they can: those that were pruned count, too."""
+    question = asked(query, connection.dialect.name, ("calls",))
+    return int(connection.execute(whole_statement(question.form), question.values).scalar_one())
 
 
 def count_runs(connection: Connection, query: Query, calls: int) -> int | None:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, literal, or_, select, true, tuple_
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.plan import planned_statement
+from langchain_tokens.store.counting import count_calls
 from langchain_tokens.store.sums import sums_statement
 from langchain_tokens.store.tables import RUNS
 
@@ -74,8 +74,7 @@ def largest_runs(connection: Connection, query: Query, limit: int, rank: str = "
 def _are_few(connection: Connection, query: Query) -> bool:
     if query.since is None and query.until is None:
         return False
-    counted = planned_statement(replace(query, by=()), connection.dialect.name, ("calls",))
-    return int(connection.execute(counted).scalar_one()) <= _FEW
+    return count_calls(connection, replace(query, by=())) <= _FEW
 
 
 def _pages(connection: Connection, query: Query, rank: str, *, is_known: bool) -> Iterator[Sequence[Any]]:

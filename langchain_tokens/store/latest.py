@@ -1,36 +1,54 @@
 """Which calls and runs come first? Found where such calls are, without walking through all the others.
 
 Rows lie in the order of time, and what is common is soon found among the first. A rare name, or one that does not
-exist, would have every row read in vain; so the sums that are kept say in which hours there are such calls at all.
+exist, would have every row read in vain; so the sums that are kept say where there are such calls at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, and_, bindparam, select
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.plan import moment_in
-from langchain_tokens.store.rolluptables import CUBE_COLUMNS, CUBES, Step
-from langchain_tokens.store.rows import CALL_COLUMNS
-from langchain_tokens.store.sums import Filters, conditions, run_conditions, split_run_filters
+from langchain_tokens.store.counting import count_calls
+from langchain_tokens.store.manyranges import for_each, moment_value, ranges_table, ranges_value
+from langchain_tokens.store.places import Place, Span, next_hours
+from langchain_tokens.store.prepared import Form, asked, question_of
+from langchain_tokens.store.sums import UnindexedCalls, conditions, one_of, run_conditions, split_run_filters
 from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 
 __all__ = ("latest_calls", "latest_runs", "read_calls")
 
-_FEW = 500
+_FEW = 1_000
 """Rows that are looked for hour by hour; for more of them all are walked through."""
-_PROBES = (2_000, 20_000)
-"""Rows that are walked through at first, and if there was such a call among them, before the sums are asked."""
+_NEAR = (
+    "SELECT set_config('random_page_cost', '1.1', true)"
+    " WHERE CAST(current_setting('random_page_cost', true) AS float) > 1.1"
+)
+"""Tells a server that what it finds by an index lies together: rows lie in the order of time, it reads some hours."""
+_PROBE = 2_000
+"""Rows that are walked through before the sums are asked."""
+_LIKELY = 10
+"""How many times as many are walked through after them, where by the first that should be enough."""
+_FORMS = 100
+"""Statements that are kept."""
+_MANY = 10_000
+"""Calls that are looked for at once at most."""
+_MORE = 4
+"""How many times as many are looked for when few of them had what sums cannot tell of, such as a tag."""
+_RARE = 500
+"""Calls that are read to know their runs, where they are one of as many; else runs are asked whether they have such."""
 _INDEXED = frozenset({"run", "session", "user"})
 """Filters that leave few rows, by an index."""
-_FINER: Mapping[Step, Step] = {"month": "day", "day": "hour"}
-_LONGEST = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=31)}
-_Span = tuple[datetime | None, datetime | None]
+_COMMON = (None, "")
+"""Values of which a server should know when it looks how best to find them: they are of most calls, or of none."""
+_Kind = tuple[str | None, tuple[str | None, ...]]
+"""Of places: the name of their column, and the value that all have there; none where each has its own."""
 
 
 def read_calls(
@@ -67,102 +85,120 @@ def latest_calls(
         columns: what is read of them.
 
     """
-    order, wanted = (_direction(CALLS.c.started_at, newest=newest), CALLS.c.call_id), limit + offset
-    if wanted > _FEW or _INDEXED & set(query.equals) or not _names(query):
-        return read_calls(connection, query, order, limit, offset, columns=columns)
-    found: list[Row[Any]] = []
-    for since, until in _spans(connection, query, found, newest=newest):
-        part = replace(query, since=since, until=until)
-        found += read_calls(connection, part, order, wanted - len(found), columns=columns)
-        if len(found) == wanted:
-            break
+    wanted, calls = limit + offset, _Calls(connection=connection, query=query, columns=columns, newest=newest)
+    if wanted > _FEW or _INDEXED & set(query.equals) or not query.equals:
+        return read_calls(connection, query, calls.order, limit, offset, columns=columns)
+    found, rest = calls.walk((query.since, query.until), _PROBE, wanted)
+    if rest is not None and len(found) < wanted <= len(found) * _LIKELY:
+        more, rest = calls.walk(rest, _PROBE * _LIKELY, wanted - len(found))
+        found += more
+    names, times = Query(equals=query.equals), 1
+    while rest is not None and len(found) < wanted:
+        left = wanted - len(found)
+        hours = next_hours(connection, names, rest, min(left * times, _MANY), newest=newest)
+        those = calls.look(hours.places, left)
+        found, rest = [*found, *those], hours.rest
+        times = times if 2 * len(those) >= left else min(times * _MORE, _MANY)
     return found[offset:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Calls:
+    """Calls in the order in which they started."""
+
+    connection: Connection
+    query: Query
+    columns: Sequence[ColumnElement[Any]]
+    newest: bool
+
+    @property
+    def order(self) -> Sequence[ColumnElement[Any]]:
+        """What they are ordered by."""
+        return _direction(CALLS.c.started_at, newest=self.newest), CALLS.c.call_id
+
+    def walk(self, span: Span, size: int, limit: int) -> tuple[list[Row[Any]], Span | None]:
+        """The first among so many rows of a span, and what is left of the span; None where nothing is."""
+        moment, (since, until) = CALLS.c.started_at, span
+        in_span = conditions(Query(since=since, until=until), self.connection.dialect.name)
+        next_one = select(moment).where(in_span).order_by(self.order[0]).limit(1).offset(size)
+        edge: datetime | None = self.connection.execute(next_one).scalar()
+        rest: Span | None = None
+        if edge is not None:
+            since, until, rest = (edge, until, (since, edge)) if self.newest else (since, edge, (edge, until))
+        part = replace(self.query, since=since, until=until)
+        return [*read_calls(self.connection, part, self.order, limit, columns=self.columns)], rest
+
+    def look(self, places: Sequence[Place], limit: int) -> Sequence[Row[Any]]:
+        """The first of those in some places."""
+        ids = _ids(self.connection, self.query, places, limit, newest=self.newest)
+        these = select(*self.columns).where(CALLS.c.call_id.in_(ids)).order_by(*self.order).limit(limit)
+        return self.connection.execute(these).all() if ids else ()
 
 
 def latest_runs(connection: Connection, query: Query, limit: int, offset: int) -> Sequence[Row[Any]]:
     """A page of runs, the newest first."""
-    of_calls = Query(equals=split_run_filters(query)[1])
-    if _names(of_calls) and not _steps(connection, of_calls, "month", (None, None), newest=True):
-        return ()
-    statement = select(RUNS).where(run_conditions(query, connection.dialect.name), IS_TOLD)
+    (own, of_calls), dialect = split_run_filters(query), connection.dialect.name
+    where = run_conditions(query, dialect)
+    if of_calls:
+        calls = Query(equals=of_calls)
+        found = count_calls(connection, calls)
+        if found == 0:
+            return ()
+        if found <= _RARE and found * _RARE <= count_calls(connection, Query()):
+            names = _runs_of(connection, calls)
+            where = and_(run_conditions(replace(query, equals=own), dialect), RUNS.c.run_id.in_(names))
+    statement = select(RUNS).where(where, IS_TOLD)
     statement = statement.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit).offset(offset)
     return connection.execute(statement).all()
 
 
-def _spans(connection: Connection, query: Query, found: Sequence[object], *, newest: bool) -> Iterator[_Span]:
-    """Spans of time, one after another, that have all such calls; `found` are those of the spans before."""
-    rest = (query.since, query.until)
-    for size in _PROBES:
-        edge = _edge(connection, rest, size, newest=newest)
-        if edge is None:
-            yield rest
-            return
-        before, after = (rest[0], edge), (edge, rest[1])
-        yield after if newest else before
-        rest = before if newest else after
-        if not found:
-            break
-    yield from _hours(connection, query, "month", rest, newest=newest)
+def _runs_of(connection: Connection, query: Query) -> Sequence[str]:
+    """The runs of a few calls."""
+    rest: Span | None = (None, None)
+    ids: list[str] = []
+    while rest is not None:
+        hours = next_hours(connection, query, rest, _RARE, newest=True)
+        ids += _ids(connection, query, hours.places, _RARE, newest=True)
+        rest = hours.rest
+    return connection.execute(select(CALLS.c.run_id).where(CALLS.c.call_id.in_(ids)).distinct()).scalars().all()
 
 
-def _edge(connection: Connection, span: _Span, size: int, *, newest: bool) -> datetime | None:
-    """The start of the call after so many of a span; None where it has no more."""
-    column = CALLS.c.started_at
-    in_span = conditions(Query(since=span[0], until=span[1]), connection.dialect.name)
-    statement = select(column).where(in_span).order_by(_direction(column, newest=newest)).limit(1).offset(size)
-    edge: datetime | None = connection.execute(statement).scalar()
-    return edge
+def _ids(connection: Connection, query: Query, places: Sequence[Place], limit: int, *, newest: bool) -> Sequence[str]:
+    """The ids of the first calls in some places, and of some others; in no order."""
+    dialect = connection.dialect.name
+    kinds: dict[_Kind, list[tuple[str | int, ...]]] = {}
+    for place in places:
+        value, row = place.value, [moment_value(moment, dialect) for moment in (place.first, place.last)]
+        kind: _Kind = place.column, ((value,) if value in _COMMON else ())
+        kinds.setdefault(kind, []).append((*row, *([] if value is None or kind[1] else [value])))
+    if kinds and dialect == "postgresql":
+        connection.exec_driver_sql(_NEAR)
+    question = asked(replace(query, since=None, until=None), dialect, spans=())
+    found: list[str] = []
+    for kind, rows in kinds.items():
+        values = {**question.values, "asked_places": ranges_value(rows), "asked_most": limit}
+        found += connection.execute(_statement(question.form, kind, newest=newest), values).scalars()
+    return found
 
 
-def _hours(connection: Connection, query: Query, step: Step, span: _Span, *, newest: bool) -> Iterator[_Span]:
-    """The hours of a span, cut to it, in which there are such calls; found month by month, day by day."""
-    for start in _steps(connection, query, step, span, newest=newest):
-        inner = _cut((start, _after(start, step)), span)
-        if step == "hour":
-            yield inner
-        else:
-            yield from _hours(connection, query, _FINER[step], inner, newest=newest)
-
-
-def _steps(connection: Connection, query: Query, step: Step, span: _Span, *, newest: bool) -> Sequence[datetime]:
-    """The hours, days or months in which there are such calls, or were: sums stay when rows are pruned."""
-    kept, (since, until) = CUBES[step].table.c, span
-    moment = kept[step]
-    where: list[ColumnElement[bool]] = [
-        kept[name].in_([value or "" for value in allowed]) for name, allowed in _names(query).items()
+@lru_cache(_FORMS)
+def _statement(form: Form, kind: _Kind, *, newest: bool) -> Select[Any]:
+    """The ids of the first calls in places of a kind."""
+    (name, common), dialect = kind, form.dialect
+    column = None if name is None else CALLS.c[name]
+    values = [] if column is None or common else [("value", column.type.python_type)]
+    places = ranges_table("asked_places", [("first", datetime), ("last", datetime), *values], dialect)
+    calls = UnindexedCalls() if dialect == "sqlite" else CALLS.c
+    where = [
+        conditions(question_of(form)[0], dialect, calls),
+        CALLS.c.started_at.between(places.c.first, places.c.last),
     ]
-    if since is not None:
-        where.append(moment >= moment_in(since, step))
-    if until is not None:
-        where.append(moment <= moment_in(until, step))
-    found = connection.execute(select(moment).where(*where).distinct().order_by(_direction(moment, newest=newest)))
-    return [_start(text, step) for text in found.scalars().all()]
-
-
-def _names(query: Query) -> Filters:
-    """The filters that sums can tell about, by their columns."""
-    columns = {CALL_COLUMNS.get(name, name): allowed for name, allowed in query.equals.items()}
-    return {name: allowed for name, allowed in columns.items() if name in CUBE_COLUMNS}
-
-
-def _start(text: str, step: Step) -> datetime:
-    moment = datetime.fromisoformat(f"{text}-01" if step == "month" else text)
-    return moment.replace(tzinfo=UTC)
-
-
-def _after(start: datetime, step: Step) -> datetime | None:
-    """The start of the next step; None at the end of the calendar."""
-    try:
-        later = start + _LONGEST[step]
-    except OverflowError:
-        return None
-    return later.replace(day=1) if step == "month" else later
-
-
-def _cut(inner: _Span, outer: _Span) -> _Span:
-    since = max((moment for moment in (inner[0], outer[0]) if moment is not None), default=None)
-    until = min((moment for moment in (inner[1], outer[1]) if moment is not None), default=None)
-    return since, until
+    if column is not None:
+        where.append(one_of(column, common) if common else column == places.c.value)
+    each = for_each(places, (), select(CALLS.c.call_id, CALLS.c.started_at).where(*where), CALLS, dialect)
+    found = each.selected_columns
+    order = _direction(found.started_at, newest=newest), found.call_id
+    return each.order_by(*order).limit(bindparam("asked_most", type_=Integer()))
 
 
 def _direction(column: Any, *, newest: bool) -> ColumnElement[Any]:

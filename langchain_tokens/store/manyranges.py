@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import FromClause, Integer, Join, Select, Subquery, Text, bindparam, cast, column, func, select, true
+from sqlalchemy import BigInteger, FromClause, Join, Select, Subquery, Text, bindparam, cast, column, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 
@@ -18,7 +18,7 @@ from langchain_tokens.store.tables import UtcDateTime
 
 __all__ = ("for_each", "moment_value", "ranges_table", "ranges_value")
 
-_TYPES: dict[type, Any] = {int: Integer(), str: Text(), datetime: UtcDateTime()}
+_TYPES: dict[type, Any] = {int: BigInteger(), str: Text(), datetime: UtcDateTime()}
 
 
 class _InOrder(Join):

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Row, and_, or_, select
 
 from langchain_tokens.query import Query
+from langchain_tokens.store.counting import count_calls
 from langchain_tokens.store.plan import needs_rows
-from langchain_tokens.store.prepared import asked, whole_statement
-from langchain_tokens.store.sums import conditions, unindexed
+from langchain_tokens.store.sums import UnindexedCalls, conditions, unindexed
 from langchain_tokens.store.tables import CALLS
 
 __all__ = ("NUMBERS", "After", "calls_by")
@@ -76,7 +76,7 @@ def _plan(
     if dialect != "sqlite":
         return [conditions(query, dialect)], column
     if _is_shorter(connection, query, limit):
-        return [conditions(query, dialect, _Unindexed())], column
+        return [conditions(query, dialect, UnindexedCalls())], column
     return [conditions(query, dialect)], unindexed(column)
 
 
@@ -84,21 +84,6 @@ def _is_shorter(connection: Connection, query: Query, limit: int) -> bool:
     """Whether to walk through all calls in the order until enough are found takes fewer rows than to read a range's."""
     if needs_rows(query):
         return False
-    found, everything = _count(connection, query), _count(connection, Query())
-    read = found if set(query.equals) <= _INDEXED else _count(connection, replace(query, equals={}))
+    found, everything = count_calls(connection, query), count_calls(connection, Query())
+    read = found if set(query.equals) <= _INDEXED else count_calls(connection, replace(query, equals={}))
     return limit * everything < found * read
-
-
-def _count(connection: Connection, query: Query) -> int:
-    question = asked(query, connection.dialect.name, ("calls",))
-    return int(connection.execute(whole_statement(question.form), question.values).scalar_one())
-
-
-class _Unindexed:
-    """The columns of calls, for which SQLite uses no index."""
-
-    def __getitem__(self, name: str) -> ColumnElement[Any]:
-        return unindexed(CALLS.c[name])
-
-    def __getattr__(self, name: str) -> ColumnElement[Any]:
-        return unindexed(CALLS.c[name])

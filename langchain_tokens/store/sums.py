@@ -33,6 +33,7 @@ __all__ = (
     "SUMS",
     "Filters",
     "Later",
+    "UnindexedCalls",
     "added_parts",
     "conditions",
     "dimension",
@@ -260,6 +261,16 @@ def _dimension(name: str, dialect: str) -> ColumnElement[Any]:
 def unindexed(key: ColumnElement[Any]) -> ColumnElement[Any]:
     """The same value, for which SQLite uses no index: in its order it would read all rows, not those of a range."""
     return UnaryExpression(key, operator=custom_op("+"), type_=key.type)
+
+
+class UnindexedCalls:
+    """The columns of calls, for which SQLite uses no index."""
+
+    def __getitem__(self, name: str) -> ColumnElement[Any]:
+        return unindexed(CALLS.c[name])
+
+    def __getattr__(self, name: str) -> ColumnElement[Any]:
+        return unindexed(CALLS.c[name])
 
 
 def _kept_dimension(name: str, rollup: Rollup) -> ColumnElement[Any]:
