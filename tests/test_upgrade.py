@@ -6,15 +6,15 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 
-from langchain_tokens import UsageStore, open_store
+from langchain_tokens import TokenUsageHandler, UsageStore, open_store
 from langchain_tokens.errors import SchemaError, StoreError
 from langchain_tokens.store import upgrade as upgrading
 from langchain_tokens.store.downgrade import downgrade, known_revisions
@@ -22,9 +22,10 @@ from langchain_tokens.store.engine import make_engine, writing
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import looking
 from langchain_tokens.store.rebuilding import rebuild_rollups
-from langchain_tokens.store.schema import HEAD, upgrade
+from langchain_tokens.store.schema import HEAD, VERSION_TABLE, upgrade
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.store.upgrade import found_revision, upgrade_store
+from tests.builders import make_call
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -230,3 +231,36 @@ def test_calls_wait_in_the_journal_until_the_upgrade(tmp_path: Path) -> None:
     assert handler.flush(60)
     handler.close()
     assert open_store(path).breakdown().total.total_tokens == 7
+
+
+def test_upgrade_by_a_newer_version_loses_nothing_of_a_process_that_goes_on(
+    lasting_database: Database, make_store: Callable[[Database], UsageStore]
+) -> None:
+    """Whoever has the database open is refused when it was upgraded; the calls wait in the journal, and arrive."""
+    store = make_store(lasting_database)
+    store.add([make_call(call_id="a")])
+    handler = TokenUsageHandler(lasting_database.url)
+    handler.record({"input_tokens": 1, "output_tokens": 2})
+    assert handler.flush()
+    with set_to(store, "9999"):
+        with pytest.raises(SchemaError, match="has schema 9999 now"):
+            store.add([make_call(call_id="b")])
+        for change in (lambda: store.delete(until="2100-01-01"), lambda: store.prune("1d")):
+            with pytest.raises(SchemaError, match="nothing was stored"):
+                change()
+        handler.record({"input_tokens": 1, "output_tokens": 2})
+        assert not handler.flush(timeout=0.5)
+    assert handler.flush()
+    assert (handler.stats().pending, handler.stats().dropped) == (0, 0)
+    handler.close()
+    assert (store.breakdown().total.calls, store.check().is_clean) == (3, True)
+
+
+@contextmanager
+def set_to(store: UsageStore, revision: str) -> Iterator[None]:
+    """Another process says that the schema is another one, for a while."""
+    for now in (revision, HEAD):
+        with writing(store._engine(), store.target) as connection:
+            connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = :now"), {"now": now})
+        if now == revision:
+            yield

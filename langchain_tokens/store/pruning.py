@@ -18,12 +18,13 @@ from langchain_tokens.errors import QueryError, StoreError
 from langchain_tokens.exporting import Parts
 from langchain_tokens.query import Query, parse_moment
 from langchain_tokens.store.dropping import drop_partitions_before, lock_calls
-from langchain_tokens.store.engine import reading, writing
+from langchain_tokens.store.engine import reading
 from langchain_tokens.store.exports import streamed
 from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.keptsums import drop_sums, first_sum, lock_maintenance, lock_writers
 from langchain_tokens.store.partitions import is_partitioned, partitions_before
 from langchain_tokens.store.plan import floor_of, moment_in
+from langchain_tokens.store.schema import storing
 from langchain_tokens.store.state import keep_rows_since, rows_since
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, RUNS
@@ -148,7 +149,7 @@ class _Pruning:
         """Delete rows, and then note what is so only when all are gone."""
         after, calls = None, 0
         while True:
-            with writing(self.engine, self.target, is_long=True) as connection:
+            with storing(self.engine, self.target, is_long=True) as connection:
                 lock_maintenance(connection)
                 unsettle_range(connection, None, self.cut)
                 if after is None and self.parts is not None:
@@ -168,7 +169,7 @@ class _Pruning:
         with reading(self.engine, self.target) as connection:
             found = partitions_before(connection, self.cut) if _may_drop(connection) else ()
         for partition in found:
-            with writing(self.engine, self.target, is_long=True) as connection:
+            with storing(self.engine, self.target, is_long=True) as connection:
                 lock_maintenance(connection)
                 unsettle_range(connection, None, partition.until)
                 lock_calls(connection)

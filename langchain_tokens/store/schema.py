@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, column, func, inspect, select, table
@@ -11,13 +13,14 @@ from langchain_tokens.store.engine import reading, writing
 from langchain_tokens.store.tables import METADATA
 from langchain_tokens.store.target import StoreTarget
 
-__all__ = ("HEAD", "VERSION_TABLE", "current_revision", "ensure_schema", "lock_schema", "upgrade")
+__all__ = ("HEAD", "VERSION_TABLE", "current_revision", "ensure_schema", "lock_schema", "storing", "upgrade")
 
 HEAD = "0010"
 """The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
 VERSION_TABLE = "langchain_tokens_version"
 """Not Alembic's own default: an application that shares the database may use that one."""
 _HAS_ROLLUPS = "0003"
+_FOUND = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # our own name
 _VERSION = table(VERSION_TABLE, column("version_num")).c.version_num
 _SCHEMA_LOCK = 7_246_218_117  # any number that other programs hardly use
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -42,6 +45,28 @@ def ensure_schema(engine: Engine, target: StoreTarget) -> None:
         if current_revision(connection) is None:  # another process may have been faster
             _refuse_foreign_tables(connection, target)
             upgrade(connection)
+
+
+@contextmanager
+def storing(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> Iterator[Connection]:
+    """A transaction that changes calls, as `writing`; refused where another process upgraded the schema meanwhile.
+
+    A process that had the database open before knows nothing of the newer tables, whose sums would lack its calls.
+
+    Raises:
+        SchemaError: when the block ends, for a schema of another version; then nothing is changed.
+
+    """
+    with writing(engine, target, is_long=is_long) as connection:
+        yield connection
+        # At the end: by then the transaction holds locks that no upgrade gets past.
+        found = connection.exec_driver_sql(_FOUND).scalar()
+        if found != HEAD:
+            raise SchemaError(
+                f"the store {target} has schema {found} now, and this process, which has it open, knows {HEAD}: start "
+                "it anew with the version of langchain_tokens that changed the schema; nothing was stored, and what a "
+                "handler records meanwhile waits in its journal"
+            )
 
 
 def lock_schema(connection: Connection) -> None:

@@ -21,12 +21,13 @@ from langchain_tokens.notebook import overview_html
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.run import Run
 from langchain_tokens.store.breakdowns import check_order, keep_past, read_breakdown, read_groups
-from langchain_tokens.store.engine import reading, writing
+from langchain_tokens.store.engine import reading
 from langchain_tokens.store.exchange import Exchange
 from langchain_tokens.store.latest import latest_calls, latest_runs, read_calls
 from langchain_tokens.store.opener import Opener
 from langchain_tokens.store.ordering import NUMBERS, calls_by
 from langchain_tokens.store.rows import call_from_row, fact_from_row
+from langchain_tokens.store.schema import storing
 from langchain_tokens.store.sessions import Span, latest_sessions, runs_like
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.target import StoreTarget
@@ -173,7 +174,7 @@ class UsageStore(Exchange):
         if query == Query():
             raise QueryError("delete() needs at least one filter, such as session='s1' or until='2026-01-01'")
         engine = self._ready()
-        with writing(engine, self.target, is_long=True) as connection:
+        with storing(engine, self.target, is_long=True) as connection:
             return delete(connection, query)
 
     def prune(
@@ -273,7 +274,7 @@ class UsageStore(Exchange):
         """
         from langchain_tokens.store.revisions import change_costs
 
-        with writing(self._engine(), self.target) as connection:
+        with storing(self._engine(), self.target) as connection:
             return change_costs(connection, changes, reason)
 
     def revisions(self, call_id: str) -> Sequence[Mapping[str, Any]]:
@@ -303,7 +304,7 @@ class UsageStore(Exchange):
         """Derive all sums that are kept beside the rows again, and say how many numbers were not those of the rows."""
         from langchain_tokens.store.retention import rebuild
 
-        with writing(self._ready(), self.target, is_long=True) as connection:
+        with storing(self._ready(), self.target, is_long=True) as connection:
             return rebuild(connection)
 
     def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
@@ -316,7 +317,7 @@ class UsageStore(Exchange):
         """
         from langchain_tokens.store.writes import write_batch
 
-        with writing(self._engine(), self.target) as connection:
+        with storing(self._engine(), self.target) as connection:
             write_batch(connection, calls, runs)
 
     @property

@@ -206,6 +206,7 @@ class LlmRun(_Table, table=True):
     __table_args__: ClassVar[Any] = (
         Index("ix_llm_run_started_at", "started_at"),
         Index("ix_llm_run_session_id", "session_id", "started_at"),
+        Index("ix_llm_run_user_id", "user_id", "started_at", sqlite_where=_HAS_USER, postgresql_where=_HAS_USER),
         Index("ix_llm_run_total_tokens", "total_tokens", "calls", "run_id", "first_call_at", "last_call_at"),
         Index("ix_llm_run_total_cost", "total_cost", "calls", "run_id", "first_call_at", "last_call_at"),
     )

@@ -1,4 +1,4 @@
-"""Make the tables of sums by who called which model, sum attempts by themselves, and find a name's days and costs."""
+"""Make sums by who called which model, and of attempts alone; find a name's days and costs, and a user's runs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _INDEXES = {
     "ix_usage_daily_by_name_day": ("usage_daily_by_name", ["dimension", "name", "day"]),
     "ix_usage_by_name_total_cost": ("usage_by_name", ["dimension", "total_cost"]),
 }
+_OF_USERS = "ix_llm_run_user_id"
 
 
 def upgrade(op: Operations) -> None:
@@ -44,10 +45,13 @@ def upgrade(op: Operations) -> None:
         op.execute(statement)
     for name, (table, columns) in _INDEXES.items():
         op.create_index(name, table, columns)
+    user = sa.text("user_id IS NOT NULL")
+    op.create_index(_OF_USERS, "llm_run", ["user_id", "started_at"], sqlite_where=user, postgresql_where=user)
 
 
 def downgrade(op: Operations) -> None:
     """Take back; the sums in every combination keep all that these were made of."""
+    op.drop_index(_OF_USERS, "llm_run")
     for name, (table, _) in _INDEXES.items():
         op.drop_index(name, table)
     for table in ("usage_hourly_by_name", "usage_daily_by_name", "usage_by_name"):
