@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from langchain_tokens.call import Call
 from langchain_tokens.query import make_query
@@ -153,3 +154,50 @@ def test_runs_are_found_by_their_calls(
             key=lambda fact: (-fact.started_at.timestamp(), fact.run_id),
         )
         assert [run.run_id for run in store.runs(limit=5, offset=1, **filters)] == [fact.run_id for fact in right][1:6]
+
+
+USER_FILTERS: tuple[dict[str, Any], ...] = (
+    {"user": "u1"},
+    {"user": "no such"},
+    {"user": ["u1", "(none)"]},
+    {"user": ["u1", "u2"], "status": "error"},
+    {"user": "u2", "since": NOON - timedelta(hours=3)},
+)
+
+
+def test_runs_of_a_user_are_the_runs_own(database: Database, make_store: MakeStore) -> None:
+    """Runs are those of the user that the run names, with calls of others, or without any."""
+    store = make_store(database)
+    facts = [
+        make_fact(
+            f"run-{number:02}",
+            started_at=NOON - timedelta(hours=number % 7),
+            user=("u1", "u2", None)[number % 3],
+            status=("ok", "error")[number % 2],
+        )
+        for number in range(40)
+    ]
+    store.add([make_call(run_id=f"run-{number:02}", user="u2") for number in range(0, 40, 4)], facts)
+    for filters in USER_FILTERS:
+        users = filters["user"] if isinstance(filters["user"], list) else [filters["user"]]
+        right = [
+            fact.run_id
+            for fact in sorted(facts, key=lambda fact: (-fact.started_at.timestamp(), fact.run_id))
+            if (fact.user or "(none)") in users
+            and fact.status == filters.get("status", fact.status)
+            and fact.started_at >= filters.get("since", fact.started_at)
+        ]
+        assert [run.run_id for run in store.runs(limit=5, offset=1, **filters)] == right[1:6], filters
+
+
+def test_runs_of_a_user_are_found_by_an_index(lasting_database: Database, make_store: MakeStore) -> None:
+    """Those of one user are read from the index, and nobody else's."""
+    with make_store(lasting_database)._reading() as connection:
+        if lasting_database.kind == "postgresql":
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            connection.execute(text("SET LOCAL enable_sort = off"))
+        explain = "EXPLAIN" if lasting_database.kind == "postgresql" else "EXPLAIN QUERY PLAN"
+        asked = "SELECT run_id FROM llm_run WHERE user_id IN ('u') ORDER BY started_at DESC LIMIT 3"
+        said = str(connection.execute(text(f"{explain} {asked}")).all())
+    assert "ix_llm_run_user_id" in said
+    assert "TEMP B-TREE" not in said
