@@ -173,8 +173,7 @@ class UsageStore(Exchange):
         query = make_query((), filters)
         if query == Query():
             raise QueryError("delete() needs at least one filter, such as session='s1' or until='2026-01-01'")
-        engine = self._ready()
-        with storing(engine, self.target, is_long=True) as connection:
+        with storing(self._ready(), self.target, is_long=True) as connection:
             return delete(connection, query)
 
     def prune(
