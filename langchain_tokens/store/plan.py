@@ -23,13 +23,14 @@ from langchain_tokens.store.rolluptables import (
     COUNTS,
     CUBE_COLUMNS,
     CUBES,
+    MANY,
     NAMED,
     NAMES,
     Rollup,
     Step,
 )
 from langchain_tokens.store.rows import CALL_COLUMNS
-from langchain_tokens.store.sums import SUMS, added_parts, rollup_statement, sums_statement
+from langchain_tokens.store.sums import SUMS, added_parts, are_few, rollup_statement, sums_statement
 
 __all__ = (
     "FINER",
@@ -178,7 +179,14 @@ def _statement(
         return sums_statement(replace(query, since=since, until=until), dialect, only, is_part=is_part)
     rollup, within = family.rollups[step], (since, until)
     is_given = is_part and family.rollups is NAMES  # of combinations there are so many that to add up first is faster
-    return rollup_statement(query, rollup, family.dimension, within, only=only, is_part=is_part, is_given=is_given)
+    is_sought = dialect == "sqlite" and rollup is NAMES["day"] and _is_of_few(query, family.dimension)
+    forms = {"is_part": is_part, "is_given": is_given, "is_sought": is_sought}
+    return rollup_statement(query, rollup, family.dimension, within, only=only, **forms)
+
+
+def _is_of_few(query: Query, dimension: str) -> bool:
+    """Whether a query asks for few of many names."""
+    return dimension in MANY and dimension in query.equals and are_few(query.equals[dimension])
 
 
 def _span(piece: Piece) -> Span:

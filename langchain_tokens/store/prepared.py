@@ -16,14 +16,14 @@ from sqlalchemy import Integer, Select, bindparam, func, select, union
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import Span, parts_of, put_together, spans_of
 from langchain_tokens.store.rolluptables import Step
-from langchain_tokens.store.sums import SUMS, Later
+from langchain_tokens.store.sums import SUMS, Later, are_few
 
 __all__ = ("Asked", "Form", "asked", "count_statement", "largest_statement", "question_of", "whole_statement")
 
 _FORMS = 300
 """Statements that are kept."""
-_Named = tuple[str, bool, bool]
-"""A filter's name, whether it allows any value, and whether it allows that there is none."""
+_Named = tuple[str, bool, bool, bool]
+"""A filter's name, whether it allows any value, whether it allows that there is none, and whether these are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _named(kind: str, filters: Mapping[str, tuple[str | None, ...]], values: dic
     for index, (name, allowed) in enumerate(filters.items()):
         given = [value for value in allowed if value is not None]
         values |= {f"asked_{kind}_{index}": given, f"asked_{kind}_{index}_kept": [value or "" for value in allowed]}
-        found.append((name, bool(given), len(given) < len(allowed)))
+        found.append((name, bool(given), len(given) < len(allowed), are_few(allowed)))
     return tuple(found)
 
 
@@ -130,6 +130,7 @@ def _later(kind: str, named: Sequence[_Named]) -> Any:
             given=bindparam(f"asked_{kind}_{index}", expanding=True) if has_names else None,
             kept=bindparam(f"asked_{kind}_{index}_kept", expanding=True),
             has_none=has_none,
+            is_few=is_few,
         )
-        for index, (name, has_names, has_none) in enumerate(named)
+        for index, (name, has_names, has_none, is_few) in enumerate(named)
     }

@@ -19,6 +19,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    tuple_,
 )
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
@@ -35,6 +36,7 @@ __all__ = (
     "Later",
     "UnindexedCalls",
     "added_parts",
+    "are_few",
     "conditions",
     "dimension",
     "grouped",
@@ -62,8 +64,12 @@ class Later:
     kept: BindParameter[Any]
     """All of them, as tables of sums write them."""
     has_none: bool
+    is_few: bool
+    """Whether there are as few as `are_few` says."""
 
 
+_FEW = 16
+"""Names whose days are found one by one in less time than it takes to read those of all."""
 _NEVER_MISSING = frozenset({*TIME_DIMENSIONS, "attempt"})
 SUMS = (*COUNTS, *SUMMED)
 """The sums of a statement, in order."""
@@ -101,6 +107,7 @@ def rollup_statement(
     only: Sequence[str] = SUMS,
     is_part: bool = False,
     is_given: bool = False,
+    is_sought: bool = False,
 ) -> Select[Any]:
     """The statement that answers a query from sums that are kept.
 
@@ -113,9 +120,13 @@ def rollup_statement(
         is_part: whether the rows are added up later, with others; then missing names are the empty text, which
             `shown` turns back at the end: to do so in each row takes a fifth of the time.
         is_given: whether each row is given as it is, for whoever adds them up.
+        is_sought: whether rows are sought by an index, which SQLite does not choose where it has to read them, too.
 
     """
     kept, where = rollup.table.c, kept_conditions(query, rollup, dimension, span)
+    if is_sought:
+        key = [kept[name] for name in rollup.keys]
+        where = tuple_(*key).in_(select(*key).where(where).correlate(None))
     keys = [_kept_dimension(name, rollup) for name in query.by]
     named = keys if is_part else [shown(name, key) for name, key in zip(query.by, keys, strict=True)]
     if is_given or _is_row(query, rollup, dimension):
@@ -225,6 +236,11 @@ def one_of(column: ColumnElement[Any], allowed: Sequence[str | None] | Later) ->
     named = [value for value in allowed if value is not None]
     choices = [column.in_(named)] if named else []
     return or_(*choices, *([column.is_(None)] if None in allowed else []))
+
+
+def are_few(allowed: Sequence[str | None] | Later) -> bool:
+    """Whether a filter allows few values."""
+    return allowed.is_few if isinstance(allowed, Later) else len(allowed) <= _FEW
 
 
 def _has_names(rollup: Rollup) -> bool:
