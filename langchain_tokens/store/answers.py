@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 from langchain_tokens.query import Query
 from langchain_tokens.store.largest import RANKS as LARGEST_RUNS
 from langchain_tokens.store.largest import is_of_runs, largest_runs
+from langchain_tokens.store.largestnames import is_of_names, largest_names
 from langchain_tokens.store.measures import read_groups
 from langchain_tokens.store.plan import family_of
 from langchain_tokens.store.prepared import asked, largest_statement, whole_statement
@@ -58,21 +59,39 @@ def read_some(
 def read_largest(connection: Connection, query: Query, limit: int, order: str = "total_tokens") -> Answer:
     """The groups of an answer with the most tokens, or of what `order` (see `RANKS`) says; unknown comes last."""
     rank = RANKS[order]
+    _work_alone(connection, query)
     if not _are_many(query) or limit > _FEW:
         return read_groups(_largest(connection, query, limit, SUMS, rank), len(query.by))
     # To add up all sums of all of them would take long: first which they are, then all sums of those few.
     if is_of_runs(query) and rank in LARGEST_RUNS:
         names = tuple(largest_runs(connection, query, limit, rank))
     else:
-        names = tuple(ranked_names(connection, query, limit, rank))
+        found = _without_all(connection, query, limit, SUMS, rank)
+        if found is not None:
+            return read_groups(found, len(query.by))
+        names = tuple(row[0] for row in _largest(connection, query, limit, _few_sums(rank), rank))
     few = replace(query, equals={**query.equals, query.by[0]: names})
     return read_answer(connection, few) if names else []
 
 
 def ranked_names(connection: Connection, query: Query, limit: int, rank: str = "total_tokens") -> Sequence[Any]:
     """The values of a query's one dimension with the most of a sum."""
-    only = tuple(dict.fromkeys(("calls", rank)))
-    return [row[0] for row in _largest(connection, query, limit, only, rank)]
+    only = _few_sums(rank)
+    _work_alone(connection, query)
+    found = _without_all(connection, query, limit, only, rank) if limit <= _FEW else None
+    return [row[0] for row in (_largest(connection, query, limit, only, rank) if found is None else found)]
+
+
+def _few_sums(rank: str) -> tuple[str, ...]:
+    """The sums that tell which groups are the largest."""
+    return tuple(dict.fromkeys(("calls", rank)))
+
+
+def _without_all(
+    connection: Connection, query: Query, limit: int, only: Sequence[str], rank: str
+) -> Sequence[tuple[Any, ...]] | None:
+    """The largest groups with some sums, where they can be found without adding up all; None where they cannot."""
+    return largest_names(connection, query, limit, rank, only) if is_of_names(query, rank) else None
 
 
 def _are_many(query: Query) -> bool:
@@ -94,7 +113,6 @@ def _work_alone(connection: Connection, query: Query) -> None:
 
 
 def _largest(connection: Connection, query: Query, limit: int, only: Sequence[str], rank: str) -> list[Row[Any]]:
-    _work_alone(connection, query)
     question = asked(query, connection.dialect.name, only)
     if question.form.spans[0][0] != "ever":
         statement = largest_statement(question.form, rank, is_known=None)

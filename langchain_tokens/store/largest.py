@@ -20,27 +20,29 @@ from langchain_tokens.store.counting import count_calls
 from langchain_tokens.store.sums import sums_statement
 from langchain_tokens.store.tables import RUNS
 
-__all__ = ("RANKS", "is_of_runs", "largest_runs")
+__all__ = ("RANKS", "Size", "is_of_runs", "largest_runs", "ordered")
 
 _FEW = 20_000
 """Calls in a range that are added up as fast as runs are gone through for those that belong to it."""
 _PAGE = 100
 RANKS = ("total_tokens", "total_cost")
-"""The sums that runs can be ordered by: an index has them."""
+"""The sums that runs, and names, can be ordered by: an index has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Size:
-    """What of a run lies in the range."""
+class Size:
+    """What of a run, or of a name, lies in the range."""
 
-    run_id: str
+    name: str | None
     amount: int | None
     """Of what they are ordered by."""
     calls: int
+    sums: tuple[Any, ...] = ()
+    """What an answer says of it."""
 
     @property
     def rank(self) -> tuple[bool, int, int]:
-        """What runs are ordered by: known amounts first."""
+        """What they are ordered by: known amounts first."""
         return (self.amount is not None, self.amount or 0, self.calls)
 
 
@@ -49,7 +51,7 @@ def is_of_runs(query: Query) -> bool:
     return query.by == ("run",) and not query.equals and not query.tags
 
 
-def largest_runs(connection: Connection, query: Query, limit: int, rank: str = "total_tokens") -> Sequence[str]:
+def largest_runs(connection: Connection, query: Query, limit: int, rank: str = "total_tokens") -> Sequence[Any]:
     """The runs with the most of a sum in a range, the largest first; those that do not know it come last.
 
     Args:
@@ -62,13 +64,13 @@ def largest_runs(connection: Connection, query: Query, limit: int, rank: str = "
     if limit == 0:
         return ()
     if _are_few(connection, query):
-        return [size.run_id for size in _ordered(_from_calls(connection, query, rank), limit)]
-    sizes: list[_Size] = []
+        return [size.name for size in ordered(_from_calls(connection, query, rank), limit)]
+    sizes: list[Size] = []
     for page in chain.from_iterable(_pages(connection, query, rank, is_known=is_known) for is_known in (True, False)):
-        sizes = _ordered([*sizes, *_sizes(connection, query, page, rank)], limit)
+        sizes = ordered([*sizes, *_sizes(connection, query, page, rank)], limit)
         if len(sizes) == limit and sizes[-1].rank >= _whole(page[-1]).rank:
             break
-    return [size.run_id for size in sizes]
+    return [size.name for size in sizes]
 
 
 def _are_few(connection: Connection, query: Query) -> bool:
@@ -100,7 +102,7 @@ def _pages(connection: Connection, query: Query, rank: str, *, is_known: bool) -
         after = tuple_(*order[first:]) < tuple_(*bounds)
 
 
-def _sizes(connection: Connection, query: Query, page: Sequence[Any], rank: str) -> Iterator[_Size]:
+def _sizes(connection: Connection, query: Query, page: Sequence[Any], rank: str) -> Iterator[Size]:
     """What of some runs lies in the range."""
     cut: list[str] = []
     for row in page:
@@ -118,14 +120,15 @@ def _is_within(row: Any, query: Query) -> bool:
     return begins and (query.until is None or (row.last_call_at is not None and row.last_call_at < query.until))
 
 
-def _whole(row: Any) -> _Size:
-    return _Size(run_id=row.run_id, amount=row.amount, calls=row.calls)
+def _whole(row: Any) -> Size:
+    return Size(name=row.run_id, amount=row.amount, calls=row.calls)
 
 
-def _from_calls(connection: Connection, query: Query, rank: str) -> Iterator[_Size]:
+def _from_calls(connection: Connection, query: Query, rank: str) -> Iterator[Size]:
     for run_id, calls, amount in connection.execute(sums_statement(query, connection.dialect.name, ("calls", rank))):
-        yield _Size(run_id=run_id, amount=None if amount is None else int(amount), calls=calls)
+        yield Size(name=run_id, amount=None if amount is None else int(amount), calls=calls)
 
 
-def _ordered(sizes: Iterable[_Size], limit: int) -> list[_Size]:
+def ordered(sizes: Iterable[Size], limit: int) -> list[Size]:
+    """The largest, the largest first."""
     return sorted(sizes, key=attrgetter("rank"), reverse=True)[:limit]
