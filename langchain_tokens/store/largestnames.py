@@ -24,9 +24,9 @@ from langchain_tokens.store.rolluptables import MANY
 
 __all__ = ("is_of_names", "largest_names")
 
-_FEW: Mapping[str, int] = {"sqlite": 2_000, "postgresql": 4_000}
-"""Rows of days that a database adds up in the time which it takes to ask it more than once."""
-_ROWS_OF_NAME: Mapping[str, int] = {"sqlite": 5, "postgresql": 7}
+_FEW = 2_000
+"""Rows of days that are added up in the time which it takes to ask more than once."""
+_ROWS_OF_NAME: Mapping[str, int] = {"sqlite": 5, "postgresql": 10}
 """Rows of days that are added up in the time in which one name is looked at."""
 _SAMPLE = 64
 """Names that tell how many of those with the most of all time are of a range, and how many of these it cuts."""
@@ -152,7 +152,7 @@ class _Walk:
         """
         if self.looked:
             return self.looked, len(self.whole), len(self.cut)
-        values = self._values(asked_page=_SAMPLE, asked_most=_SOME, asked_enough=_FEW[connection.dialect.name])
+        values = self._values(asked_page=_SAMPLE, asked_most=_SOME, asked_enough=_FEW)
         counted = connection.execute(sample_statement(self.rank, self.days.has_ends), values).one()
         self.rows = counted.rows
         looked = _SAMPLE if counted.found < _SOME else counted.found
@@ -160,9 +160,8 @@ class _Walk:
 
     def _pays(self, connection: Connection, page: int) -> bool:
         """Whether to look at more names takes less time than to add up the rows of all days."""
-        few = _FEW[connection.dialect.name]
-        enough = max(few, page * _ROWS_OF_NAME[connection.dialect.name])
-        if few <= self.rows < enough:
+        enough = max(_FEW, page * _ROWS_OF_NAME[connection.dialect.name])
+        if _FEW <= self.rows < enough:
             counted = connection.execute(select(rows_of_days(self.days.has_ends)), self._values(asked_enough=enough))
             self.rows = counted.scalar_one()
         return self.rows >= enough
