@@ -211,6 +211,8 @@ def use_everything(store: UsageStore) -> None:
 
 # Many machines
 
+BY_NAMES = {"usage_by_name", "usage_daily_by_name"}
+"""The tables among whose names the largest of a range are looked for."""
 TYPES = {"bigint", "boolean", "double precision", "integer", "json", "text", "timestamp with time zone"}
 CATALOGUE = {
     "a sequence": "SELECT relname FROM pg_class WHERE relkind = 'S'",
@@ -304,14 +306,23 @@ def test_storing_needs_one_table_at_a_time(together: tuple[UsageStore, list[str]
 
 
 def test_answers_join_no_tables(together: tuple[UsageStore, list[str]]) -> None:
-    """An answer from several tables adds up what each of them gives by itself."""
+    """An answer from several tables adds up what each of them gives by itself, or looks up the days of a name, which
+    lie beside its sum of all time.
+    """
     store, found = together
     for by in ((), ("chain",), ("session",), ("run",), ("day", "model"), ("tag:a",)):
         for span in ({}, {"since": NOON - timedelta(minutes=7)}, {"since": "90d", "limit": 3}):
             store.breakdown(*by, **span)
     store.calls(session="s-1")
     store.runs(session="s-1")
-    assert found
+    by_names = [statement for statement in found if set(re.findall(r"\busage_\w+", statement)) >= BY_NAMES]
+    assert {DISTRIBUTION[name] for name in BY_NAMES} == {"name"}
+    assert 0 < len(by_names) < len(found)
+    for statement in by_names:
+        assert set(re.findall(r"\busage_\w+", statement)) == BY_NAMES
+        assert "usage_daily_by_name.name = anon_" in statement
     for statement in found:
+        if statement in by_names:
+            continue
         assert "UNION ALL" in statement
         assert re.search(r"\bJOIN\b|\bIN \(SELECT\b|\bEXISTS\b", statement) is None
