@@ -7,14 +7,13 @@ rare is found although thousands of others started in the same hour.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import family_of, moment_in
@@ -66,7 +65,7 @@ class _Steps:
     """The hours, days or months in which there are such calls, in order."""
 
     step: Step
-    rows: dict[str, Sequence[Mapping[str, Any]]]
+    rows: dict[str, Sequence[RowMapping]]
     """The sums of each; none where only some of them were read."""
     is_cut: bool
     """Whether there may be more."""
@@ -117,12 +116,11 @@ def _read(
     kept, limit, step = rollup.table.c, _ROWS * wanted, rollup.step
     columns = [kept[name] for name in (*rollup.keys, "calls", "calls_without_usage", "total_tokens")]
     statement = select(*columns).where(*where).order_by(kept[step].desc() if newest else kept[step].asc()).limit(limit)
-    rows: Sequence[Mapping[str, Any]] = connection.execute(statement).mappings().all()  # type: ignore[assignment]  # text
-    found: dict[str, Sequence[Mapping[str, Any]]] = {}
+    rows = connection.execute(statement).mappings().all()
+    found: dict[str, Sequence[RowMapping]] = {}
     calls = read = 0
     for text, group in groupby(rows, key=itemgetter(step)):
-        these: Sequence[Mapping[str, Any]] = list(group)
-        found[text] = these
+        found[text] = these = list(group)
         read += len(these)
         if _is_within(text, step, span):  # of others it is not known how many are in the span
             calls += sum(row["calls"] for row in these)
@@ -191,9 +189,7 @@ def _places(query: Query, hours: _Steps, span: Span, *, has_agents: bool) -> Ite
             yield Place(first=first, last=last, column=column, value=value)
 
 
-def _told(
-    query: Query, rows: Sequence[Mapping[str, Any]], *, has_agents: bool
-) -> set[tuple[str | None, int | str | None]]:
+def _told(query: Query, rows: Sequence[RowMapping], *, has_agents: bool) -> set[tuple[str | None, int | str | None]]:
     """What calls of some sums have in a column that finds them: their tokens, else their one agent, else nothing."""
     if rows and all(map(_are_told, rows)):
         tokens = CALLS.c.total_tokens.name
@@ -206,7 +202,7 @@ def _told(
     return {(CALLS.c.agent_name.name, one) for one in ((name,) if name else (None, ""))}  # sums do not tell these apart
 
 
-def _are_told(row: Mapping[str, Any]) -> bool:
+def _are_told(row: RowMapping) -> bool:
     """Whether the tokens of each of a row's calls are known, or known to be unknown."""
     known = row["calls"] - row["calls_without_usage"]
     return known == 0 or (known == 1 and isinstance(row["total_tokens"], int))  # else SQLite's integers ran out once

@@ -59,16 +59,7 @@ def rebuild_rollups(connection: Connection) -> None:
     """Derive all sums again that can be derived."""
     kept_before = rows_since(connection)
     for rollup in ROLLUPS:
-        gone = delete(rollup.table)
-        if rollup.step == "hour" and kept_before is not None:
-            gone = gone.where(rollup.table.c.hour >= kept_before)
-        if rollup is CUBES["hour"] or kept_before is None:
-            connection.execute(gone)
-        elif rollup is not NAMES["hour"]:  # what is derived from another table is so as a whole
-            connection.execute(delete(rollup.table))
-        else:
-            connection.execute(gone.where(rollup.table.c.dimension.in_(MANY)))
-            connection.execute(delete(rollup.table).where(rollup.table.c.dimension.not_in(MANY)))
+        connection.execute(delete(rollup.table).where(_is_derived(rollup, kept_before)))
         names = [column.name for column in rollup.table.columns]
         for span in _spans(connection, rollup):
             for derived in _derived(rollup, connection.dialect.name, kept_before, span):
@@ -134,8 +125,7 @@ def _difference(rollup: Rollup, dialect: str, kept_before: str | None, span: _Sp
     stored = select(literal_column("0").label("is_derived"), *(rollup.table.c[name] for name in names))
     if rollup.step == "hour":
         stored = stored.where(_within(rollup.table.c.hour, _hours(span)))
-    if rollup.step == "hour" and kept_before is not None:
-        stored = stored.where(_is_lasting(rollup, kept_before))
+    stored = stored.where(_is_derived(rollup, kept_before))
     derived = (
         select(literal_column("1").label("is_derived"), *statement.subquery().c)
         for statement in _derived(rollup, dialect, kept_before, span)
@@ -146,12 +136,15 @@ def _difference(rollup: Rollup, dialect: str, kept_before: str | None, span: _Sp
     return found.order_by(*(both[key] for key in rollup.keys))
 
 
-def _is_lasting(rollup: Rollup, kept_before: str) -> ColumnElement[bool]:
-    """Which rows are derived again, where rows of calls before an hour are gone."""
+def _is_derived(rollup: Rollup, kept_before: str | None) -> ColumnElement[bool]:
+    """Which rows can be derived again: all but those of calls that are gone, which were before an hour. What is derived
+    from another table is so as a whole.
+    """
     kept = rollup.table.c
-    if rollup is CUBES["hour"]:
-        return kept.hour >= kept_before
-    return kept.dimension.not_in(MANY) | (kept.hour >= kept_before) if rollup is NAMES["hour"] else true()
+    if kept_before is None or rollup not in (CUBES["hour"], NAMES["hour"]):
+        return true()
+    has_rows: ColumnElement[bool] = kept.hour >= kept_before
+    return has_rows if rollup.finer is None else kept.dimension.not_in(MANY) | has_rows
 
 
 def _derived(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span) -> Sequence[Select[Any]]:

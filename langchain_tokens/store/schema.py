@@ -20,7 +20,6 @@ HEAD = "0010"
 VERSION_TABLE = "langchain_tokens_version"
 """Not Alembic's own default: an application that shares the database may use that one."""
 _HAS_ROLLUPS = "0003"
-_FOUND = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # our own name
 _VERSION = table(VERSION_TABLE, column("version_num")).c.version_num
 _SCHEMA_LOCK = 7_246_218_117  # any number that other programs hardly use
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -60,7 +59,7 @@ def storing(engine: Engine, target: StoreTarget, *, is_long: bool = False) -> It
     with writing(engine, target, is_long=is_long) as connection:
         yield connection
         # At the end: by then the transaction holds locks that no upgrade gets past.
-        found = connection.exec_driver_sql(_FOUND).scalar()
+        found = connection.execute(select(_VERSION)).scalar()
         if found != HEAD:
             raise SchemaError(
                 f"the store {target} has schema {found} now, and this process, which has it open, knows {HEAD}: start "
