@@ -53,9 +53,11 @@ from langchain_tokens.store.target import parse_target
 BUSY = 10_000_000
 """Calls in half a year of the application whose calls are taken."""
 LARGE = 2_000
-"""Calls that the writer takes at once when it is behind."""
+"""Calls that the writer takes at once when it is behind, for SQLite."""
+LARGER = 4_000
+"""The same for a server."""
 BACKLOG = 5 * LARGE
-SIZES = {500: 8, 1: 60, 50: 20, LARGE: 3}
+SIZES = {500: 8, 1: 60, 50: 20, LARGE: 3, LARGER: 2}
 """Calls in a batch → batches in a round; the first is the usual one."""
 APPENDS = 4_000
 

@@ -16,6 +16,7 @@ from langchain_tokens.recovery import (
     Refine,
     Sink,
     add_or_refuse,
+    batch_size,
     keep_aside,
     make_lasting,
     read_facts,
@@ -58,6 +59,8 @@ class Delivery:
         """Told the calls that were stored."""
         self.refine: Refine | None = None
         """For what only a line of a journal is left of."""
+        self.most = batch_size(sink.target)
+        """Facts that go into one transaction."""
         self.busy = threading.Lock()
         """Held while something is refined or stored."""
         self.hurry = threading.Event()
@@ -133,7 +136,7 @@ class Delivery:
         self._tally.note_recovering(is_recovering=False)
 
     def _deliver_from(self, segment: Segment, journal: Journal, stopping: threading.Event) -> None:
-        lines, end = read_lines(segment.descriptor, segment.read_to)
+        lines, end = read_lines(segment.descriptor, segment.read_to, self.most)
         left = segment.appended - segment.released
         if not lines:  # somebody cut the file off
             self._give_back(segment, left)

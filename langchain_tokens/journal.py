@@ -180,11 +180,11 @@ class Abandoned:
         self.path = path
         self._descriptor: int | None = descriptor
 
-    def batches(self) -> Iterator[list[bytes]]:
-        """Its whole lines, without their line feeds, some thousand at a time; a torn last line is left out."""
+    def batches(self, most: int) -> Iterator[list[bytes]]:
+        """Its whole lines, without their line feeds, so many at a time at most; a torn last line is left out."""
         end = 0
         while self._descriptor is not None:
-            lines, end = read_lines(self._descriptor, end)
+            lines, end = read_lines(self._descriptor, end, most)
             if not lines:
                 return
             yield lines

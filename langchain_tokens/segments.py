@@ -21,9 +21,8 @@ SUFFIX = ".jsonl"
 _CREATE_TRIES = 5
 _BINARY = getattr(os, "O_BINARY", 0)
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | _BINARY
-_LINES = 2_000
-"""As many as go into one transaction."""
-_PIECE = 2 << 20
+_LINE_BYTES = 1 << 10
+"""About what a line has; a call's has more, a run's less."""
 _LONGEST_LINE = 64 << 20
 """Bytes; what is longer was not written here."""
 
@@ -125,8 +124,13 @@ def create_segment(folder: Path, *, is_spill: bool, is_synced: bool) -> Segment:
     raise OSError(f"no file can be made and locked in {folder}")
 
 
-def read_lines(descriptor: int, start: int) -> tuple[list[bytes], int]:
-    """Read lines from an offset on: two thousand at most, and about two megabytes, unless one line is longer.
+def read_lines(descriptor: int, start: int, most: int) -> tuple[list[bytes], int]:
+    """Read lines from an offset on.
+
+    Args:
+        descriptor: the file's.
+        start: the offset in bytes.
+        most: how many lines; fewer where they are longer than a kilobyte on the average, but one in any case.
 
     Returns:
         The lines without their line feeds, and the offset after them; no line at the end. A torn last line is left out,
@@ -134,7 +138,7 @@ def read_lines(descriptor: int, start: int) -> tuple[list[bytes], int]:
 
     """
     os.lseek(descriptor, start, os.SEEK_SET)
-    text, wanted = b"", _PIECE
+    text, wanted = b"", most * _LINE_BYTES
     while b"\n" not in text:
         more = os.read(descriptor, wanted)
         text, wanted = text + more, 2 * wanted
@@ -142,7 +146,7 @@ def read_lines(descriptor: int, start: int) -> tuple[list[bytes], int]:
             return [text], start + len(text)
         if not more:
             return [], start
-    lines = text[: text.rindex(b"\n")].split(b"\n")[:_LINES]
+    lines = text[: text.rindex(b"\n")].split(b"\n")[:most]
     return lines, start + sum(map(len, lines)) + len(lines)
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 __all__ = ("Goal", "RecorderStats", "Tally")
 
-_QUEUE_BOUND = 20_000
-"""Facts that may wait at once; what comes beyond them does not go to memory."""
+_QUEUE_BOUND = 8_000
+"""Facts that may wait at once; what comes beyond them does not go to memory, but to the journal only."""
+_HELD_BOUND = 20_000
+"""Facts that memory holds at most where the journal cannot take them."""
 _BEHIND = 500
 
 
@@ -81,7 +83,7 @@ class Tally:
     def hold(self, count: int) -> bool:
         """Move facts that could not be spilled to memory; tells whether that has room for them."""
         with self._progress:
-            if self._memory.waiting >= _QUEUE_BOUND:
+            if self._memory.waiting >= _HELD_BOUND:
                 return False
             self._memory.taken += count
             self._spill.settled += count

@@ -14,7 +14,7 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
 from langchain_tokens.delivery import Delivery, Pending, Watch
 from langchain_tokens.journal import Journal
-from langchain_tokens.recovery import BATCH, Refine, Sink
+from langchain_tokens.recovery import Refine, Sink
 from langchain_tokens.segments import Segment
 from langchain_tokens.tally import Goal, Tally
 from langchain_tokens.trouble import Warnings
@@ -196,17 +196,18 @@ class Writer:
 
         The moment is slept, not spent in `get`: to wake this thread for each fact would slow the host's threads down.
         """
-        batch = [self._left.popleft() for _ in range(min(len(self._left), BATCH))]
+        most = self._delivery.most
+        batch = [self._left.popleft() for _ in range(min(len(self._left), most))]
         if not batch:
             try:
                 first = self._queue.get(block=seconds > 0, timeout=seconds or None)
             except queue.Empty:
                 return []
             batch = [] if first is None else [first]
-        if self._queue.qsize() < BATCH and seconds > 0:
+        if self._queue.qsize() < most and seconds > 0:
             self._delivery.hurry.wait(_LINGER_SECONDS)
             self._delivery.hurry.clear()
-        while len(batch) < BATCH:
+        while len(batch) < most:
             try:
                 item = self._queue.get_nowait()
             except queue.Empty:

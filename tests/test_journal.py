@@ -19,6 +19,7 @@ import pytest
 
 from langchain_tokens import TokenUsageHandler, open_store
 from langchain_tokens import journal as journal_module
+from langchain_tokens import recovery as recovery_module
 from langchain_tokens import segments as segments_module
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import decode, encode
@@ -108,7 +109,7 @@ def opened(folder: Path, *, max_bytes: int = 1 << 30, is_synced: bool = False) -
 
 def left_lines(folder: Path) -> list[list[bytes]]:
     """The lines in each segment that dead processes left."""
-    return [[line for lines in segment.batches() for line in lines] for segment in abandoned(folder)]
+    return [[line for lines in segment.batches(1_000) for line in lines] for segment in abandoned(folder)]
 
 
 def contents(folder: Path) -> list[bytes]:
@@ -531,7 +532,8 @@ def test_line_longer_than_any_record_is_gone_through_in_pieces(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is no journal, without an end of a line in sight, is kept aside piece by piece."""
-    monkeypatch.setattr(segments_module, "_PIECE", 10)
+    monkeypatch.setattr(recovery_module, "_BATCH", 1)
+    monkeypatch.setattr(segments_module, "_LINE_BYTES", 10)
     monkeypatch.setattr(segments_module, "_LONGEST_LINE", 60)
     last = make_call()
     left_open(folder, b"x" * 200, b"\n", encode(last))
@@ -597,7 +599,8 @@ class BreakingStore(UsageStore):
 @pytest.fixture
 def by_hundreds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Journals are read five hundred lines at a time."""
-    monkeypatch.setattr(segments_module, "_LINES", 500)
+    monkeypatch.setattr(recovery_module, "_BATCH", 500)
+    monkeypatch.setattr(segments_module, "_LINE_BYTES", 10_000)
 
 
 @pytest.mark.usefixtures("by_hundreds")

@@ -429,7 +429,7 @@ def test_spilled_facts_wait_where_the_journal_is_full(
     store = StuckStore(path)
     with recording(store, folder) as recorder:
         record_stuck(recorder, store, [make_call() for _ in range(5)])
-        monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 3)
+        monkeypatch.setattr(tally_module, "_HELD_BOUND", 3)
         shutil.rmtree(folder)
         folder.write_text("in the way")
         record_each(recorder, [make_call() for _ in range(3)])
@@ -447,7 +447,8 @@ def test_what_nothing_can_hold_is_counted(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a journal, facts beyond the queue's bound are dropped: counted, with one warning, and never waited for."""
-    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 5)
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 2)
+    monkeypatch.setattr(tally_module, "_HELD_BOUND", 5)
     store = StuckStore(path)
     with recording(store, None) as recorder:
         for _ in range(20):
