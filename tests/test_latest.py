@@ -10,14 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
 
 from langchain_tokens.call import Call
 from langchain_tokens.query import make_query
 from langchain_tokens.store import latest, places
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.sums import matches
-from tests.builders import NOON, make_call, make_fact, make_usage
+from tests.builders import NOON, make_call, make_usage
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -121,83 +120,3 @@ def test_what_only_rows_can_tell_is_not_asked_of_sums(database: Database, make_s
     """Hours of calls are not told by a filter that no sums have: it would not be looked at."""
     with make_store(database)._reading() as connection, pytest.raises(ValueError, match="all names of session, chain"):
         places.next_hours(connection, make_query((), {"chain": "c", "session": "s"}), (None, None), 1, newest=True)
-
-
-RUN_FILTERS: tuple[dict[str, Any], ...] = (
-    {"chain": "rare"},
-    {"chain": "no such"},
-    {"model": "m", "status": "ok"},
-    {"chain": "(unattributed)", "agent": "a", "since": NOON - timedelta(hours=3)},
-)
-
-
-@pytest.mark.parametrize("rare", [1, 10])
-def test_runs_are_found_by_their_calls(
-    database: Database, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, rare: int
-) -> None:
-    """Runs with such a call, the newest first, whether calls are rare or not; none where no call has that name."""
-    monkeypatch.setattr(latest, "_RARE", rare)
-    store, calls = make_store(database), some_calls(120)
-    facts = [make_fact(f"run-{number:02}", started_at=NOON - timedelta(hours=number % 7)) for number in range(40)]
-    store.add(calls, facts)
-    for filters in RUN_FILTERS:
-        of_calls = make_query((), {name: filters[name] for name in filters if name not in {"status", "since"}})
-        having = {call.run_id for call in calls if matches(call, of_calls)}
-        right = sorted(
-            (
-                fact
-                for fact in facts
-                if fact.run_id in having
-                and fact.status == filters.get("status", fact.status)
-                and fact.started_at >= filters.get("since", fact.started_at)
-            ),
-            key=lambda fact: (-fact.started_at.timestamp(), fact.run_id),
-        )
-        assert [run.run_id for run in store.runs(limit=5, offset=1, **filters)] == [fact.run_id for fact in right][1:6]
-
-
-USER_FILTERS: tuple[dict[str, Any], ...] = (
-    {"user": "u1"},
-    {"user": "no such"},
-    {"user": ["u1", "(none)"]},
-    {"user": ["u1", "u2"], "status": "error"},
-    {"user": "u2", "since": NOON - timedelta(hours=3)},
-)
-
-
-def test_runs_of_a_user_are_the_runs_own(database: Database, make_store: MakeStore) -> None:
-    """Runs are those of the user that the run names, with calls of others, or without any."""
-    store = make_store(database)
-    facts = [
-        make_fact(
-            f"run-{number:02}",
-            started_at=NOON - timedelta(hours=number % 7),
-            user=("u1", "u2", None)[number % 3],
-            status=("ok", "error")[number % 2],
-        )
-        for number in range(40)
-    ]
-    store.add([make_call(run_id=f"run-{number:02}", user="u2") for number in range(0, 40, 4)], facts)
-    for filters in USER_FILTERS:
-        users = filters["user"] if isinstance(filters["user"], list) else [filters["user"]]
-        right = [
-            fact.run_id
-            for fact in sorted(facts, key=lambda fact: (-fact.started_at.timestamp(), fact.run_id))
-            if (fact.user or "(none)") in users
-            and fact.status == filters.get("status", fact.status)
-            and fact.started_at >= filters.get("since", fact.started_at)
-        ]
-        assert [run.run_id for run in store.runs(limit=5, offset=1, **filters)] == right[1:6], filters
-
-
-def test_runs_of_a_user_are_found_by_an_index(lasting_database: Database, make_store: MakeStore) -> None:
-    """Those of one user are read from the index, and nobody else's."""
-    with make_store(lasting_database)._reading() as connection:
-        if lasting_database.kind == "postgresql":
-            connection.execute(text("SET LOCAL enable_seqscan = off"))
-            connection.execute(text("SET LOCAL enable_sort = off"))
-        explain = "EXPLAIN" if lasting_database.kind == "postgresql" else "EXPLAIN QUERY PLAN"
-        asked = "SELECT run_id FROM llm_run WHERE user_id IN ('u') ORDER BY started_at DESC LIMIT 3"
-        said = str(connection.execute(text(f"{explain} {asked}")).all())
-    assert "ix_llm_run_user_id" in said
-    assert "TEMP B-TREE" not in said

@@ -1,4 +1,4 @@
-"""Which calls and runs come first? Found where such calls are, without walking through all the others.
+"""Which calls come first? Found where such calls are, without walking through all the others.
 
 Rows lie in the order of time, and what is common is soon found among the first. A rare name, or one that does not
 exist, would have every row read in vain; so the sums that are kept say where there are such calls at all.
@@ -10,19 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, and_, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, bindparam, select
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.counting import count_calls
 from langchain_tokens.store.manyranges import for_each, moment_value, ranges_table, ranges_value
 from langchain_tokens.store.places import Place, Span, next_hours
 from langchain_tokens.store.prepared import Form, asked, question_of
-from langchain_tokens.store.sums import UnindexedCalls, conditions, one_of, run_conditions, split_run_filters
-from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
+from langchain_tokens.store.sums import UnindexedCalls, conditions, one_of
+from langchain_tokens.store.tables import CALLS
 
-__all__ = ("latest_calls", "latest_runs", "read_calls")
+__all__ = ("INDEXED", "called", "latest_calls", "read_calls")
 
 _FEW = 1_000
 """Rows that are looked for hour by hour; for more of them all are walked through."""
@@ -41,9 +40,7 @@ _MANY = 10_000
 """Calls that are looked for at once at most."""
 _MORE = 4
 """How many times as many are looked for when few of them had what sums cannot tell of, such as a tag."""
-_RARE = 500
-"""Calls that are read to know their runs, where they are one of as many; else runs are asked whether they have such."""
-_INDEXED = frozenset({"run", "session", "user"})
+INDEXED = frozenset({"run", "session", "user"})
 """Filters that leave few rows, by an index."""
 _COMMON = (None, "")
 """Values of which a server should know when it looks how best to find them: they are of most calls, or of none."""
@@ -86,7 +83,7 @@ def latest_calls(
 
     """
     wanted, calls = limit + offset, _Calls(connection=connection, query=query, columns=columns, newest=newest)
-    if wanted > _FEW or _INDEXED & set(query.equals) or not query.equals:
+    if wanted > _FEW or INDEXED & set(query.equals) or not query.equals:
         return read_calls(connection, query, calls.order, limit, offset, columns=columns)
     found, rest = calls.walk((query.since, query.until), _PROBE, wanted)
     if rest is not None and len(found) < wanted <= len(found) * _LIKELY:
@@ -130,41 +127,31 @@ class _Calls:
 
     def look(self, places: Sequence[Place], limit: int) -> Sequence[Row[Any]]:
         """The first of those in some places."""
-        ids = _ids(self.connection, self.query, places, limit, newest=self.newest)
+        ids = called(self.connection, self.query, places, limit, newest=self.newest)
         these = select(*self.columns).where(CALLS.c.call_id.in_(ids)).order_by(*self.order).limit(limit)
         return self.connection.execute(these).all() if ids else ()
 
 
-def latest_runs(connection: Connection, query: Query, limit: int, offset: int) -> Sequence[Row[Any]]:
-    """A page of runs, the newest first."""
-    (own, of_calls), dialect = split_run_filters(query), connection.dialect.name
-    where = run_conditions(query, dialect)
-    if of_calls:
-        calls = Query(equals=of_calls)
-        found = count_calls(connection, calls)
-        if found == 0:
-            return ()
-        if found <= _RARE and found * _RARE <= count_calls(connection, Query()):
-            names = _runs_of(connection, calls)
-            where = and_(run_conditions(replace(query, equals=own), dialect), RUNS.c.run_id.in_(names))
-    statement = select(RUNS).where(where, IS_TOLD)
-    statement = statement.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit).offset(offset)
-    return connection.execute(statement).all()
+def called(
+    connection: Connection,
+    query: Query,
+    places: Sequence[Place],
+    limit: int,
+    *,
+    newest: bool,
+    column: Literal["call_id", "run_id"] = "call_id",
+) -> Sequence[str]:
+    """The first calls in some places, and some others; in no order.
 
+    Args:
+        connection: one that reads.
+        query: which calls, of any time.
+        places: where to look.
+        limit: how many of each kind of place at most.
+        newest: whether the newest come first; the oldest otherwise.
+        column: what is read of them, their own ids or those of their runs.
 
-def _runs_of(connection: Connection, query: Query) -> Sequence[str]:
-    """The runs of a few calls."""
-    rest: Span | None = (None, None)
-    ids: list[str] = []
-    while rest is not None:
-        hours = next_hours(connection, query, rest, _RARE, newest=True)
-        ids += _ids(connection, query, hours.places, _RARE, newest=True)
-        rest = hours.rest
-    return connection.execute(select(CALLS.c.run_id).where(CALLS.c.call_id.in_(ids)).distinct()).scalars().all()
-
-
-def _ids(connection: Connection, query: Query, places: Sequence[Place], limit: int, *, newest: bool) -> Sequence[str]:
-    """The ids of the first calls in some places, and of some others; in no order."""
+    """
     dialect = connection.dialect.name
     kinds: dict[_Kind, list[tuple[str | int, ...]]] = {}
     for place in places:
@@ -177,13 +164,13 @@ def _ids(connection: Connection, query: Query, places: Sequence[Place], limit: i
     found: list[str] = []
     for kind, rows in kinds.items():
         values = {**question.values, "asked_places": ranges_value(rows), "asked_most": limit}
-        found += connection.execute(_statement(question.form, kind, newest=newest), values).scalars()
+        found += connection.execute(_statement(question.form, kind, column, newest=newest), values).scalars()
     return found
 
 
 @lru_cache(_FORMS)
-def _statement(form: Form, kind: _Kind, *, newest: bool) -> Select[Any]:
-    """The ids of the first calls in places of a kind."""
+def _statement(form: Form, kind: _Kind, wanted: str, *, newest: bool) -> Select[Any]:
+    """A column of the first calls in places of a kind."""
     (name, common), dialect = kind, form.dialect
     column = None if name is None else CALLS.c[name]
     values = [] if column is None or common else [("value", column.type.python_type)]
@@ -195,7 +182,8 @@ def _statement(form: Form, kind: _Kind, *, newest: bool) -> Select[Any]:
     ]
     if column is not None:
         where.append(one_of(column, common) if common else column == places.c.value)
-    each = for_each(places, (), select(CALLS.c.call_id, CALLS.c.started_at).where(*where), CALLS, dialect)
+    ids = (CALLS.c[name] for name in dict.fromkeys((wanted, "call_id")))
+    each = for_each(places, (), select(*ids, CALLS.c.started_at).where(*where), CALLS, dialect)
     found = each.selected_columns
     order = _direction(found.started_at, newest=newest), found.call_id
     return each.order_by(*order).limit(bindparam("asked_most", type_=Integer()))

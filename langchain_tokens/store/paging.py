@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Row, and_, select
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
-from langchain_tokens.store.latest import latest_calls, latest_runs
+from langchain_tokens.store.latest import latest_calls
+from langchain_tokens.store.latestruns import latest_runs
 from langchain_tokens.store.ordering import NUMBERS, After, calls_by
 from langchain_tokens.store.rows import call_from_row, fact_from_row, from_pico, to_pico
 from langchain_tokens.store.sums import conditions, run_conditions

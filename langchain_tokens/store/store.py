@@ -23,7 +23,8 @@ from langchain_tokens.run import Run
 from langchain_tokens.store.breakdowns import check_order, keep_past, read_breakdown, read_groups
 from langchain_tokens.store.engine import reading
 from langchain_tokens.store.exchange import Exchange
-from langchain_tokens.store.latest import latest_calls, latest_runs, read_calls
+from langchain_tokens.store.latest import latest_calls, read_calls
+from langchain_tokens.store.latestruns import latest_runs
 from langchain_tokens.store.opener import Opener
 from langchain_tokens.store.ordering import NUMBERS, calls_by
 from langchain_tokens.store.rows import call_from_row, fact_from_row
@@ -86,7 +87,7 @@ class UsageStore(Exchange):
         query = make_query(by, filters)
         check_order(order)
         if limit is not None:
-            _check_number("limit", limit)
+            _check_page(limit, 0)
         keep_past(self._engine(), self.target, query)
         with self._reading() as connection:
             return read_breakdown(connection, query, limit=limit, order=order)
@@ -391,10 +392,6 @@ def _direction(order: object) -> ColumnElement[Any]:
 
 
 def _check_page(limit: object, offset: object) -> None:
-    _check_number("limit", limit)
-    _check_number("offset", offset)
-
-
-def _check_number(name: str, number: object) -> None:
-    if type(number) is not int or not 0 <= number <= _LARGEST:
-        raise QueryError(f"{name}={number!r} is a {type(number).__name__}; expected a whole number from 0 on")
+    for name, number in (("limit", limit), ("offset", offset)):
+        if type(number) is not int or not 0 <= number <= _LARGEST:
+            raise QueryError(f"{name}={number!r} is a {type(number).__name__}; expected a whole number from 0 on")

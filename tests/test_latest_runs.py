@@ -1,0 +1,177 @@
+"""Are the latest runs those of a walk through all of them? However they are looked for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event, text
+
+from langchain_tokens.call import Call, RunFact
+from langchain_tokens.query import make_query
+from langchain_tokens.store import latestruns
+from langchain_tokens.store.store import UsageStore
+from langchain_tokens.store.tables import STARTS_LATE
+from langchain_tokens.sums import matches
+from tests.builders import NOON, make_call, make_fact
+
+if TYPE_CHECKING:
+    from tests.databases import Database
+
+pytest_plugins = ("tests.databases",)
+
+MakeStore = Callable[["Database"], UsageStore]
+RUN_FILTERS: tuple[dict[str, Any], ...] = (
+    {"chain": "rare"},
+    {"chain": "retired"},
+    {"chain": "no such"},
+    {"chain": ["rare", "retired"], "model": "m"},
+    {"model": "m", "status": "ok"},
+    {"chain": "rare", "session": "s1"},
+    {"chain": "rare", "tags": {"team": "t"}},
+    {"chain": "(unattributed)", "agent": "a", "since": NOON - timedelta(days=20)},
+    {"chain": "rare", "until": NOON - timedelta(days=10)},
+    {"chain": "retired", "since": NOON - timedelta(days=3)},
+)
+
+
+def some_runs() -> tuple[list[Call], list[RunFact]]:
+    """Sixty runs of sixty days with their calls, most of which start after the run, some before it; of every tenth
+    nothing was told but its calls.
+    """
+    chance = random.Random(5)
+    calls: list[Call] = []
+    facts: list[RunFact] = []
+    for number in range(60):
+        name, start = f"run-{number:02}", NOON - timedelta(days=number, hours=chance.randrange(2))
+        late = chance.choice((0, 0, 0, 0, 5, 9))
+        calls += [
+            make_call(
+                run_id=name,
+                started_at=start + timedelta(hours=index * chance.randrange(30)),
+                chain=chance.choices(("common", "retired" if number > 30 else "rare", None), (10, 3, 1))[0],
+                agent=chance.choice(("a", "b", None)),
+                model=chance.choice(("m", "n")),
+            )
+            for index in range(chance.randrange(1, 5))
+        ]
+        if number % 10:
+            begun = start + timedelta(days=late)
+            status = chance.choice(("ok", "error"))
+            session, tags = chance.choice(("s1", "s2", None)), chance.choice(({}, {"team": "t"}))
+            facts.append(make_fact(name, started_at=begun, status=status, session=session, tags=tags))
+    return calls, facts
+
+
+def listed(calls: Sequence[Call], facts: Sequence[RunFact], filters: dict[str, Any]) -> list[str]:
+    """The names of the runs that a walk through all of them would list."""
+    own = {"status", "session", "tags", "since", "until"}
+    of_calls = make_query((), {name: filters[name] for name in filters if name not in own})
+    having = {call.run_id for call in calls if matches(call, of_calls)}
+    found = [
+        fact
+        for fact in facts
+        if fact.run_id in having
+        and fact.status == filters.get("status", fact.status)
+        and fact.session == filters.get("session", fact.session)
+        and dict(fact.tags) == filters.get("tags", fact.tags)
+        and fact.started_at >= filters.get("since", fact.started_at)
+        and not ("until" in filters and fact.started_at >= filters["until"])
+    ]
+    return [fact.run_id for fact in sorted(found, key=lambda fact: (-fact.started_at.timestamp(), fact.run_id))]
+
+
+@pytest.mark.parametrize(("probe", "many"), [(1, 10_000), (3, 20), (200, 10_000)], ids=["calls", "few calls", "runs"])
+def test_runs_are_found_by_their_calls(
+    database: Database, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, probe: int, many: int
+) -> None:
+    """Runs with such a call, the newest first, whether runs or calls are gone through, and however many calls."""
+    monkeypatch.setattr(latestruns, "_PROBE", probe)
+    monkeypatch.setattr(latestruns, "_MANY", many)
+    store, (calls, facts) = make_store(database), some_runs()
+    store.add(calls, facts)
+    for filters in RUN_FILTERS:
+        right = listed(calls, facts, filters)
+        for limit, offset in ((1, 0), (3, 1), (100, 0)):
+            found = store.runs(limit=limit, offset=offset, **filters)
+            assert [run.run_id for run in found] == right[offset : offset + limit], (filters, limit)
+
+
+def test_runs_whose_calls_are_gone_are_not_listed(
+    database: Database, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a prune that keeps sums, runs are found by the calls that are left."""
+    monkeypatch.setattr(latestruns, "_PROBE", 1)
+    store, (calls, facts) = make_store(database), some_runs()
+    store.add(calls, facts)
+    cut = (NOON - timedelta(days=30)).replace(hour=0)
+    store.prune(cut)
+    left = [call for call in calls if call.started_at >= cut]
+    for filters in RUN_FILTERS:
+        assert [run.run_id for run in store.runs(limit=100, **filters)] == listed(left, facts, filters), filters
+
+
+def test_runs_that_start_late_are_found_by_an_index(lasting_database: Database, make_store: MakeStore) -> None:
+    """Of runs that started after one of their calls an index has all, and no other run."""
+    store, is_server = make_store(lasting_database), lasting_database.kind == "postgresql"
+    query, sent = make_query((), {"chain": "c", "since": NOON}), []
+    with store._reading() as connection:
+        if is_server:
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            connection.execute(text("SET LOCAL enable_sort = off"))
+        event.listen(connection, "before_cursor_execute", lambda *told: sent.append(told[2:4]))
+        latestruns._Page(connection=connection, query=query, limit=3, offset=0).names(query, STARTS_LATE)
+        ((statement, values),) = sent
+        explain = "EXPLAIN" if is_server else "EXPLAIN QUERY PLAN"
+        said = str(connection.exec_driver_sql(f"{explain} {statement}", values).all())
+    assert "ix_llm_run_starts_late" in said
+
+
+USER_FILTERS: tuple[dict[str, Any], ...] = (
+    {"user": "u1"},
+    {"user": "no such"},
+    {"user": ["u1", "(none)"]},
+    {"user": ["u1", "u2"], "status": "error"},
+    {"user": "u2", "since": NOON - timedelta(hours=3)},
+)
+
+
+def test_runs_of_a_user_are_the_runs_own(database: Database, make_store: MakeStore) -> None:
+    """Runs are those of the user that the run names, with calls of others, or without any."""
+    store = make_store(database)
+    facts = [
+        make_fact(
+            f"run-{number:02}",
+            started_at=NOON - timedelta(hours=number % 7),
+            user=("u1", "u2", None)[number % 3],
+            status=("ok", "error")[number % 2],
+        )
+        for number in range(40)
+    ]
+    store.add([make_call(run_id=f"run-{number:02}", user="u2") for number in range(0, 40, 4)], facts)
+    for filters in USER_FILTERS:
+        users = filters["user"] if isinstance(filters["user"], list) else [filters["user"]]
+        right = [
+            fact.run_id
+            for fact in sorted(facts, key=lambda fact: (-fact.started_at.timestamp(), fact.run_id))
+            if (fact.user or "(none)") in users
+            and fact.status == filters.get("status", fact.status)
+            and fact.started_at >= filters.get("since", fact.started_at)
+        ]
+        assert [run.run_id for run in store.runs(limit=5, offset=1, **filters)] == right[1:6], filters
+
+
+def test_runs_of_a_user_are_found_by_an_index(lasting_database: Database, make_store: MakeStore) -> None:
+    """Those of one user are read from the index, and nobody else's."""
+    with make_store(lasting_database)._reading() as connection:
+        if lasting_database.kind == "postgresql":
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            connection.execute(text("SET LOCAL enable_sort = off"))
+        explain = "EXPLAIN" if lasting_database.kind == "postgresql" else "EXPLAIN QUERY PLAN"
+        asked = "SELECT run_id FROM llm_run WHERE user_id IN ('u') ORDER BY started_at DESC LIMIT 3"
+        said = str(connection.execute(text(f"{explain} {asked}")).all())
+    assert "ix_llm_run_user_id" in said
+    assert "TEMP B-TREE" not in said
