@@ -123,8 +123,10 @@ def _lists(store: UsageStore) -> Iterator[tuple[str, Ask]]:
         yield f"latest 50 calls{what}", _latest_calls(chosen)
     yield "oldest 50 calls", _latest_calls({"order": "started_at"})
     yield "latest 50 calls, 20th page", _latest_calls({"offset": 950})
-    for what in ("", " since 7d", " of an agent", " of a session", " of a user", " of a model that is not there"):
+    few = (" of an agent", " of a chain", " of a rare chain and model", " of a session", " of a user")
+    for what in ("", " since 7d", *few, " of a model that is not there"):
         yield f"latest 50 runs{what}", _latest_runs(filters[what])
+    yield "latest 50 runs without a chain", _latest_runs({"chain": "(unattributed)"})
     yield "latest 50 runs with an error", _latest_runs({"status": "error"})
     for span, chosen in RANGES.items():
         for order in ("-cost_usd", "-total_tokens", "-duration_ms", "duration_ms"):

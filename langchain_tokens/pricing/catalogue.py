@@ -62,21 +62,19 @@ class Catalogue:
 
         """
         try:
-            usual = self._ask(provider, model, at, None)
+            owner, found = self.snapshot.find_provider_model(model, None, provider, None)
         except LookupError:
             return None
-        found, kinds = usual, _kinds(usual)
+        kinds = _kinds(owner, found)
         asked = {name: value for name, value in context.items() if name in kinds}
-        if asked:
-            if not _has_variant(usual.model, asked, at):
-                return None  # it has rates of that kind, but none for this one, or none for that time
-            found = self._ask(provider, model, at, asked)
+        if asked and not _has_variant(found, asked, at):
+            return None  # it has rates of that kind, but none for this one, or none for that time
         return Listed(
-            provider=usual.provider.id,
-            model=usual.model.id,
-            rates=_rates(found.model_price),
+            provider=owner.id,
+            model=found.id,
+            rates=_rates(found.get_prices(at, asked or None)),
             is_standard=len(asked) < len(context),
-            changes_within_day=_changes_within_day(usual.model),
+            changes_within_day=_changes_within_day(found),
         )
 
     def models(self, provider: str) -> Iterator[str]:
@@ -85,11 +83,6 @@ class Catalogue:
             if owner.id == provider:
                 names = (model.id for model in owner.models if not model.deprecated)
                 yield from (name for name in names if not _OTHER_USE.search(name))
-
-    def _ask(self, provider: str | None, model: str, at: datetime, context: dict[str, str] | None) -> Any:
-        from genai_prices import Usage
-
-        return self.snapshot.calc(Usage(), model, provider, None, at, context)
 
 
 def bundled() -> Catalogue:
@@ -197,13 +190,13 @@ def _catalogue(snapshot: Any, version: str) -> Catalogue:
     )
 
 
-def _kinds(found: Any) -> frozenset[str]:
-    """What the rates of this provider's model depend on, such as `service_tier`."""
-    if not any(found.model is model for model in found.provider.models):
+def _kinds(owner: Any, model: Any) -> frozenset[str]:
+    """What the rates of a provider's model depend on, such as `service_tier`."""
+    if not any(model is one for one in owner.models):
         return frozenset()  # another provider's entry stands in, and its variants are not this provider's
     return frozenset(
         name
-        for variant in found.model.price_variants or ()
+        for variant in model.price_variants or ()
         for name, value in variant.when.items()
         if value not in _USUAL
     )

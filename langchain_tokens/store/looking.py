@@ -27,6 +27,8 @@ __all__ = (
     "require_file",
 )
 
+_CHECK_KIBIBYTES = 65_536
+"""Memory for a check of all rows and indexes: with SQLite's usual two megabytes it reads most pages many times."""
 PATIENCE_SECONDS = 300.0
 """How long a change of a SQLite file's schema waits for its lock: another process may just be doing the same."""
 
@@ -98,6 +100,7 @@ def open_file(path: Path, timeout: float, *, any_thread: bool = False) -> sqlite
 
 def integrity_problems(connection: sqlite3.Connection, names: tuple[str, ...]) -> list[str]:
     """What SQLite's own check finds; `names` are the tables to check where all of the file cannot be."""
+    connection.execute(f"PRAGMA cache_size=-{_CHECK_KIBIBYTES}")
     try:
         found = connection.execute("PRAGMA integrity_check").fetchall()
     except sqlite3.OperationalError as error:
