@@ -56,7 +56,8 @@ LARGE = 2_000
 """Calls that the writer takes at once when it is behind, for SQLite."""
 LARGER = 4_000
 """The same for a server."""
-BACKLOG = 5 * LARGE
+BACKLOG = 3 * LARGE
+"""As many as memory holds with their runs."""
 SIZES = {500: 8, 1: 60, 50: 20, LARGE: 3, LARGER: 2}
 """Calls in a batch → batches in a round; the first is the usual one."""
 APPENDS = 4_000

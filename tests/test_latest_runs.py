@@ -14,7 +14,6 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.query import make_query
 from langchain_tokens.store import latestruns
 from langchain_tokens.store.store import UsageStore
-from langchain_tokens.store.tables import STARTS_LATE
 from langchain_tokens.sums import matches
 from tests.builders import NOON, make_call, make_fact
 
@@ -123,7 +122,7 @@ def test_runs_that_start_late_are_found_by_an_index(lasting_database: Database, 
             connection.execute(text("SET LOCAL enable_seqscan = off"))
             connection.execute(text("SET LOCAL enable_sort = off"))
         event.listen(connection, "before_cursor_execute", lambda *told: sent.append(told[2:4]))
-        latestruns._Page(connection=connection, query=query, limit=3, offset=0).names(query, STARTS_LATE)
+        latestruns._Page(connection=connection, query=query, limit=3, offset=0).others(NOON)
         ((statement, values),) = sent
         explain = "EXPLAIN" if is_server else "EXPLAIN QUERY PLAN"
         said = str(connection.exec_driver_sql(f"{explain} {statement}", values).all())

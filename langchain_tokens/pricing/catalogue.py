@@ -195,10 +195,7 @@ def _kinds(owner: Any, model: Any) -> frozenset[str]:
     if not any(model is one for one in owner.models):
         return frozenset()  # another provider's entry stands in, and its variants are not this provider's
     return frozenset(
-        name
-        for variant in model.price_variants or ()
-        for name, value in variant.when.items()
-        if value not in _USUAL
+        name for variant in model.price_variants or () for name, value in variant.when.items() if value not in _USUAL
     )
 
 

@@ -3,35 +3,38 @@
 To ask run after run whether it has such a call takes long where few runs have, and longest for a name that is out of
 use. So the newest such calls are looked for, where sums say that they are, and the runs of these are taken. A run
 starts before its calls, so once all calls since a moment are known, all runs are that started since then: but for runs
-of which something else was told, which an index names.
+of which something else was told, which an index names, and those that go on after the end of what is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, or_, select
+from sqlalchemy import Connection, Row, Select, or_, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.counting import count_calls
 from langchain_tokens.store.latest import INDEXED, called
+from langchain_tokens.store.manyranges import for_each, ranges_table, ranges_value
 from langchain_tokens.store.places import Span, next_hours
-from langchain_tokens.store.sums import run_conditions, split_run_filters
-from langchain_tokens.store.tables import IS_TOLD, RUNS, STARTS_LATE
+from langchain_tokens.store.sums import conditions, run_conditions, split_run_filters
+from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS, STARTS_LATE
 
 __all__ = ("latest_runs",)
 
 _PROBE = 200
 """Runs that are asked one by one before calls are looked for."""
+_LIKELY = 10
+"""How many times as many are asked after them, where by the first that should be enough."""
 _FEW = 2
 """How many calls are looked for at first, for each run that is wanted."""
 _MORE = 4
 """How many times as many then, as long as they are too few."""
 _MANY = 10_000
-"""Calls that are looked for at most; if these are too few, runs are asked one by one."""
+"""Calls, and runs of which calls tell nothing, that are looked for at most; else runs are asked one by one."""
 
 
 def latest_runs(connection: Connection, query: Query, limit: int, offset: int) -> Sequence[Row[Any]]:
@@ -51,15 +54,15 @@ def latest_runs(connection: Connection, query: Query, limit: int, offset: int) -
     calls = Query(equals=of_calls)
     if count_calls(connection, calls) == 0:
         return ()
-    edge = page.edge(_PROBE)
-    found = page.walk(edge)
-    if edge is None or len(found) == limit:
-        return found
-    if query.until is None:  # else calls after that, of runs before it, would have to be looked at
-        by_calls = _by_calls(page, calls, replace(query, equals=own))
-        if by_calls is not None:
-            return by_calls
-    return page.walk()
+    for size in (_PROBE, _LIKELY * _PROBE):
+        edge = page.edge(size)
+        found = page.walk(edge)
+        if edge is None or len(found) == limit:
+            return found
+        if limit > len(found) * _LIKELY:
+            break
+    by_calls = _by_calls(page, calls, replace(query, equals=own))
+    return page.walk() if by_calls is None else by_calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +88,37 @@ class _Page:
 
     def walk(self, since: datetime | None = None) -> Sequence[Row[Any]]:
         """The page itself, of runs that are asked one by one; of those since a moment, where one is given."""
-        return self.read(self.query, *([] if since is None else [RUNS.c.started_at >= since]))
+        return self._read(self._first(select(RUNS), self.query, since), {})
 
-    def read(self, query: Query, *where: ColumnElement[bool]) -> Sequence[Row[Any]]:
-        """The page of those runs of a query for which something holds."""
-        statement = self._first(select(RUNS), query, *where)
-        return self.connection.execute(statement.limit(self.limit).offset(self.offset)).all()
+    def among(self, runs: Iterable[str], own: Query, since: datetime | None) -> Sequence[Row[Any]]:
+        """The page, of some runs that one knows, of which a query says what else holds."""
+        these = ranges_table("asked_runs", [("run_id", str)], self._dialect)
+        chosen = self._first(select(RUNS), own, since).where(RUNS.c.run_id.in_(select(these.c.run_id)))
+        return self._read(chosen, {"asked_runs": _runs_value(runs)})
 
-    def names(self, query: Query, *where: ColumnElement[bool]) -> Sequence[str]:
-        """The names of such runs, all up to the page's end."""
-        statement = self._first(select(RUNS.c.run_id), query, *where)
-        return self.connection.execute(statement.limit(self.end)).scalars().all()
+    def others(self, since: datetime | None) -> Sequence[str]:
+        """Runs whose calls may all be out of the time since a moment, up to the query's end."""
+        until = self.query.until
+        goes_on = [RUNS.c.last_call_at.is_(None), RUNS.c.last_call_at >= until] if until is not None else []
+        span = Query(since=self.query.since, until=until)
+        statement = self._first(select(RUNS.c.run_id), span, since).where(or_(STARTS_LATE, *goes_on))
+        return self.connection.execute(statement.limit(_MANY)).scalars().all()
 
-    def _first(self, columns: Select[Any], query: Query, *where: ColumnElement[bool]) -> Select[Any]:
-        chosen = columns.where(run_conditions(query, self._dialect), IS_TOLD, *where)
-        return chosen.order_by(RUNS.c.started_at.desc(), RUNS.c.run_id)
+    def having(self, runs: Sequence[str], calls: Query) -> Sequence[str]:
+        """Those of some runs that have such a call."""
+        these = ranges_table("asked_runs", [("run_id", str)], self._dialect)
+        each = select(CALLS.c.run_id).where(CALLS.c.run_id == these.c.run_id, conditions(calls, self._dialect))
+        found = for_each(these, (), each, CALLS, self._dialect)
+        return self.connection.execute(found, {"asked_runs": _runs_value(runs)}).scalars().all()
+
+    def _read(self, statement: Select[Any], values: Mapping[str, str]) -> Sequence[Row[Any]]:
+        return self.connection.execute(statement.limit(self.limit).offset(self.offset), values).all()
+
+    def _first(self, columns: Select[Any], query: Query, since: datetime | None) -> Select[Any]:
+        """A query's runs, of those since a moment, where one is given; the newest first."""
+        chosen = columns.where(run_conditions(query, self._dialect), IS_TOLD)
+        is_new = [] if since is None else [RUNS.c.started_at >= since]
+        return chosen.where(*is_new).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id)
 
     @property
     def _dialect(self) -> str:
@@ -116,13 +135,18 @@ def _by_calls(page: _Page, calls: Query, own: Query) -> Sequence[Row[Any]] | Non
 
     """
     search = _Search(page=page, calls=calls)
-    for since in search.steps((page.query.since, None)):
-        is_new = [] if since is None else [RUNS.c.started_at >= since]
-        others = page.names(page.query, STARTS_LATE, *is_new)
-        found = page.read(own, or_(RUNS.c.run_id.in_(search.runs), RUNS.c.run_id.in_(others)), *is_new)
+    for since in search.steps((page.query.since, page.query.until)):
+        others = page.others(since)
+        if len(others) == _MANY:
+            return None
+        found = page.among(search.runs.union(page.having(others, calls) if others else ()), own, since)
         if since is None or len(found) == page.limit:
             return found
     return None
+
+
+def _runs_value(runs: Iterable[str]) -> str:
+    return ranges_value([(run_id,) for run_id in sorted(runs)])
 
 
 @dataclass(slots=True, kw_only=True)
