@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 from langchain_tokens.errors import PriceError
@@ -85,8 +86,9 @@ class Catalogue:
                 yield from (name for name in names if not _OTHER_USE.search(name))
 
 
+@cache
 def bundled() -> Catalogue:
-    """The catalogue that the installed library brings along. Reads no network."""
+    """The catalogue that the installed library brings along, read once. Reads no network."""
     from genai_prices import __version__
     from genai_prices.data import providers
     from genai_prices.data_snapshot import DataSnapshot

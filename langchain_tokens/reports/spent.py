@@ -65,21 +65,20 @@ def read_spent(connection: Any, query: Query) -> Spent:
     from langchain_tokens.store.answers import read_some
 
     ((_, (calls, cost, unpriced)),) = read_some(connection, replace(query, by=()), _TOTALS)
-    answered = _read(connection, query, _ANSWERED, (*_BY, "status", "attempt"))
-    failed = _read(connection, query, _FAILED, (*_BY, "status"))
+    answered = _read(connection, query, _ANSWERED, "attempt")
+    failed = _read(connection, query, _FAILED, "status")
     return Spent(used=(*answered, *failed), calls=calls or 0, cost=cost, unpriced_calls=unpriced or 0)
 
 
-def _read(connection: Any, query: Query, statuses: Sequence[str], by: Sequence[str]) -> list[Used]:
+def _read(connection: Any, query: Query, statuses: Sequence[str], by: str) -> list[Used]:
     """Those of some statuses: to group all of them by the attempt, too, takes longer than to ask twice."""
     from langchain_tokens.store.answers import read_some
 
     allowed = tuple(status for status in statuses if status in query.equals.get("status", statuses))
     if not allowed:
         return []
-    asked = replace(query, by=tuple(by), equals={**query.equals, "status": allowed})
-    width, has_attempt = len(_BY), "attempt" in by
+    asked = replace(query, by=(*_BY, by), equals={**query.equals, "status": allowed})
     return [
-        _make_used(key[:width], key[width], key[-1] if has_attempt else None, *numbers)  # in the order of its fields
-        for key, numbers in read_some(connection, asked, _SUMS)
+        _make_used(tuple(who), *((last, None) if by == "status" else (allowed[0], last)), *numbers)  # as its fields are
+        for (*who, last), numbers in read_some(connection, asked, _SUMS)
     ]
