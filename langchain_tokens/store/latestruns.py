@@ -81,8 +81,11 @@ class _Page:
 
     def edge(self, size: int) -> datetime | None:
         """When the last of so many runs of the query's time started; None where there are fewer."""
-        span = run_conditions(Query(since=self.query.since, until=self.query.until), self._dialect)
-        starts = select(RUNS.c.started_at).where(span).order_by(RUNS.c.started_at.desc())
+        starts = (
+            select(RUNS.c.started_at)
+            .where(run_conditions(self._span, self._dialect))
+            .order_by(RUNS.c.started_at.desc())
+        )
         moment: datetime | None = self.connection.execute(starts.limit(1).offset(size)).scalar()
         return moment
 
@@ -100,8 +103,7 @@ class _Page:
         """Runs whose calls may all be out of the time since a moment, up to the query's end."""
         until = self.query.until
         goes_on = [RUNS.c.last_call_at.is_(None), RUNS.c.last_call_at >= until] if until is not None else []
-        span = Query(since=self.query.since, until=until)
-        statement = self._first(select(RUNS.c.run_id), span, since).where(or_(STARTS_LATE, *goes_on))
+        statement = self._first(select(RUNS.c.run_id), self._span, since).where(or_(STARTS_LATE, *goes_on))
         return self.connection.execute(statement.limit(_MANY)).scalars().all()
 
     def having(self, runs: Sequence[str], calls: Query) -> Sequence[str]:
@@ -119,6 +121,11 @@ class _Page:
         chosen = columns.where(run_conditions(query, self._dialect), IS_TOLD)
         is_new = [] if since is None else [RUNS.c.started_at >= since]
         return chosen.where(*is_new).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id)
+
+    @property
+    def _span(self) -> Query:
+        """The query's time, and nothing else of it."""
+        return Query(since=self.query.since, until=self.query.until)
 
     @property
     def _dialect(self) -> str:
@@ -146,7 +153,7 @@ def _by_calls(page: _Page, calls: Query, own: Query) -> Sequence[Row[Any]] | Non
 
 
 def _runs_value(runs: Iterable[str]) -> str:
-    return ranges_value([(run_id,) for run_id in sorted(runs)])
+    return ranges_value((run_id,) for run_id in runs)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Index, Text, and_, literal_column, or_, text
+from sqlalchemy import JSON, BigInteger, DateTime, Index, Text, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
@@ -78,8 +78,11 @@ BY_CALLS = "calls"
 BY_RECORD = "record"
 """The same of a run that was said with a call, by `TokenUsageHandler.record()`."""
 _HAS_USER = text("user_id IS NOT NULL")
-_STARTS_LATE = text("calls > 0 AND (first_call_at IS NULL OR started_at > first_call_at)")
 """Many applications name no users."""
+STARTS_LATE = text("calls > 0 AND (first_call_at IS NULL OR started_at > first_call_at)")
+"""Runs that started after one of their calls, by what was told of them, or of which that is not known; few or none, and
+an index has them.
+"""
 
 CUT_OFF = ("length", "LENGTH", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length")
 """What providers call it when an answer ended at the limit of tokens."""
@@ -209,7 +212,7 @@ class LlmRun(_Table, table=True):
         Index("ix_llm_run_started_at", "started_at"),
         Index("ix_llm_run_session_id", "session_id", "started_at"),
         Index("ix_llm_run_user_id", "user_id", "started_at", sqlite_where=_HAS_USER, postgresql_where=_HAS_USER),
-        Index("ix_llm_run_starts_late", "started_at", sqlite_where=_STARTS_LATE, postgresql_where=_STARTS_LATE),
+        Index("ix_llm_run_starts_late", "started_at", sqlite_where=STARTS_LATE, postgresql_where=STARTS_LATE),
         Index("ix_llm_run_total_tokens", "total_tokens", "calls", "run_id", "first_call_at", "last_call_at"),
         Index("ix_llm_run_total_cost", "total_cost", "calls", "run_id", "first_call_at", "last_call_at"),
     )
@@ -246,12 +249,5 @@ METADATA = _Table.metadata
 CALLS = METADATA.tables["llm_call"]
 RUNS = METADATA.tables["llm_run"]
 COST_REVISIONS = METADATA.tables["cost_revision"]
-STARTS_LATE = and_(
-    RUNS.c.calls > literal_column("0"),  # no parameter: databases compare it with the index's condition
-    or_(RUNS.c.first_call_at.is_(None), RUNS.c.started_at > RUNS.c.first_call_at),
-)
-"""Runs that started after one of their calls, by what was told of them, or of which that is not known; an index has
-them, few or none.
-"""
 IS_TOLD = RUNS.c.known_by.is_distinct_from(BY_CALLS)
 """Runs of which more is known than their calls: those that are listed. The others' rows are for sums alone."""
