@@ -19,6 +19,7 @@ from sqlmodel import SQLModel
 
 import langchain_tokens.store.migrations
 from langchain_tokens.errors import StoreError
+from langchain_tokens.store.backup import back_up
 from langchain_tokens.store.engine import writing
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import changing
@@ -278,6 +279,21 @@ def test_damaged_file_is_found(tmp_path: Path) -> None:
     assert not found.is_right
     assert found.damage
     assert "NULL value in llm_run.mode" in found.damage
+
+
+def test_index_that_does_not_fit_is_found_and_copied(tmp_path: Path) -> None:
+    """A check asks each index for each row; a copy takes the rows as they are, since all of them are there."""
+    target = parse_target(tmp_path / "tokens.db")
+    store = UsageStore(target)
+    store.add([make_call()], [make_fact()])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "tokens.db")) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        change = "sql = replace(sql, '(run_id)', '(session_id)')"
+        connection.execute(f"UPDATE sqlite_master SET {change} WHERE name = 'ix_llm_call_run_id'")
+        connection.commit()
+    assert "row 1 missing from index ix_llm_call_run_id" in inspect_store(target).damage
+    assert back_up(target).rows["llm_call"] == 1
 
 
 def test_missing_database_is_not_checked(tmp_path: Path) -> None:
