@@ -17,8 +17,10 @@ from langchain_tokens.call import Call
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.store import answers, largestnames
 from langchain_tokens.store.answers import ranked_names, read_largest
+from langchain_tokens.store.engine import writing
 from langchain_tokens.store.namesearch import names_statement
 from langchain_tokens.store.prepared import asked
+from langchain_tokens.store.rebuilding import rebuild_rollups
 from langchain_tokens.store.sums import SUMS
 from tests.builders import NOON, make_call
 
@@ -40,7 +42,16 @@ def rows(count: int) -> dict[str, int]:
     return dict.fromkeys(("sqlite", "postgresql"), count)
 
 
-LIMITS = {"_FEW": 1, "_ROWS_OF_NAME": rows(0), "_PAGE": 5, "_SAMPLE": 4, "_SOME": 3, "_SPARE": 1, "_ALIKE": 2}
+LIMITS = {
+    "_FEW": 1,
+    "_ROWS_OF_NAME": rows(0),
+    "_PAGE": 5,
+    "_SAMPLE": 4,
+    "_PASSED_IN_SAMPLE": 4,
+    "_SOME": 3,
+    "_SPARE": 1,
+    "_ALIKE": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +150,7 @@ def ask(store: UsageStore, order: str = "total_tokens", limit: int = 3, **filter
 
 
 def test_names_of_one_size_are_added_up(store: UsageStore, found: list[bool]) -> None:
-    """Where others may have as much as the last one, and more calls, all are added up."""
+    """Where others that were not looked at may have as much as the last one, and more calls, all are added up."""
     tokens = [(100, 0), *[(10, 0)] * 9]
     costs = ["0.01", "0.1", *["0.01"] * 5, *["0.1"] * 3]
     both = zip(tokens, costs, strict=True)
@@ -149,7 +160,7 @@ def test_names_of_one_size_are_added_up(store: UsageStore, found: list[bool]) ->
     assert ask(store, since=MIDNIGHT, limit=2) == ["s-0", "s-1"]
     assert ask(store, since=MIDNIGHT, limit=6)[:2] == ["s-0", "s-1"]
     assert ask(store, since=MIDNIGHT, limit=1, order="cost_usd") == ["s-1"]
-    assert found == [True, False, False, False]
+    assert found == [True, False, True, False]
 
 
 def test_next_look_begins_with_names_of_the_last_size(store: UsageStore, found: list[bool]) -> None:
@@ -160,6 +171,55 @@ def test_next_look_begins_with_names_of_the_last_size(store: UsageStore, found: 
     others = [make_call(session=f"x{number}", tokens=(90 + number, 0), started_at=before) for number in range(4)]
     store.add([*calls, *others, make_call(session="m", tokens=(1, 0), cost=None)])
     assert ask(store, since=MIDNIGHT, limit=6)[:5] == ["a", "b", "c", "d", "m"]
+    assert found == [True]
+
+
+def last_days(store: UsageStore, dimension: str = "session") -> dict[str, str]:
+    """What is said to be the last day of each name."""
+    asked_for = text("SELECT name, last_day FROM usage_by_name WHERE dimension = :dimension")
+    with store._reading() as connection:
+        return {row.name: row.last_day for row in connection.execute(asked_for, {"dimension": dimension})}
+
+
+def test_last_days_follow_calls(store: UsageStore) -> None:
+    """A later call moves a name's last day, an earlier one does not; what is gone leaves it until sums are derived."""
+    early, late = NOON - timedelta(days=9), NOON + timedelta(days=1)
+    store.add([make_call(session="a"), make_call(session="b", started_at=late), make_call(session="b", user="u")])
+    store.add(
+        [make_call(session=name, started_at=moment) for name, moment in (("a", late), ("b", early), ("c", early))]
+    )
+    tomorrow, today, before = (f"{moment:%Y-%m-%d}" for moment in (late, NOON, early))
+    assert last_days(store) == {"a": tomorrow, "b": tomorrow, "c": before}
+    assert last_days(store, "user") == {"": tomorrow, "u": today}
+    store.delete(since=late)
+    assert last_days(store) == {"a": tomorrow, "b": tomorrow, "c": before}
+    assert [row.key["session"] for row in store.breakdown("session", since=late, limit=2)] == []
+    assert store.check().is_clean
+    with writing(store._engine(), store.target) as connection:
+        rebuild_rollups(connection)
+    assert last_days(store) == {"a": today, "b": today, "c": before}
+
+
+def test_last_day_that_is_too_early_is_found(store: UsageStore) -> None:
+    """A name that would be passed over though it has calls in a range is no clean store; deriving sums puts it right."""
+    store.add([make_call(session="a"), make_call(session="b")])
+    with writing(store._engine(), store.target) as connection:
+        connection.execute(text("UPDATE usage_by_name SET last_day = '2026-01-01' WHERE name = 'b'"))
+    said = [str(found) for found in store.check().differences]
+    assert said == [f"usage_by_name session b  last_day: stored 2026-01-01, derived {NOON:%Y-%m-%d}"]
+    store.rebuild_rollups()
+    assert store.check().is_clean
+
+
+def test_names_of_earlier_days_are_passed_over(
+    store: UsageStore, found: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Larger names of other days stand in no one's way, as many as there are."""
+    monkeypatch.setattr(largestnames, "_PASSED_IN_SAMPLE", 200)
+    before = [make_call(session=f"old-{number}", tokens=(1_000 + number, 0)) for number in range(150)]
+    now = [make_call(session=f"s-{number}", tokens=(1 + number, 0)) for number in range(90)]
+    store.add([*[replace(call, started_at=NOON - timedelta(days=2)) for call in before], *now])
+    assert ask(store, since=MIDNIGHT, limit=2) == ["s-89", "s-88"]
     assert found == [True]
 
 
@@ -190,8 +250,10 @@ def test_names_that_are_small_are_added_up(store: UsageStore, found: list[bool])
     [
         ({}, {"_FEW": 40}, True),
         ({}, {"_FEW": 41}, False),
-        ({}, {"_ROWS_OF_NAME": rows(8)}, True),
-        ({}, {"_ROWS_OF_NAME": rows(9)}, False),
+        ({}, {"_ROWS_OF_NAME": rows(13)}, True),
+        ({}, {"_ROWS_OF_NAME": rows(14)}, False),
+        ({"until": NOON + timedelta(days=3)}, {"_ROWS_OF_NAME": rows(8)}, True),
+        ({"until": NOON + timedelta(days=3)}, {"_ROWS_OF_NAME": rows(9)}, False),
         ({"limit": 20}, {"_ROWS_OF_NAME": rows(1)}, True),
         ({"limit": 20}, {"_ROWS_OF_NAME": rows(2)}, False),
         ({"order": "calls"}, {}, None),

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, text
 
 from langchain_tokens.store.measures import rollup_sums
-from langchain_tokens.store.rolluptables import CALLERS, CUBES, NAMED, NAMES, STATE, Rollup
+from langchain_tokens.store.rolluptables import CALLERS, CUBES, LAST_DAY, NAMED, NAMES, STATE, Rollup
 from langchain_tokens.store.tables import CALLS
 
 __all__ = ("drop_sums", "first_sum", "forget_names", "lock_maintenance", "lock_writers")
@@ -125,6 +125,8 @@ def _derive_again(
     """Put what finer sums add up to in the place of some rows."""
     connection.execute(delete(coarse.table).where(stale))
     sums = rollup_sums(fine.table.c)
+    if coarse.has_last_day:
+        sums[LAST_DAY] = func.max(fine.table.c.day)
     keys = [_key(fine, key) for key in coarse.keys]
     places = (text(str(index + 1)) for index in range(len(keys)))
     chosen = select(*(key.label(f"key_{index}") for index, key in enumerate(keys)), *sums.values()).where(source)

@@ -1,9 +1,9 @@
 """Which sessions or users have the most tokens, or cost, in a range? Those with the most of all time are gone through.
 
-What a name has in a range is at most what it has of all time. One index has names in the order of that, another has
-the days of each: where all of them lie in the range, the sums of all time are the answer; of names that the range cuts,
-those of the range are added up. So whoever is beyond the last that is looked at has no more than that one. It takes as
-long however many names there are, but pays only where many of them are in the range, and few of these are cut.
+What a name has in a range is at most what it has of all time. One index has names in the order of that with their
+last day, so that those of earlier days are passed over; another has the days of each: where all of them lie in the
+range, the sums of all time are the answer; of names that the range cuts, those of the range are added up. So whoever is
+beyond the last that is looked at has no more than that one. It pays only where few of the names in a range are cut.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ __all__ = ("is_of_names", "largest_names")
 _FEW = 2_000
 """Rows of days that are added up in the time which it takes to ask more than once."""
 _ROWS_OF_NAME: Mapping[str, int] = {"sqlite": 5, "postgresql": 10}
-"""Rows of days that are added up in the time in which one name is looked at."""
+"""Rows of days that are added up in the time in which the days of one name are looked at."""
+_PASSED_OF_ROW = 4
+"""Names of earlier days that are passed over in the time in which a row is added up."""
 _SAMPLE = 64
 """Names that tell how many of those with the most of all time are of a range, and how many of these it cuts."""
+_PASSED_IN_SAMPLE = 2_048
+"""Names of a sample where they are only passed over."""
 _SOME = 16
 """Names of a range that are enough to know that there are many."""
 _PAGE = 64
@@ -152,15 +156,22 @@ class _Walk:
         """
         if self.looked:
             return self.looked, len(self.whole), len(self.cut)
-        values = self._values(asked_page=_SAMPLE, asked_most=_SOME, asked_enough=_FEW)
+        page = _SAMPLE if self._has_end else _PASSED_IN_SAMPLE
+        values = self._values(asked_page=page, asked_most=_SOME, asked_enough=_FEW)
         counted = connection.execute(sample_statement(self.rank, self.days.has_ends), values).one()
         self.rows = counted.rows
-        looked = _SAMPLE if counted.found < _SOME else counted.found
+        looked = page if counted.found < _SOME else counted.looked
         return looked, counted.found - counted.cut, counted.cut
+
+    @property
+    def _has_end(self) -> bool:
+        """Whether the days of all names have to be looked at, since the last day of most is after the range."""
+        return self.days.has_ends[1]
 
     def _pays(self, connection: Connection, page: int) -> bool:
         """Whether to look at more names takes less time than to add up the rows of all days."""
-        enough = max(_FEW, page * _ROWS_OF_NAME[connection.dialect.name])
+        found = page if self._has_end else min(page, self._most)
+        enough = max(_FEW, found * _ROWS_OF_NAME[connection.dialect.name] + (page - found) // _PASSED_OF_ROW)
         if _FEW <= self.rows < enough:
             counted = connection.execute(select(rows_of_days(self.days.has_ends)), self._values(asked_enough=enough))
             self.rows = counted.scalar_one()
@@ -168,14 +179,21 @@ class _Walk:
 
     def _look(self, connection: Connection, page: int) -> Sequence[Row[Any]]:
         """Those of the next names that may be in the range."""
-        most = 2 * self.limit + _SPARE
         statement = names_statement(self.rank, self.only, self.days.has_ends, is_next=self.looked > 0)
-        values = self._values(asked_page=page, asked_most=most, asked_least=self.least)
+        values = self._values(asked_page=page, asked_most=self._most, asked_least=self.least)
         rows = connection.execute(statement, values).all()
         names = [row for row in rows if row.name is not None]
-        self.least = min(row.amount for row in names) if len(names) == most else rows[0].least
         self.looked += page
+        if len(names) == self._most:
+            self.least = min(row.amount for row in names)
+        else:  # of those that have as much as the last one, all were looked at
+            self.least = None if rows[0].least is None else rows[0].least - 1
         return names
+
+    @property
+    def _most(self) -> int:
+        """Names that are found at once."""
+        return 2 * self.limit + _SPARE
 
     def _values(self, **more: int | None) -> dict[str, Any]:
         return {"asked_dimension": self.query.by[0], **asdict(self.days), **more}

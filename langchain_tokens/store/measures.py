@@ -56,7 +56,7 @@ def call_sums(calls: Any) -> dict[str, ColumnElement[Any]]:
     counted = _conditions(calls)
     return {
         "calls": func.count(),
-        **{name: func.coalesce(func.sum(case((counted[name], 1), else_=0)), 0) for name in COUNTS[1:]},
+        **{name: func.count().filter(counted[name]) for name in COUNTS[1:]},
         **{name: total(name, value) for name, value in measured(calls).items()},
     }
 

@@ -7,13 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    CTE,
     BindParameter,
     ColumnElement,
     Integer,
     ScalarSelect,
     Select,
-    Subquery,
     Text,
     and_,
     bindparam,
@@ -25,7 +23,7 @@ from sqlalchemy import (
     true,
 )
 
-from langchain_tokens.store.rolluptables import NAMES
+from langchain_tokens.store.rolluptables import LAST_DAY, NAMES
 
 __all__ = ("names_statement", "rows_of_days", "sample_statement")
 
@@ -36,14 +34,16 @@ _DIMENSION: BindParameter[str] = bindparam("asked_dimension", type_=Text())
 
 @lru_cache(_FORMS)
 def sample_statement(rank: str, has_ends: tuple[bool, bool]) -> Select[Any]:
-    """The statement that counts, among names with the most of all time, those of a range and those that it cuts; with
-    the rows of its days.
+    """The statement that counts, among names with the most of all time, those of a range, those that it cuts, and how
+    many were looked at for them; with the rows of its days.
     """
-    dated = _dated(_next_names(rank, is_next=False)).c
-    found = select(*dated).where(*_within(has_ends, dated.first_day, dated.last_day))
-    some = found.limit(bindparam("asked_most", type_=Integer(), literal_execute=True)).subquery()
+    some = _found(rank, has_ends, is_next=False).cte()
+    least = select(func.min(some.c.amount)).scalar_subquery()
+    names = _names(rank, is_next=False).subquery().c
+    looked = select(func.count(names.amount)).where(names.amount >= least).scalar_subquery()
     cut = func.count(case((or_(*_beyond(has_ends, some.c)), 1)))
-    return select(func.count(some.c.name).label("found"), cut.label("cut"), rows_of_days(has_ends).label("rows"))
+    counted = func.count(some.c.name).label("found"), cut.label("cut")
+    return select(*counted, looked.label("looked"), rows_of_days(has_ends).label("rows"))
 
 
 @lru_cache(_FORMS)
@@ -62,11 +62,8 @@ def names_statement(rank: str, only: tuple[str, ...], has_ends: tuple[bool, bool
     Each comes with that amount, its first and last day, the least amount of all that were looked at, and with sums of
     all time; one row without a name where there is none.
     """
-    names = _next_names(rank, is_next=is_next)
-    dated = _dated(names).c
-    of_range = select(*dated).where(*_within(has_ends, dated.first_day, dated.last_day)).order_by(dated.amount.desc())
-    found = of_range.limit(bindparam("asked_most", type_=Integer(), literal_execute=True)).subquery()
-    least = select(func.min(names.c.amount).label("least")).subquery()
+    found = _found(rank, has_ends, is_next=is_next).subquery()
+    least = select(_least(rank, is_next=is_next).label("least")).subquery()
     kept = NAMES["ever"].table.alias()
     joined = least.outerjoin(found, true()).outerjoin(
         kept, and_(kept.c.dimension == _DIMENSION, kept.c.name == found.c.name)
@@ -74,26 +71,41 @@ def names_statement(rank: str, only: tuple[str, ...], has_ends: tuple[bool, bool
     return select(*found.c, *least.c, *(kept.c[name] for name in only)).select_from(joined)
 
 
-def _next_names(rank: str, *, is_next: bool) -> CTE:
-    """Names that come next by their sum of all time; those that have as much as the last one come again.
+def _found(rank: str, has_ends: tuple[bool, bool], *, is_next: bool) -> Select[Any]:
+    """Up to so many names that may be in a range, with their first and last day; the last may be too late.
+
+    Those of earlier days are passed over in the index. A server reads it in order, since where it ends is a value.
+    """
+    ever, day = NAMES["ever"].table.c, NAMES["day"].table.c
+    days = select(day.day).where(day.dimension == _DIMENSION, day.name == ever.name).limit(literal_column("1"))
+    # Not whether there is a day in the range: a server would rather read the days of all names.
+    first: Any = days.order_by(day.day).scalar_subquery()
+    found = select(ever.name, ever[rank].label("amount"), first.label("first_day"), ever[LAST_DAY].label("last_day"))
+    found = found.where(*_of_next(rank, is_next=is_next), ever[rank] >= _least(rank, is_next=is_next))
+    found = found.where(*_within(has_ends, first, ever[LAST_DAY])).order_by(ever[rank].desc())
+    return found.limit(bindparam("asked_most", type_=Integer(), literal_execute=True))
+
+
+def _least(rank: str, *, is_next: bool) -> ScalarSelect[Any]:
+    """The least amount of the names that come next."""
+    return select(func.min(_names(rank, is_next=is_next).subquery().c.amount)).scalar_subquery()
+
+
+def _names(rank: str, *, is_next: bool) -> Select[Any]:
+    """The amounts of the names that come next by their sum of all time.
 
     How many is not to be a parameter: a server would plan for a tenth of all names.
     """
-    ever = NAMES["ever"].table.c
-    names = select(ever.name, ever[rank].label("amount")).order_by(ever[rank].desc())
-    names = names.where(ever.dimension == _DIMENSION, ever[rank].is_not(None))
-    if is_next:
-        names = names.where(ever[rank] <= bindparam("asked_least"))
-    return names.limit(bindparam("asked_page", type_=Integer(), literal_execute=True)).cte()
+    ever = NAMES["ever"].table.alias().c
+    amounts = select(ever[rank].label("amount")).where(*_of_next(rank, ever, is_next=is_next))
+    page = bindparam("asked_page", type_=Integer(), literal_execute=True)
+    return amounts.order_by(ever[rank].desc()).limit(page)
 
 
-def _dated(names: CTE) -> Subquery:
-    """Names with their first and last day."""
-    day = NAMES["day"].table.c
-    days = select(day.day).where(day.dimension == _DIMENSION, day.name == names.c.name).limit(literal_column("1"))
-    # Not whether there is a day in the range: a server would rather read the days of all names.
-    first, last = (days.order_by(end).scalar_subquery() for end in (day.day, day.day.desc()))
-    return select(*names.c, first.label("first_day"), last.label("last_day")).subquery()
+def _of_next(rank: str, ever: Any = NAMES["ever"].table.c, *, is_next: bool) -> Iterator[ColumnElement[bool]]:
+    """Conditions for names that come next; those that have as much as the last one come again."""
+    yield ever.dimension == _DIMENSION
+    yield ever[rank] <= bindparam("asked_least") if is_next else ever[rank].is_not(None)
 
 
 def _within(has_ends: tuple[bool, bool], first_day: Any, last_day: Any) -> Iterator[ColumnElement[bool]]:

@@ -36,6 +36,7 @@ from langchain_tokens.store.rolluptables import (
     ALL,
     CUBE_COLUMNS,
     CUBES,
+    LAST_DAY,
     MANY,
     NAMED,
     NAMES,
@@ -72,6 +73,7 @@ def wrong_rollups(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]
     for rollup in ROLLUPS:
         for span in _spans(connection, rollup):
             yield from _wrong(connection, rollup, kept_before, span)
+    yield from _wrong_last_days(connection)
 
 
 def _wrong(
@@ -88,6 +90,16 @@ def _wrong(
             found, right = (None if row is None else row[position] for row in both)
             if found != right:
                 yield shown, column, found, right
+
+
+def _wrong_last_days(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
+    """Names that have a day after the one which is said to be their last; an earlier one does no harm."""
+    ever, day = NAMES["ever"].table, NAMES["day"].table.c
+    same = and_(day.dimension == ever.c.dimension, day.name == ever.c.name)
+    last = select(func.max(day.day)).where(same).scalar_subquery()
+    late = select(ever.c.dimension, ever.c.name, ever.c[LAST_DAY], last).where(ever.c[LAST_DAY] < last)
+    for dimension, name, found, right in connection.execute(late.order_by(ever.c.dimension, ever.c.name)):
+        yield f"{ever.name} {dimension} {name or '-'}", LAST_DAY, found, right
 
 
 def _spans(connection: Connection, rollup: Rollup) -> Iterator[_Span]:
@@ -127,7 +139,7 @@ def _difference(rollup: Rollup, dialect: str, kept_before: str | None, span: _Sp
         stored = stored.where(_within(rollup.table.c.hour, _hours(span)))
     stored = stored.where(_is_derived(rollup, kept_before))
     derived = (
-        select(literal_column("1").label("is_derived"), *statement.subquery().c)
+        select(literal_column("1").label("is_derived"), *list(statement.subquery().c)[: len(names)])
         for statement in _derived(rollup, dialect, kept_before, span)
     )
     both = union_all(stored, *derived).subquery().c
@@ -167,7 +179,8 @@ def _derived(rollup: Rollup, dialect: str, kept_before: str | None, span: _Span)
         ]
     if rollup is NAMES["ever"]:
         kept = NAMES["day"].table.c
-        return [_from_sums([kept.dimension, kept.name], kept).where(kept.dimension != ALL)]
+        derived = _from_sums([kept.dimension, kept.name], kept).where(kept.dimension != ALL)
+        return [derived.add_columns(func.max(kept.day).label(LAST_DAY))]
     return [_from_finer(rollup, finer, span)]
 
 

@@ -22,6 +22,7 @@ __all__ = (
     "COUNTS",
     "CUBES",
     "CUBE_COLUMNS",
+    "LAST_DAY",
     "MANY",
     "NAMED",
     "NAMES",
@@ -63,6 +64,10 @@ CUBE_COLUMNS = ("mode", "agent_name", "chain_name", "path", "model_name", "provi
 CALLER_COLUMNS = ("agent_name", "chain_name", "path", "model_name", "provider")
 """Those of them that say who called which model: what is asked for most, and in far fewer combinations."""
 BY_NAME = ("dimension", "name")
+LAST_DAY = "last_day"
+"""Column of the sums of all time of a name: no call of it is of a later day; what is gone since may be. An index has it
+beside what names are ordered by, so that those of earlier days are passed over without a look at their days.
+"""
 ALL = "all"
 """The dimension of the rows that sum everything; its name is the empty text."""
 MANY: Mapping[str, str] = {"session": "session_id", "user": "user_id"}
@@ -79,6 +84,7 @@ NAMED: Mapping[str, str] = {
     "attempt": "attempt",
 }
 """The same for all dimensions that are summed by themselves, too, so that no combinations have to be added up."""
+_NONE: Mapping[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +99,15 @@ class Rollup:
     finer: Rollup | None
     """What its rows are sums of; None for calls, of which hours of the names in `MANY` are sums, too."""
 
+    @property
+    def has_last_day(self) -> bool:
+        """Whether its rows say what their last day is."""
+        return self.step == "ever"
 
-def _rollup(name: str, step: Step, names: tuple[str, ...], finer: Rollup | None, *indexes: tuple[str, ...]) -> Rollup:
+
+def _rollup(
+    name: str, step: Step, names: tuple[str, ...], finer: Rollup | None, indexes: Mapping[str, tuple[str, ...]] = _NONE
+) -> Rollup:
     moment = () if step == "ever" else (step,)
     keys = ("dimension", *moment, "name") if names == BY_NAME else (*moment, *names)
     table = Table(
@@ -106,7 +119,8 @@ def _rollup(name: str, step: Step, names: tuple[str, ...], finer: Rollup | None,
         ),
         *(Column(count, BigInteger(), nullable=False) for count in COUNTS),
         *(Column(summed, BigInteger(), nullable=True) for summed in SUMMED),
-        *(Index(f"ix_{name}_{columns[-1]}", *columns) for columns in indexes),
+        *([Column(LAST_DAY, Text(), nullable=False)] if step == "ever" else []),
+        *(Index(f"ix_{name}_{of}", *columns) for of, columns in indexes.items()),
         sqlite_with_rowid=False,
     )
     return Rollup(table=table, step=step, keys=keys, finer=finer)
@@ -120,11 +134,11 @@ def _combined(suffix: str, names: tuple[str, ...], finest: Rollup | None = None)
 
 
 def _named(finest: Rollup) -> Mapping[Step, Rollup]:
-    """Tables of one name at a time. Indexes give the days of a name, and the names with the most."""
-    ranks = (("dimension", "total_tokens"), ("dimension", "total_cost"))
+    """Tables of one name at a time. Indexes give the days of a name, and names with the most by last day."""
+    ranks = {rank: ("dimension", rank, LAST_DAY) for rank in ("total_tokens", "total_cost")}
     hour = _rollup("usage_hourly_by_name", "hour", BY_NAME, finest)
-    day = _rollup("usage_daily_by_name", "day", BY_NAME, hour, ("dimension", "name", "day"))
-    return {"hour": hour, "day": day, "ever": _rollup("usage_by_name", "ever", BY_NAME, day, *ranks)}
+    day = _rollup("usage_daily_by_name", "day", BY_NAME, hour, {"day": ("dimension", "name", "day")})
+    return {"hour": hour, "day": day, "ever": _rollup("usage_by_name", "ever", BY_NAME, day, ranks)}
 
 
 CUBES = _combined("", CUBE_COLUMNS)

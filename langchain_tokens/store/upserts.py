@@ -13,7 +13,7 @@ from langchain_tokens.store.arrays import ByColumn, arrayed, by_column
 from langchain_tokens.store.facts import VECTOR, Numbers
 from langchain_tokens.store.manyranges import ranges_table, ranges_value
 from langchain_tokens.store.measures import MONEY_COLUMNS
-from langchain_tokens.store.rolluptables import COUNTS, SUMMED, Rollup
+from langchain_tokens.store.rolluptables import COUNTS, LAST_DAY, NAMES, SUMMED, Rollup
 from langchain_tokens.store.sending import Statement
 from langchain_tokens.store.tuples import Prepared, prepare
 
@@ -26,25 +26,36 @@ def adding_statements(
     """The statements that add numbers to rows of rollups.
 
     Args:
-        changed: rollups, and for each the numbers by the rows' keys, in the order in which rows are to be locked.
+        changed: rollups, and for each the numbers by the rows' keys, in the order in which rows are to be locked; days
+            of names before names.
         dialect: the database's.
 
     """
+    last_days: Mapping[tuple[str, str], str] = {}
     for rollup, numbers_by_key in changed:
         if not numbers_by_key:
             continue
+        if rollup is NAMES["day"]:  # which come in their order, so that the last one of a name stays
+            last_days = {(dimension, name): day for dimension, day, name in numbers_by_key}
+        rows = [(*key, *numbers) for key, numbers in numbers_by_key.items()]
+        if rollup.has_last_day:
+            rows = [(*row, last_days[row[0], row[1]]) for row in rows]
         if dialect == "sqlite":
             prepared = _prepared_upsert(rollup)
-            yield prepared.sql, prepared.arranged([(*key, *numbers) for key, numbers in numbers_by_key.items()])
+            yield prepared.sql, prepared.arranged(rows)
         else:
             adding = _add_arrayed(rollup)
-            columns = (*zip(*numbers_by_key, strict=True), *zip(*numbers_by_key.values(), strict=True))
-            yield adding.sql, adding.parameters(columns)
+            yield adding.sql, adding.parameters(zip(*rows, strict=True))
+
+
+def _columns(rollup: Rollup) -> tuple[str, ...]:
+    """The columns of what is added to a rollup."""
+    return (*rollup.keys, *VECTOR, *([LAST_DAY] if rollup.has_last_day else []))
 
 
 @cache
 def _add_arrayed(rollup: Rollup) -> ByColumn:
-    names = (*rollup.keys, *VECTOR)
+    names = _columns(rollup)
     values = arrayed(rollup.table, names)
     chosen = select(*values).order_by(*values[: len(rollup.keys)])
     adding = _adding(postgresql.insert(rollup.table).from_select(names, chosen), rollup, "postgresql")
@@ -68,12 +79,15 @@ def _adding(statement: Any, rollup: Rollup, dialect: str) -> Any:
     new, old = statement.excluded, rollup.table.c
     values: dict[str, ColumnElement[Any]] = {name: old[name] + new[name] for name in COUNTS}
     values |= {name: added(old[name], new[name], dialect) for name in SUMMED}
+    if rollup.has_last_day:
+        latest = func.max if dialect == "sqlite" else func.greatest
+        values[LAST_DAY] = latest(old[LAST_DAY], new[LAST_DAY])
     return statement.on_conflict_do_update(index_elements=rollup.keys, set_=values)
 
 
 @cache
 def _prepared_upsert(rollup: Rollup) -> Prepared:
-    return prepare(_adding(sqlite.insert(rollup.table), rollup, "sqlite"), (*rollup.keys, *VECTOR))
+    return prepare(_adding(sqlite.insert(rollup.table), rollup, "sqlite"), _columns(rollup))
 
 
 def rows_asked(rollup: Rollup, dialect: str) -> Subquery:
