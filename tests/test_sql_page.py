@@ -16,7 +16,7 @@ from sqlalchemy import Column
 
 import langchain_tokens
 from langchain_tokens import UsageStore
-from langchain_tokens.store.rolluptables import COUNTS, ROLLUPS, SUMMED
+from langchain_tokens.store.rolluptables import COUNTS, LAST_DAY, ROLLUPS, SUMMED
 from langchain_tokens.store.tables import METADATA
 from langchain_tokens.store.target import parse_target
 from tests.seeded import add_seeded
@@ -108,6 +108,7 @@ def test_page_has_all_tables() -> None:
     text = " ".join(PAGE.split("## Sums")[1].split("\n## ")[0].split())
     assert ", ".join(f"`{name}`" for name in COUNTS) in text
     assert ", ".join(f"`{name}`" for name in SUMMED) in text
+    assert [f"`{one.table.name}` has `{LAST_DAY}`" in text for one in ROLLUPS] == [one.has_last_day for one in ROLLUPS]
 
 
 @pytest.mark.parametrize("view", ["llm_call_usd", "session_token_summary", "daily_token_stats"])
