@@ -22,11 +22,11 @@ LOWEST := .venv/lowest
 # and orjson; pandas, pyarrow, SciPy and statsmodels. What reckons with our own values alone, or takes long in the same
 # calls of a library, runs at the newest only.
 OF_LANGCHAIN := answers budget_alerts budget_stops estimated_calls privacy recorder run scope scripted_model streams tree unended
-OF_STORES := arrays backup breakdown copying following making reprice schema settling store totals upgrade usage zones
-OF_COMMANDS := analysis_commands budget_command cli cli_database cli_files cli_reading commands_page golden notebook render
+OF_STORES := arrays backup breakdown copying following making reprice schema store totals upgrade usage zones
+OF_COMMANDS := analysis_commands budget_command cli cli_database cli_files commands_page golden notebook render
 OF_SERVERS := dashboard_api dashboard_doors fastapi otel
 OF_COUNTING := codec estimate journal price_corrections price_engine price_kept price_people prices reported_cost shapes
-OF_ANALYSIS := comparison exporting forecast importing unusual
+OF_ANALYSIS := comparison exporting forecast unusual
 LOWEST_TESTS := $(patsubst %,tests/test_%.py,$(OF_LANGCHAIN) $(OF_STORES) $(OF_COMMANDS) $(OF_SERVERS) $(OF_COUNTING) \
 	$(OF_ANALYSIS)) tests/conformance/test_chains.py tests/conformance/test_graphs.py
 
