@@ -20,7 +20,7 @@ _SECRETS = re.compile(
 )
 _ANSWERS = re.compile(
     r"(failed_generation['\"]?\s*[=:]\s*).*"  # Groq sends back what the model had written
-    r"|(input_value=).*?(?=, input_type=)",  # so does pydantic
+    r"|(input_value=).*?(?=, input_type=|\Z)",  # so does pydantic; an answer without its end is masked, and read once
     re.IGNORECASE | re.DOTALL,
 )
 NOT_STORED = re.compile("[\0\ud800-\udfff]")

@@ -54,6 +54,34 @@ def test_answers_in_errors_are_not_kept(error: Exception) -> None:
     assert text[:5] == str(error)[:5]
 
 
+@pytest.mark.parametrize("end", ["", "\n" + "x" * 20_000, ", input_typ"])
+def test_answers_without_an_end_are_not_kept(end: str) -> None:
+    """Of what pydantic quotes, nothing is kept where the text ends before the answer does."""
+    assert error_text(f"[type=int_parsing, input_value='{SAID}{end}") == "[type=int_parsing, input_value=***"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "input_value=",
+        "input_value=, input_type",
+        "failed_generation ",
+        "failed_generation=",
+        "-eyJ",
+        "-sk-",
+        "Bearer ",
+        "://a:",
+        "password ",
+        "access_token",
+        " ",
+    ],
+)
+def test_hostile_texts_are_read_once(piece: str) -> None:
+    """A megabyte that begins what is masked again and again is read once: what the square of it takes ends no test."""
+    assert len(error_text(piece * (1_000_000 // len(piece)))) <= 2_001
+    assert len(error_text(piece + " " * 1_000_000)) <= 2_001
+
+
 @pytest.mark.parametrize("key", ["lsv2_pt_0123456789abcdef01234567_0123456789", "sk-ant-api03-0123456789abcdef"])
 def test_keys_are_masked(key: str) -> None:
     """Keys of providers are masked in an error's text and in a usage payload."""
