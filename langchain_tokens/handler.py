@@ -32,7 +32,7 @@ from langchain_tokens.registry import REGISTRY
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
 from langchain_tokens.shield import check_options, shielded
-from langchain_tokens.store.target import parse_target
+from langchain_tokens.store.target import chosen_folder, parse_target
 from langchain_tokens.trouble import Warnings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         inspect_inputs: whether it is found out in the background what fills each call's input (system prompt, tools,
             history …, estimated with tiktoken), and a digest of its question kept; never text. See docs/reports.md.
         journal: whether records are kept in a local file until they are stored (so that they survive a kill), or the
-            folder for those files.
+            folder for those files, seen from the working directory of this moment.
         durability: what records survive: the end of the `process`, however it ends; or, with `fsync`, a loss of power
             too, for which every call waits until the disk has its record, some milliseconds. Handlers on one store and
             journal share the stronger one.
@@ -108,7 +108,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=tags)
         sink = store if isinstance(store, UsageStore) else UsageStore(parse_target(store))
         target = sink.target
-        folder = target.journal_folder if journal is True else Path(journal) if journal else None
+        folder = chosen_folder(target, journal)
         key = sink.identity if type(sink) is UsageStore else sink
         recorder = REGISTRY.recorder(key, sink, folder, is_synced=durability == "fsync")
         book = PriceBook() if prices is None else prices

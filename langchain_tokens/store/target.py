@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 from langchain_tokens.errors import StoreError
 
-__all__ = ("PUBLIC_OPTIONS", "StoreTarget", "parse_target")
+__all__ = ("PUBLIC_OPTIONS", "StoreTarget", "chosen_folder", "parse_target")
 
 _DEFAULT_URL = "sqlite:///langchain_tokens.db"
 _ENVIRONMENT = "LANGCHAIN_TOKENS_URL"
@@ -79,6 +79,22 @@ def parse_target(store: object) -> StoreTarget:
     if not store.strip() or "\0" in store:
         raise StoreError(f"the store {store!r} is empty, or has a NUL; {_EXPECTED}")
     return _text_target(store)
+
+
+def chosen_folder(target: StoreTarget, journal: bool | str | Path) -> Path | None:
+    """Where records wait for a store: in its own folder, in one that was named (seen from the working directory of this
+    moment, since a process may leave it), or nowhere.
+
+    Raises:
+        StoreError: for a folder in the home of a user that there is not.
+
+    """
+    if isinstance(journal, bool):
+        return target.journal_folder if journal else None
+    try:
+        return Path(journal).expanduser().absolute()
+    except (OSError, RuntimeError) as error:  # no such user, or no working directory any more
+        raise StoreError(f"the journal {str(journal)!r} cannot be found: {error}; expected a folder") from error
 
 
 def _text_target(store: str) -> StoreTarget:
@@ -180,7 +196,7 @@ def _state_folder() -> Path:
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     else:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return base / "langchain_tokens"
+    return (base / "langchain_tokens").absolute()
 
 
 def _without_password(url: str) -> str:

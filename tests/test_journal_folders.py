@@ -1,0 +1,84 @@
+"""A folder that is named for the journal: where it is, and whose records are in it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from langchain_tokens import TokenUsageHandler, open_store
+from langchain_tokens.errors import StoreError
+from langchain_tokens.store.target import parse_target
+from tests.crew import Crew
+
+pytestmark = pytest.mark.usefixtures("migrations")
+
+LONG = 60.0
+"""Seconds that no test takes: a limit for what must come soon."""
+LEAVE = """
+os.chdir({before!r})
+handler = TokenUsageHandler(StuckStore(path), journal=Path({journal!r}))
+os.chdir({after!r})
+record(handler, 2)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A program that is killed before its calls are in the database."""
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    """The helper process."""
+    with Crew() as started:
+        yield started
+
+
+def left_behind(crew: Crew, database: Path, journal: Path, *, before: Path, after: Path | None = None) -> list[str]:
+    """The calls that a killed process left in a journal; `before` is where it starts, `after` where it goes on."""
+    program = LEAVE.format(before=str(before), journal=str(journal), after=str(after or before))
+    (ended,) = crew.run((database, program))
+    assert ended.code == -signal.SIGKILL
+    assert len(ended.acknowledged) == 2
+    return sorted(ended.acknowledged)
+
+
+def delivered(database: str | Path, journal: Path) -> list[str]:
+    """The calls that are in a database, beside its own, when a handler with this journal has recorded one."""
+    with TokenUsageHandler(database, journal=journal) as handler:
+        own = handler.record(None).call_id
+        assert handler.flush(LONG)
+    with closing(open_store(database)) as store:
+        return sorted({call.call_id for call in store.calls()} - {own})
+
+
+@pytest.mark.parametrize("journal", ["journal", "a/../journal", "~/journal"])
+def test_journal_stays_where_it_was_named(
+    crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: str
+) -> None:
+    """A relative folder means the working directory of the moment it was given, wherever the process goes then."""
+    for folder in ("a", "other"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    named = tmp_path / "journal" if journal.startswith("~") else Path(journal)
+    left = left_behind(crew, tmp_path / "usage.db", named, before=tmp_path, after=tmp_path / "other")
+    monkeypatch.chdir(tmp_path)
+
+    assert list((tmp_path / "other").iterdir()) == []
+    assert delivered("usage.db", Path(journal)) == left
+
+
+def test_journal_of_a_user_that_there_is_not() -> None:
+    """Where `~NAME` is nobody's, the error says so."""
+    with pytest.raises(StoreError, match=r"the journal '~nobody-is-called-so/j' cannot be found: .*expected a folder"):
+        TokenUsageHandler(":memory:", journal=Path("~nobody-is-called-so/j"))
+
+
+def test_relative_state_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative `XDG_STATE_HOME` means the working directory of the moment the store was named."""
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    monkeypatch.chdir(tmp_path)
+    folder = parse_target("postgresql://u@h/db").journal_folder
+    assert folder is not None
+    assert folder.parent == tmp_path / "state" / "langchain_tokens"
