@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
+from langchain_tokens.masking import NOT_STORED
 from langchain_tokens.shortening import MOST_BYTES, shortened
 from langchain_tokens.usage import TokenUsage
 
@@ -185,13 +186,43 @@ def completed(before: RunFact, now: RunFact) -> RunFact:
 
 
 def bounded_call(call: Call) -> Call:
-    """The call with names that every database can hold in its keys; itself, unless one is enormous."""
+    """The call with names that every database can hold, also in its keys; itself, unless one is enormous, or has a NUL
+    or half of a surrogate pair, which become U+FFFD.
+    """
+    usage, said = call.usage, _texts_of_call(call)
+    counted = () if usage is None else (usage.service_tier, *(usage.other_units or ()))
+    call = _mended(call, (*said, *call.tool_calls, *call.tags, *call.tags.values(), *counted))
     return _bounded(call, _names_of_call(call), _CALL_NAMES)
 
 
 def bounded_fact(fact: RunFact) -> RunFact:
     """The same for a run."""
+    fact = _mended(fact, (*_texts_of_fact(fact), *fact.tags, *fact.tags.values()))
     return _bounded(fact, _names_of_fact(fact), _FACT_NAMES)
+
+
+def _mended(record: _Record, texts: Iterable[object]) -> _Record:
+    """The record with texts that every database takes; itself, where all are such. The provider's own payload stays as
+    it was handed over: nothing is looked for in it.
+    """
+    together = "".join([text for text in texts if isinstance(text, str)])
+    if "\0" not in together and (together.isascii() or NOT_STORED.search(together) is None):
+        return record
+    names = [item.name for item in fields(record) if item.name != "raw_usage"]
+    return replace(record, **{name: _mended_value(getattr(record, name)) for name in names})
+
+
+def _mended_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return NOT_STORED.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {_mended_value(key): _mended_value(held) for key, held in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_mended_value, value))
+    if isinstance(value, TokenUsage):
+        units, tier = _mended_value(value.other_units), _mended_value(value.service_tier)
+        return replace(value, other_units=units, service_tier=tier)
+    return value
 
 
 def _bounded(record: _Record, values: Sequence[str | None], names: Mapping[str, str]) -> _Record:
@@ -209,6 +240,15 @@ _Record = TypeVar("_Record", Call, RunFact)
 _FACT_NAMES = {"mode": "mode", "session": "session", "user": "user", "run_id": "run"}
 _CALL_NAMES = {**_FACT_NAMES, **{name: name for name in ("agent", "chain", "model", "path", "provider")}}
 """Field → the dimension whose names it holds."""
+_FACT_TEXTS = ("run_id", "name", "session", "mode", "user", "error_type", "error_message")
+_CALL_TEXTS = (
+    *("call_id", "run_id", "parent_run_id", "message_id", "session", "user", "chain", "agent", "path", "node", "mode"),
+    *("model", "requested_model", "provider", "finish_reason", "error_type", "error_message", "attempt_error"),
+    *("price_source", "price_version", "priced_provider", "priced_model", "prompt_mark"),
+)
+"""Fields that hold any text, beside tags, names of tools and what usage says."""
+_texts_of_call: Callable[[Call], tuple[object, ...]] = attrgetter(*_CALL_TEXTS)
+_texts_of_fact: Callable[[RunFact], tuple[object, ...]] = attrgetter(*_FACT_TEXTS)
 _names_of_call: Callable[[Call], tuple[str | None, ...]] = attrgetter(*_CALL_NAMES)
 _names_of_fact: Callable[[RunFact], tuple[str | None, ...]] = attrgetter(*_FACT_NAMES)
 _FACT_FIELDS = tuple(item.name for item in fields(RunFact))

@@ -520,7 +520,7 @@ def test_odd_names(path: Path, name: str, caplog: pytest.LogCaptureFixture) -> N
         assert handler.flush(LONG)
         shown = [handler.breakdown("chain"), handler.store.breakdown("chain", "session", "user", "tag:team")]
 
-    kept = name.replace("\ud800", "?")
+    kept = name.replace("\ud800", "\ufffd")
     assert [row.calls for row in open_store(path).breakdown("session")] == [6]
     assert {(call.session, call.user, call.agent, call.tags["team"]) for call in open_store(path).calls()} == {
         (shortened(kept, "session"), shortened(kept, "user"), shortened(kept, "agent"), kept)
