@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,10 @@ from langchain_tokens.errors import StoreError
 from langchain_tokens.store.target import parse_target
 from tests.crew import Crew
 
+if TYPE_CHECKING:
+    from tests.databases import Database
+
+pytest_plugins = ("tests.databases",)
 pytestmark = pytest.mark.usefixtures("migrations")
 
 LONG = 60.0
@@ -82,3 +87,34 @@ def test_relative_state_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = parse_target("postgresql://u@h/db").journal_folder
     assert folder is not None
     assert folder.parent == tmp_path / "state" / "langchain_tokens"
+
+
+def without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a user without an entry in the list of users, and without an environment, as in many containers."""
+    pwd = pytest.importorskip("pwd")
+
+    def no_entry(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name)
+
+
+def test_server_without_a_home_folder(
+    postgresql_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a home folder a server is read and written, with a journal where one is named; else the error says how to
+    name one.
+    """
+    without_home(monkeypatch)
+    url = postgresql_database.url
+    for number, journal in enumerate((False, tmp_path / "journal"), start=1):
+        with TokenUsageHandler(url, journal=journal) as handler:
+            handler.record(None)
+            assert handler.flush(LONG)
+            assert handler.store.breakdown().total.calls == number
+    with closing(open_store(url)) as store:
+        assert store.breakdown().total.calls == 2
+    with pytest.raises(StoreError, match=r"no home folder; set XDG_STATE_HOME .*, or say journal=Path"):
+        TokenUsageHandler(url)

@@ -16,7 +16,9 @@ from langchain_tokens.errors import StoreError
 __all__ = ("PUBLIC_OPTIONS", "StoreTarget", "chosen_folder", "parse_target")
 
 _DEFAULT_URL = "sqlite:///langchain_tokens.db"
+_MEMORY = "sqlite://"
 _ENVIRONMENT = "LANGCHAIN_TOKENS_URL"
+_NAME_A_FOLDER = "set XDG_STATE_HOME (on Windows LOCALAPPDATA), or say journal=Path(FOLDER) or journal=False"
 _EXPECTED = "expected a path, sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE"
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _SQLITE = ("sqlite", "sqlite+pysqlite")
@@ -50,14 +52,16 @@ class StoreTarget:
     path: Path | None
     """The SQLite file; None for a server or for memory."""
     journal_folder: Path | None
-    """Where records wait until they are in the database; None for a database that dies with the process."""
+    """Where records wait until they are in the database, unless another place is named; None for a database that dies
+    with the process, and for a server where this user has no place to keep state.
+    """
     timeout: float = _TIMEOUT_SECONDS
     """Seconds that an SQLite connection waits for another's lock."""
 
     @property
     def is_memory(self) -> bool:
         """Tell whether the database lives in this process only."""
-        return self.path is None and self.journal_folder is None
+        return self.url == _MEMORY
 
     def __str__(self) -> str:
         return _without_password(self.url) if self.path is None else self.url
@@ -86,9 +90,12 @@ def chosen_folder(target: StoreTarget, journal: bool | str | Path) -> Path | Non
     moment, since a process may leave it), or nowhere.
 
     Raises:
-        StoreError: for a folder in the home of a user that there is not.
+        StoreError: for a folder in the home of a user that there is not, and where no folder is named and this user has
+            none for state.
 
     """
+    if journal is True and target.journal_folder is None and not target.is_memory:
+        raise StoreError(f"the journal of {target} has no place, since this user has no home folder; {_NAME_A_FOLDER}")
     if isinstance(journal, bool):
         return target.journal_folder if journal else None
     try:
@@ -99,7 +106,7 @@ def chosen_folder(target: StoreTarget, journal: bool | str | Path) -> Path | Non
 
 def _text_target(store: str) -> StoreTarget:
     if store == ":memory:":
-        return _sqlite_target("sqlite://")
+        return _sqlite_target(_MEMORY)
     if store.startswith("file:"):
         raise StoreError(f"the store {store!r} is SQLite's own kind of URI; {_EXPECTED}")
     if _KEYWORDS.match(store):  # not shown: it may hold a password
@@ -119,7 +126,7 @@ def _sqlite_target(url: str) -> StoreTarget:
     rest, _, query = url.split("://", 1)[1].partition("?")
     timeout = _timeout(_without_password(url).partition("?")[0], query)
     if rest in ("", "/", "/:memory:"):
-        return StoreTarget(url="sqlite://", path=None, journal_folder=None)
+        return StoreTarget(url=_MEMORY, path=None, journal_folder=None)
     if not rest.startswith("/"):
         shown, meant = _without_password(url), rest.rpartition("@")[2]
         raise StoreError(f"the store URL {shown!r} names a host; a file needs three slashes: sqlite:///{meant}")
@@ -174,7 +181,8 @@ def _server_target(url: str) -> StoreTarget:
     full = "postgresql+psycopg://" + url.split("://", 1)[1]
     name = hashlib.sha256(_without_password(full).encode()).hexdigest()[:16]
     _check_server(full)
-    return StoreTarget(url=full, path=None, journal_folder=_state_folder() / name)
+    state = _state_folder()
+    return StoreTarget(url=full, path=None, journal_folder=None if state is None else state / name)
 
 
 def _check_server(url: str) -> None:
@@ -190,13 +198,17 @@ def _check_server(url: str) -> None:
         raise StoreError(f"the store URL {_without_password(url)!r} has the option {min(wrong)!r}, which it cannot set")
 
 
-def _state_folder() -> Path:
-    """Where a program keeps state between its runs (XDG Base Directory; LOCALAPPDATA on Windows)."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return (base / "langchain_tokens").absolute()
+def _state_folder() -> Path | None:
+    """Where a program keeps state between its runs (XDG Base Directory; LOCALAPPDATA on Windows); None where neither
+    that nor a home folder is known, as in containers whose user has no entry in the list of users.
+    """
+    is_windows = sys.platform == "win32"
+    said = os.environ.get("LOCALAPPDATA" if is_windows else "XDG_STATE_HOME")
+    try:
+        base = Path(said) if said else Path.home() / ("AppData/Local" if is_windows else ".local/state")
+        return (base / "langchain_tokens").absolute()
+    except (OSError, RuntimeError):  # no home folder, or no working directory any more
+        return None
 
 
 def _without_password(url: str) -> str:
