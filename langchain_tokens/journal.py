@@ -1,9 +1,9 @@
 """Is it safe? An append-only local journal: a record that was appended survives the process, and is delivered once.
 
-Each process writes segment files of its own, `<pid>-<unique>.jsonl`, one JSON line a record, and holds a file lock on
-them while it lives. A segment whose lock is free was left by a dead process; `abandoned` hands it to whoever opens the
-store next. A line counts as written when one `write` took all of it with its line feed; a torn last line was never
-acknowledged.
+Each process writes segment files of its own, `<pid>-<unique>.<mark of the store>.jsonl`, one JSON line a record, and
+holds a file lock on them while it lives. A segment whose lock is free was left by a dead process; `abandoned` hands it
+to whoever opens its store next. A line counts as written when one `write` took all of it with its line feed; a torn
+last line was never acknowledged.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from langchain_tokens.segments import (
     Segment,
     create_segment,
     is_unlinked,
+    mark_of,
     read_lines,
     remove_file,
     try_lock,
@@ -37,13 +38,15 @@ class Journal:
 
     Args:
         folder: where they lie; made when it is needed.
+        mark: tells them from those of other stores in the folder.
         max_bytes: what the segments in the folder may take together, those of other processes too.
         is_synced: whether what is appended survives a loss of power, not only the end of the process.
 
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = 1 << 30, is_synced: bool = False) -> None:
+    def __init__(self, folder: Path, *, mark: str = "", max_bytes: int = 1 << 30, is_synced: bool = False) -> None:
         self.folder = folder
+        self._mark = mark
         self.is_synced = is_synced
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -138,7 +141,7 @@ class Journal:
         return segment
 
     def _open(self, *, is_spill: bool) -> Segment:
-        segment = create_segment(self.folder, is_spill=is_spill, is_synced=self.is_synced)
+        segment = create_segment(self.folder, mark=self._mark, is_spill=is_spill, is_synced=self.is_synced)
         before = self._active.pop(is_spill, None)
         if before is not None:
             self._retire(before)
@@ -202,9 +205,13 @@ class Abandoned:
             self._descriptor = None
 
 
-def abandoned(folder: Path) -> Iterator[Abandoned]:
-    """Yield the segments in a folder that dead processes left, by name, each locked while it is used."""
+def abandoned(folder: Path, mark: str = "") -> Iterator[Abandoned]:
+    """Yield the segments in a folder that dead processes left, by name, each locked while it is used; those of other
+    stores are left alone.
+    """
     for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if mark_of(path) not in ("", mark):
+            continue
         try:
             descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         except OSError:

@@ -57,7 +57,10 @@ class Recorder:
         is_synced: bool = False,
     ) -> None:
         self.sink = sink
-        self._journal = Journal(journal_folder, is_synced=is_synced) if journal_folder is not None else None
+        self._journal = None
+        if journal_folder is not None:
+            mark = sink.target.mark_in(journal_folder)
+            self._journal = Journal(journal_folder, mark=mark, is_synced=is_synced)
         self._warnings = warnings or Warnings()
         self._tally = Tally()
         self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()

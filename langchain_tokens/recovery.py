@@ -84,7 +84,7 @@ def batch_size(target: StoreTarget) -> int:
 
 
 def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> int:
-    """Deliver the journals that dead processes left in a folder.
+    """Deliver the journals that dead processes left in a folder for this store.
 
     Returns:
         How many facts were delivered; some may have been stored before.
@@ -102,7 +102,7 @@ def recovering(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnin
     """
     unreadable = 0
     try:
-        for segment in abandoned(folder):
+        for segment in abandoned(folder, sink.target.mark_in(folder)):
             for piece in _deliver(segment, folder, sink, refine, warnings):
                 unreadable += piece.unreadable
                 yield piece

@@ -15,7 +15,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ("SUFFIX", "Segment", "create_segment", "is_unlinked", "read_lines", "remove_file", "try_lock")
+__all__ = ("SUFFIX", "Segment", "create_segment", "is_unlinked", "mark_of", "read_lines", "remove_file", "try_lock")
 
 SUFFIX = ".jsonl"
 _CREATE_TRIES = 5
@@ -102,8 +102,8 @@ class Segment:
             self.is_spoiled = True
 
 
-def create_segment(folder: Path, *, is_spill: bool, is_synced: bool) -> Segment:
-    """Make a file in the folder, locked.
+def create_segment(folder: Path, *, mark: str = "", is_spill: bool, is_synced: bool) -> Segment:
+    """Make a file in the folder, locked, with its store's mark in its name.
 
     Another process may take it for abandoned in the moment before it is locked, and remove it, and the folder too.
 
@@ -113,7 +113,7 @@ def create_segment(folder: Path, *, is_spill: bool, is_synced: bool) -> Segment:
     """
     for _ in range(_CREATE_TRIES):
         make_folder(folder, is_synced=is_synced)
-        path = folder / f"{os.getpid()}-{uuid.uuid4().hex}{SUFFIX}"
+        path = folder / f"{os.getpid()}-{uuid.uuid4().hex}{mark and f'.{mark}'}{SUFFIX}"
         with suppress(FileNotFoundError):
             descriptor = os.open(path, _FLAGS, 0o600)
             if try_lock(descriptor) and not is_unlinked(descriptor):
@@ -122,6 +122,11 @@ def create_segment(folder: Path, *, is_spill: bool, is_synced: bool) -> Segment:
                 return Segment(path, descriptor, is_spill=is_spill)
             remove_file(path, descriptor)
     raise OSError(f"no file can be made and locked in {folder}")
+
+
+def mark_of(path: Path) -> str:
+    """The mark of the store that a file is for; none in the names that earlier versions gave."""
+    return Path(path.stem).suffix[1:]
 
 
 def read_lines(descriptor: int, start: int, most: int) -> tuple[list[bytes], int]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_tokens import TokenUsageHandler, open_store
+from langchain_tokens.codec import encode
 from langchain_tokens.errors import StoreError
 from langchain_tokens.store.target import parse_target
+from tests.builders import make_call
 from tests.crew import Crew
 
 if TYPE_CHECKING:
@@ -118,3 +120,70 @@ def test_server_without_a_home_folder(
         assert store.breakdown().total.calls == 2
     with pytest.raises(StoreError, match=r"no home folder; set XDG_STATE_HOME .*, or say journal=Path"):
         TokenUsageHandler(url)
+
+
+@pytest.mark.parametrize("kind", ["a named folder", "the other's own folder", "its own folder, the other's too"])
+def test_stores_that_share_a_folder(crew: Crew, tmp_path: Path, kind: str) -> None:
+    """What a killed process left for one store is delivered into that, whichever is opened first."""
+    own = {"a named folder": "journals", "the other's own folder": "a.db.pending"}.get(kind, "b.db.pending")
+    folder, first, second = tmp_path / own, tmp_path / "a.db", tmp_path / "b.db"
+    of_first = left_behind(crew, first, folder, before=tmp_path)
+    of_second = left_behind(crew, second, folder, before=tmp_path)
+
+    assert delivered(first, folder) == of_first
+    assert delivered(second, folder) == of_second
+    assert not folder.exists()
+
+
+def test_servers_that_share_a_folder(postgresql_database: Database, crew: Crew, tmp_path: Path) -> None:
+    """A server is not given what was left for a file, whose calls stay."""
+    folder = tmp_path / "journals"
+    left = left_behind(crew, tmp_path / "a.db", folder, before=tmp_path)
+    with TokenUsageHandler(postgresql_database.url, journal=folder) as handler:
+        handler.record(None)
+        assert handler.flush(LONG)
+        assert handler.store.breakdown().total.calls == 1
+    assert delivered(tmp_path / "a.db", folder) == left
+
+
+def test_journal_of_an_earlier_version_in_a_shared_folder(tmp_path: Path) -> None:
+    """A file without a mark, as earlier versions wrote it, is delivered by whoever comes first, as it was."""
+    call = make_call()
+    (tmp_path / "journals").mkdir()
+    (tmp_path / "journals" / f"123-{'0' * 32}.jsonl").write_bytes(encode(call))
+    assert delivered(tmp_path / "a.db", tmp_path / "journals") == [call.call_id]
+    assert not (tmp_path / "journals").exists()
+
+
+def test_journal_of_a_moved_database(crew: Crew, tmp_path: Path) -> None:
+    """What waits is delivered also where the database and its journal were moved, or renamed, together."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    old, new = tmp_path / "old" / "usage.db", tmp_path / "new" / "usage.db"
+    left = left_behind(crew, old, old.parent / "journals", before=tmp_path)
+    left += left_behind(crew, old, old.with_name("usage.db.pending"), before=tmp_path)
+    for path in old.parent.iterdir():
+        path.rename(new.parent / path.name)
+
+    assert delivered(new, new.parent / "journals") == sorted(left)
+    again = left_behind(crew, new, new.with_name("usage.db.pending"), before=tmp_path)
+    new.rename(new.with_name("other.db"))
+    new.with_name("usage.db.pending").rename(new.with_name("other.db.pending"))
+    with closing(open_store(new.with_name("other.db"))) as store:
+        assert {call.call_id for call in store.calls()} >= {*left, *again}
+
+
+def test_one_store_has_one_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However a file or a server is named, what waits for it is its own; another's is not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.db").symlink_to(tmp_path / "usage.db")
+    (tmp_path / "folder").symlink_to(tmp_path / "journals")
+    urls = ("usage.db", tmp_path / "usage.db", f"sqlite:///{tmp_path}/usage.db?timeout=5", "sqlite:///link.db")
+    folders = (tmp_path / "journals", tmp_path / "folder")
+    assert len({parse_target(url).mark_in(folder) for url in urls for folder in folders}) == 1
+    servers = ("postgresql://app:one@h/db", "postgres://app:two@h/db", "postgresql+psycopg://app:three@h/db")
+    assert len({parse_target(url).mark_in(tmp_path) for url in servers}) == 1
+    others = (urls[0], "other.db", ":memory:", servers[0], "postgresql://app@h/other", "postgresql://app@other/db")
+    marks = {parse_target(url).mark_in(tmp_path / "journals") for url in others}
+    assert len(marks) == len(others)
+    assert not any("." in mark for mark in marks)

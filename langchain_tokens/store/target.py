@@ -17,6 +17,8 @@ __all__ = ("PUBLIC_OPTIONS", "StoreTarget", "chosen_folder", "parse_target")
 
 _DEFAULT_URL = "sqlite:///langchain_tokens.db"
 _MEMORY = "sqlite://"
+_OWN_FOLDER = "own"
+"""The mark in the folder that has its store's name: it stays when both get another."""
 _ENVIRONMENT = "LANGCHAIN_TOKENS_URL"
 _NAME_A_FOLDER = "set XDG_STATE_HOME (on Windows LOCALAPPDATA), or say journal=Path(FOLDER) or journal=False"
 _EXPECTED = "expected a path, sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE"
@@ -62,6 +64,15 @@ class StoreTarget:
     def is_memory(self) -> bool:
         """Tell whether the database lives in this process only."""
         return self.url == _MEMORY
+
+    def mark_in(self, folder: Path) -> str:
+        """What tells this store's files from those of others in a journal's folder: of a SQLite file, where it is seen
+        from there, so that both may be moved together; of a server, its URL without secrets.
+        """
+        if self.journal_folder is not None and os.path.realpath(folder) == os.path.realpath(self.journal_folder):
+            return _OWN_FOLDER
+        place = _without_password(self.url) if self.path is None else _way(folder, self.path)
+        return _digest(place)
 
     def __str__(self) -> str:
         return _without_password(self.url) if self.path is None else self.url
@@ -179,10 +190,24 @@ def _check_file(path: Path) -> None:
 
 def _server_target(url: str) -> StoreTarget:
     full = "postgresql+psycopg://" + url.split("://", 1)[1]
-    name = hashlib.sha256(_without_password(full).encode()).hexdigest()[:16]
     _check_server(full)
     state = _state_folder()
-    return StoreTarget(url=full, path=None, journal_folder=None if state is None else state / name)
+    return StoreTarget(
+        url=full, path=None, journal_folder=None if state is None else state / _digest(_without_password(full))
+    )
+
+
+def _digest(place: str) -> str:
+    return hashlib.sha256(place.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _way(folder: Path, path: Path) -> str:
+    """How a file is reached from a folder; from another drive of Windows, its whole path."""
+    real = os.path.realpath(path)
+    try:
+        return os.path.relpath(real, os.path.realpath(folder))
+    except ValueError:
+        return real
 
 
 def _check_server(url: str) -> None:
