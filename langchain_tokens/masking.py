@@ -13,7 +13,8 @@ _SECRETS = re.compile(
     r"|(?<![A-Za-z0-9])(?:gsk_|AIza)[A-Za-z0-9_\-.*]{6,}"
     r"|(?<![A-Za-z0-9])(?:hf_|r8_|gh[opsu]_|pplx-|AKIA)[A-Za-z0-9]{16,}"  # shorter ones are models' names
     r"|(?<![A-Za-z0-9])(?:github_pat_|nvapi-|xox[abp]-|lsv2_)[A-Za-z0-9_\-]{16,}"
-    r"|(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+"  # a JSON Web Token
+    r"|(?<![A-Za-z0-9])eyJ(?-i:[A-Za-z0-9_\-]{6,}+\.[A-Za-z0-9_\-]++\.[A-Za-z0-9_\-]+)"  # a JSON Web Token;
+    # its letters are taken as they are: a text of many such beginnings is read again for each of them
     r"|(?<=Bearer )\s*\S+"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",
     re.IGNORECASE,

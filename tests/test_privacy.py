@@ -82,7 +82,14 @@ def test_hostile_texts_are_read_once(piece: str) -> None:
     assert len(error_text(piece + " " * 1_000_000)) <= 2_001
 
 
-@pytest.mark.parametrize("key", ["lsv2_pt_0123456789abcdef01234567_0123456789", "sk-ant-api03-0123456789abcdef"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "lsv2_pt_0123456789abcdef01234567_0123456789",
+        "sk-ant-api03-0123456789abcdef",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.cThIIoDvwdueQB468K5xDc5633seEFoqwxjF_xSJyQQ",
+    ],
+)
 def test_keys_are_masked(key: str) -> None:
     """Keys of providers are masked in an error's text and in a usage payload."""
     assert key not in error_text(f"denied for {key}, sorry")
