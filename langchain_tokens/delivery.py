@@ -90,7 +90,7 @@ class Delivery:
         if refused is None:
             return False
         for item in batch:
-            self._give_back(item.segment, len(item.facts))
+            self.give_back(item.segment, len(item.facts))
         self._tally.settle(len(facts), is_spill=False, stored=len(facts) - len(refused), refused=len(refused))
         return True
 
@@ -135,24 +135,7 @@ class Delivery:
             self._recovery, self._recover_at = None, 0.0
         self._tally.note_recovering(is_recovering=False)
 
-    def _deliver_from(self, segment: Segment, journal: Journal, stopping: threading.Event) -> None:
-        lines, end = read_lines(segment.descriptor, segment.read_to, self.most)
-        left = segment.appended - segment.released
-        if not lines:  # somebody cut the file off
-            self._give_back(segment, left)
-            self._tally.settle(left, is_spill=True, dropped=left)
-            return
-        facts, bad = read_facts(lines)
-        refused = self._store([refined(fact, self.refine, self._warnings) for fact in facts], stopping)
-        if refused is None:
-            return
-        keep_aside(journal.folder, bad.lines, self._warnings)
-        segment.read_to, count = end, min(len(lines), left)
-        self._give_back(segment, count)
-        stored = len(facts) - len(refused)
-        self._tally.settle(count, is_spill=True, stored=stored, refused=len(refused), unreadable=bad.count)
-
-    def _give_back(self, segment: Segment | None, count: int) -> None:
+    def give_back(self, segment: Segment | None, count: int) -> None:
         """Let the journal give up what is stored; where it cannot, what it keeps is delivered again, to no effect."""
         if segment is None or self._journal is None:
             self._tally.note_unprotected(-count)
@@ -161,6 +144,23 @@ class Delivery:
             self._journal.release(segment, count)
         except OSError as error:
             self._warnings.once("release", f"{segment.path} could not be emptied", error)
+
+    def _deliver_from(self, segment: Segment, journal: Journal, stopping: threading.Event) -> None:
+        lines, end = read_lines(segment.descriptor, segment.read_to, self.most)
+        left = segment.appended - segment.released
+        if not lines:  # somebody cut the file off
+            self.give_back(segment, left)
+            self._tally.settle(left, is_spill=True, dropped=left)
+            return
+        facts, bad = read_facts(lines)
+        refused = self._store([refined(fact, self.refine, self._warnings) for fact in facts], stopping)
+        if refused is None:
+            return
+        keep_aside(journal.folder, bad.lines, self._warnings)
+        segment.read_to, count = end, min(len(lines), left)
+        self.give_back(segment, count)
+        stored = len(facts) - len(refused)
+        self._tally.settle(count, is_spill=True, stored=stored, refused=len(refused), unreadable=bad.count)
 
     def _all_refined(self, batch: Sequence[Pending]) -> list[Call | RunFact]:
         facts: list[Call | RunFact] = []

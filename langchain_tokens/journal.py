@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from langchain_tokens.segments import (
     SUFFIX,
@@ -29,6 +30,7 @@ __all__ = ("Abandoned", "Journal", "abandoned")
 
 _TRUNCATE_AT = 64 * 1024
 _ROTATE_AT = 16 * 1024 * 1024
+Outcome = TypeVar("Outcome")
 
 
 class Journal:
@@ -49,7 +51,9 @@ class Journal:
         self._mark = mark
         self.is_synced = is_synced
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_changing = False
+        """Whether whoever has the lock is in the middle of a change."""
         self._active: dict[bool, Segment] = {}
         """The segment that is written to: for what is spilled, and for what is not."""
         self._older: list[Segment] = []
@@ -65,24 +69,11 @@ class Journal:
             OSError: when they are not safe: no space, no permission, the journal at its bound. Nothing of them is left.
 
         """
-        with self._lock:
-            segment = self._writable(is_spill=is_spill)
-            self._keep_bound(len(lines))
-            segment.write(lines, count, is_synced=self.is_synced)
-            return segment
+        return self._change(lambda: self._append(lines, count, is_spill=is_spill))
 
     def release(self, segment: Segment, count: int) -> None:
         """Note that `count` records of a segment are in the database; its space is given back once all are."""
-        with self._lock:
-            segment.released += count
-            if not segment.is_done:
-                return
-            if segment in self._older:
-                self._older.remove(segment)
-                self._older_size -= segment.size
-                segment.dispose()
-            elif segment.size > _TRUNCATE_AT:
-                segment.empty()
+        self._change(lambda: self._release(segment, count))
 
     def tidy(self) -> None:
         """Empty what is written to if all of it is in the database, so that nothing is ever delivered anew."""
@@ -110,22 +101,60 @@ class Journal:
 
     def close(self) -> None:
         """Give up the locks; segments with undelivered records stay for the next opener, the others go."""
-        with self._lock:
-            for segment in self._all():
-                if segment.is_done:
-                    segment.dispose()
-                else:
-                    os.close(segment.descriptor)
-            self._older, self._active, self._older_size = [], {}, 0
-            with suppress(OSError):  # other processes' segments may lie there
-                self.folder.rmdir()
+        self._change(self._close)
 
     def forget_after_fork(self) -> None:
         """In a forked child: the segments belong to the parent; the child opens its own."""
-        self._lock = threading.Lock()
+        self._lock, self._is_changing = threading.RLock(), False
         for segment in self._all():
             os.close(segment.descriptor)
         self._older, self._active, self._older_size = [], {}, 0
+
+    def _change(self, step: Callable[[], Outcome]) -> Outcome:
+        """Take a step alone. A signal's handler that closes or records may have interrupted its own thread in the
+        middle of another one, which cannot end before the handler does: to wait for it would be for ever.
+
+        Raises:
+            OSError: what the step raises, or that there is such another one.
+
+        """
+        with self._lock:
+            if self._is_changing:
+                raise OSError(
+                    f"the journal in {self.folder} was interrupted by a signal whose handler comes back to it"
+                )
+            self._is_changing = True
+            try:
+                return step()
+            finally:
+                self._is_changing = False
+
+    def _append(self, lines: bytes, count: int, *, is_spill: bool) -> Segment:
+        segment = self._writable(is_spill=is_spill)
+        self._keep_bound(len(lines))
+        segment.write(lines, count, is_synced=self.is_synced)
+        return segment
+
+    def _release(self, segment: Segment, count: int) -> None:
+        segment.released += count
+        if not segment.is_done:
+            return
+        if segment in self._older:
+            self._older.remove(segment)
+            self._older_size -= segment.size
+            segment.dispose()
+        elif segment.size > _TRUNCATE_AT:
+            segment.empty()
+
+    def _close(self) -> None:
+        for segment in self._all():
+            if segment.is_done:
+                segment.dispose()
+            else:
+                os.close(segment.descriptor)
+        self._older, self._active, self._older_size = [], {}, 0
+        with suppress(OSError):  # other processes' segments may lie there
+            self.folder.rmdir()
 
     def _all(self) -> tuple[Segment, ...]:
         return (*self._older, *self._active.values())

@@ -56,16 +56,16 @@ Goal = tuple[int, int]
 
 
 class Tally:
-    """The counters. Thread-safe."""
+    """The counters. Thread-safe; a signal's handler may ask for them, too, whatever it interrupted."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._progress = threading.Condition(self._lock)
         self._memory, self._spill = _Lane(), _Lane()
         self._moved = self._stored = self._dropped = self._refused = self._unprotected = self._recovered = (
             self._unreadable
         ) = 0
-        self._is_recovering = False
+        self._is_recovering = self._is_still = False
         self.last_error: str | None = None
 
     @property
@@ -151,9 +151,18 @@ class Tally:
 
     @contextmanager
     def standing_still(self) -> Iterator[bool]:
-        """Let nobody take facts for the while; tells whether nothing waits."""
+        """Let nobody take facts for the while; tells whether nothing waits. It is False for a signal's handler that
+        interrupted the one for whom they stand still already.
+        """
         with self._lock:
-            yield self.is_idle
+            if self._is_still:
+                yield False
+                return
+            self._is_still = True
+            try:
+                yield self.is_idle
+            finally:
+                self._is_still = False
 
     def stats(self) -> RecorderStats:
         """The counters now."""
@@ -172,8 +181,9 @@ class Tally:
 
     def forget_after_fork(self) -> None:
         """In a forked child: what waits belongs to the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._progress = threading.Condition(self._lock)
+        self._is_still = False
         for lane in (self._memory, self._spill):
             lane.taken = lane.settled
         self._unprotected = 0

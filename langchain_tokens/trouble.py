@@ -15,7 +15,7 @@ class Warnings:
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may interrupt its own thread in here, and warn
 
     def once(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Warn if this kind of trouble is new."""

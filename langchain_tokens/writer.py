@@ -9,6 +9,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
@@ -44,7 +45,8 @@ class Writer:
         """What is being delivered."""
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
+        self._is_starting = False
         self._is_paused = False
 
     def refine_with(self, refine: Refine) -> None:
@@ -102,9 +104,10 @@ class Writer:
     def secure(self) -> int:
         """Try once more to get into the journal what it has not; returns how many facts end with this process."""
         waiting: list[Pending] = []
-        while not self._queue.empty():
-            item = self._queue.get()
-            waiting += [] if item is None else [item]
+        with suppress(queue.Empty):  # which a thread that the store holds up may empty, too
+            while True:
+                item = self._queue.get_nowait()
+                waiting += [] if item is None else [item]
         self._left.extend(waiting)
         lost = sum(len(item.facts) for item in (*self._batch, *self._left) if not self._is_secured(item))
         return lost + (0 if self._journal is None else self._journal.lost_spill)
@@ -133,19 +136,26 @@ class Writer:
         interpreter, all stays in the journal.
         """
         with self._starting:
-            if self._thread is not None:
-                return True
-            stopping = threading.Event()
-            thread = threading.Thread(target=self._work, args=(stopping,), name="langchain_tokens-writer", daemon=True)
-            self._tally.note_recovering(is_recovering=True)
+            if self._thread is not None or self._is_starting:  # the latter for a signal's handler that interrupted it
+                return self._thread is not None
+            self._is_starting = True
             try:
-                thread.start()
-            except RuntimeError as error:
-                self._tally.note_recovering(is_recovering=False)
-                self._warnings.once("thread", "no writer thread can be started; calls wait in the journal", error)
-                return False
-            self._thread, self._stopping = thread, stopping
-            return True
+                return self._start_thread()
+            finally:
+                self._is_starting = False
+
+    def _start_thread(self) -> bool:
+        stopping = threading.Event()
+        thread = threading.Thread(target=self._work, args=(stopping,), name="langchain_tokens-writer", daemon=True)
+        self._tally.note_recovering(is_recovering=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._tally.note_recovering(is_recovering=False)
+            self._warnings.once("thread", "no writer thread can be started; calls wait in the journal", error)
+            return False
+        self._thread, self._stopping = thread, stopping
+        return True
 
     def _is_secured(self, item: Pending) -> bool:
         before, count = item.segment, len(item.facts)
@@ -155,10 +165,7 @@ class Writer:
         if segment is None or self._journal is None:
             return False
         item.segment = segment
-        if before is None:
-            self._tally.note_unprotected(-count)
-        else:
-            self._journal.release(before, count)
+        self._delivery.give_back(before, count)
         return True
 
     def _work(self, stopping: threading.Event) -> None:

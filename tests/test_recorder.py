@@ -24,6 +24,7 @@ from langchain_tokens.codec import encode
 from langchain_tokens.errors import TokensError
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Recovered
+from langchain_tokens.segments import Segment
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_call, make_fact
 from tests.models import FailingStore, StuckStore
@@ -616,6 +617,43 @@ def test_close_secures_what_only_memory_has(path: Path, folder: Path, caplog: py
     assert stored_ids(path) == {call.call_id for call in calls}
     assert not folder.exists()
     assert not any("end with this process" in message for message in caplog.messages)
+
+
+INTERRUPTED: dict[str, tuple[Any, str]] = {
+    "append": (Segment, "write"),
+    "count": (tally_module._Lane, "waiting"),
+    "start of the thread": (threading.Thread, "start"),
+    "close": (UsageStore, "close"),
+}
+"""Where a signal's handler may run: inside of what, most of it under a lock, which its own thread then has already."""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", INTERRUPTED)
+def test_signal_handler_that_records_and_closes_comes_back(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A signal's handler may record and close, whatever of ours it interrupted: it comes back, and nothing is lost."""
+    owner, name = INTERRUPTED[place]
+    original = getattr(owner, name)
+    calls = [make_call(), make_call()]
+    handled = iter([calls[1]])
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+
+        def interrupted(self: Any, *arguments: Any, **options: Any) -> Any:
+            if threading.current_thread() is threading.main_thread() and (call := next(handled, None)) is not None:
+                recorder.record(call)
+                recorder.close(0.1)
+            return original.fget(self) if isinstance(original, property) else original(self, *arguments, **options)
+
+        monkeypatch.setattr(owner, name, property(interrupted) if isinstance(original, property) else interrupted)
+        recorder.record(calls[0])
+        assert recorder.flush(LONG)
+        recorder.close(LONG)
+
+    assert next(handled, None) is None
+    assert stored_ids(path) == {call.call_id for call in calls}
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("with_journal", [True, False])
