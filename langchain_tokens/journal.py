@@ -222,16 +222,21 @@ class Abandoned:
             yield lines
 
     def remove(self) -> None:
-        """Delete the file, since all of it is delivered."""
+        """Delete the file, since all of it is delivered.
+
+        Raises:
+            OSError: when it cannot be; it stays for the next opener then, who delivers it again, to no effect.
+
+        """
         if self._descriptor is not None:
-            remove_file(self.path, self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            remove_file(self.path, descriptor)
 
     def close(self) -> None:
         """Give the lock up."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
 
 
 def abandoned(folder: Path, mark: str = "") -> Iterator[Abandoned]:

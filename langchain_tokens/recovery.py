@@ -98,14 +98,17 @@ def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings)
 
 def recovering(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> Generator[Recovered, None, None]:
     """The same piece by piece: each step delivers a transaction of facts. A journal that is not gone through to its
-    end stays, whole, for the next opener; the sink knows what it has of it.
+    end, or cannot be removed, stays, whole, for the next opener; the sink knows what it has of it.
     """
     unreadable = 0
     try:
         for segment in abandoned(folder, sink.target.mark_in(folder)):
-            for piece in _deliver(segment, folder, sink, refine, warnings):
-                unreadable += piece.unreadable
-                yield piece
+            try:
+                for piece in _deliver(segment, folder, sink, refine, warnings):
+                    unreadable += piece.unreadable
+                    yield piece
+            except OSError as error:
+                warnings.once("left journal", f"{segment.path} could not be read, or removed when stored", error)
     finally:
         if unreadable:
             warnings.once("bad line", f"{unreadable:,} lines of journals cannot be read; kept in {bad_file(folder)}")

@@ -153,7 +153,8 @@ belong to the process. It is empty until a handler records."""
 
 
 def open_store(url: str | Path | None = None) -> UsageStore:
-    """Open a store for reading, and deliver what ended processes left in its journal.
+    """Open a store for reading, and deliver what ended processes left in its journal. Where that cannot be done now, as
+    while another process holds the lock for writing, it stays there, with a warning.
 
     Args:
         url: a path, `sqlite:///FILE` or `postgresql+psycopg://…`; None is `$LANGCHAIN_TOKENS_URL`, else
@@ -176,7 +177,10 @@ def open_store(url: str | Path | None = None) -> UsageStore:
         raise
     if target.journal_folder is not None:
         warnings = Warnings()
-        recover(target.journal_folder, store, Refiner(PriceBook().price, make_estimator(warnings)), warnings)
+        try:
+            recover(target.journal_folder, store, Refiner(PriceBook().price, make_estimator(warnings)), warnings)
+        except (OSError, StoreError) as error:
+            warnings.once("recover", "journals of ended processes could not be delivered yet", error)
     return store
 
 

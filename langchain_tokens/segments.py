@@ -161,13 +161,20 @@ def is_unlinked(descriptor: int) -> bool:
 
 
 def remove_file(path: Path, descriptor: int) -> None:
-    """Delete a file whose lock is held, and give the lock up: nobody may get the lock before it is deleted."""
+    """Delete a file whose lock is held, and give the lock up: nobody may get the lock before it is deleted.
+
+    Raises:
+        OSError: when it cannot be deleted; the lock is given up all the same.
+
+    """
     if sys.platform == "win32":
         os.close(descriptor)  # what is open cannot be deleted there
-    with suppress(FileNotFoundError):
-        path.unlink()
-    if sys.platform != "win32":
-        os.close(descriptor)
+    try:
+        with suppress(FileNotFoundError):
+            path.unlink()
+    finally:
+        if sys.platform != "win32":
+            os.close(descriptor)
 
 
 def try_lock(descriptor: int) -> bool:

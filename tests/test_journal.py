@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tracemalloc
@@ -631,6 +632,48 @@ def test_recovery_that_is_given_up_frees_the_journal(tmp_path: Path, folder: Pat
     steps.close()
 
     assert len(stored_ids(tmp_path / "usage.db")) == 600
+
+
+def test_journal_that_cannot_be_removed_holds_up_no_other(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Journals that cannot be removed, as in a folder that is read only, are delivered all, with one warning; each time
+    they are delivered again, sums stay the same.
+    """
+    calls = [make_call() for _ in range(3)]
+    for call in calls:
+        left_open(folder, encode(call))
+    monkeypatch.setattr(Path, "unlink", failing_with(errno.EACCES))
+
+    for _ in range(3):
+        caplog.clear()
+        store = open_store(tmp_path / "usage.db")
+        assert (store.breakdown().total.calls, store.breakdown().total.total_tokens) == (3, 360)
+        assert store.check().is_clean
+        assert len(caplog.messages) == 1
+    assert len(segments(folder)) == 3
+    monkeypatch.undo()
+    assert stored_ids(tmp_path / "usage.db") == ids(calls)
+    assert segments(folder) == []
+
+
+def test_journal_that_cannot_be_delivered_now_keeps_nobody_from_reading(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While another process holds SQLite's lock for writing, a store with a journal is opened and read, with a warning;
+    once the lock is free, the next opener delivers the journal.
+    """
+    url = f"sqlite:///{tmp_path}/usage.db?timeout=0.1"
+    open_store(url).add([make_call()])
+    left = make_call()
+    left_open(folder, encode(left))
+    with closing(sqlite3.connect(tmp_path / "usage.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert open_store(url).breakdown().total.calls == 1
+        assert "could not be delivered yet" in caplog.text
+
+    assert left.call_id in stored_ids(tmp_path / "usage.db")
+    assert segments(folder) == []
 
 
 def test_large_journal_is_not_read_into_memory(tmp_path: Path, folder: Path) -> None:
