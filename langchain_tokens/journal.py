@@ -100,14 +100,19 @@ class Journal:
             return sum(segment.appended - segment.released for segment in gone)
 
     def close(self) -> None:
-        """Give up the locks; segments with undelivered records stay for the next opener, the others go."""
+        """Give up the locks; segments with undelivered records stay for the next opener, the others go.
+
+        Raises:
+            OSError: when one of those could not be deleted; all are closed.
+
+        """
         self._change(self._close)
 
     def forget_after_fork(self) -> None:
         """In a forked child: the segments belong to the parent; the child opens its own."""
         self._lock, self._is_changing = threading.RLock(), False
         for segment in self._all():
-            os.close(segment.descriptor)
+            segment.close()
         self._older, self._active, self._older_size = [], {}, 0
 
     def _change(self, step: Callable[[], Outcome]) -> Outcome:
@@ -147,14 +152,17 @@ class Journal:
             segment.empty()
 
     def _close(self) -> None:
-        for segment in self._all():
-            if segment.is_done:
-                segment.dispose()
-            else:
-                os.close(segment.descriptor)
+        segments, trouble = self._all(), None
         self._older, self._active, self._older_size = [], {}, 0
+        for segment in segments:
+            try:
+                (segment.dispose if segment.is_done else segment.close)()
+            except OSError as error:
+                trouble = error
         with suppress(OSError):  # other processes' segments may lie there
             self.folder.rmdir()
+        if trouble is not None:
+            raise trouble
 
     def _all(self) -> tuple[Segment, ...]:
         return (*self._older, *self._active.values())

@@ -145,8 +145,7 @@ class Recorder:
             if not is_idle or self._writer.is_running:
                 return False
             self.sink.close()
-            if self._journal is not None:
-                self._journal.close()
+            self._close_journal()
         return True
 
     def pause(self) -> None:
@@ -179,6 +178,17 @@ class Recorder:
             watchers = tuple(self._watchers)
         for watcher in watchers:
             watcher.after_store(calls)
+
+    def _close_journal(self) -> None:
+        if self._journal is None:
+            return
+        try:
+            self._journal.close()
+        except OSError as error:
+            message = (
+                f"a file of the journal in {self._journal.folder} could not be removed, though all of it is stored"
+            )
+            self._warnings.once("close", message, error)
 
     def _secure(self) -> None:
         lost = self._writer.secure()

@@ -92,8 +92,22 @@ class Segment:
         self.size = self.appended = self.released = 0
 
     def dispose(self) -> None:
-        """Delete it."""
-        remove_file(self.path, self.descriptor)
+        """Delete it.
+
+        Raises:
+            OSError: when it cannot be deleted; it is closed all the same.
+
+        """
+        remove_file(self.path, self._let_go())
+
+    def close(self) -> None:
+        """Leave it to the next opener."""
+        os.close(self._let_go())
+
+    def _let_go(self) -> int:
+        """Its descriptor, which is another file's as soon as it is closed."""
+        descriptor, self.descriptor = self.descriptor, -1
+        return descriptor
 
     def _take_back(self) -> None:
         try:

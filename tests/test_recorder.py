@@ -728,6 +728,30 @@ def test_release_that_fails_is_no_obstacle(
     assert open_store(path).breakdown().total.calls == 2
 
 
+def test_journal_that_cannot_be_removed_is_no_obstacle_to_close(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the journal's folder became read only, close says that all is stored, leaves no file open, and warns once;
+    what lies there counts once.
+    """
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "not allowed")
+
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    with recording(UsageStore(parse_target(path)), folder) as recorder:
+        for _ in range(2):
+            recorder.record(make_call())
+            assert recorder.flush(LONG)
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "unlink", refuse)
+                assert recorder.close(LONG)
+            assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+    assert len([message for message in caplog.messages if "could not be removed" in message]) == 1
+    assert open_store(path).breakdown().total.calls == 2
+    assert list(folder.iterdir()) == []
+
+
 def test_process_that_was_forked_behind_our_back_begins_anew(
     path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
