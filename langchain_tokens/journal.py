@@ -188,7 +188,8 @@ class Journal:
 
     def _retire(self, segment: Segment) -> None:
         if segment.is_done:
-            segment.dispose()
+            with suppress(OSError):  # it is closed, and what the next opener delivers of it has no effect
+                segment.dispose()
         else:
             self._older.append(segment)
             self._older_size += segment.size

@@ -130,12 +130,22 @@ def create_segment(folder: Path, *, mark: str = "", is_spill: bool, is_synced: b
         path = folder / f"{os.getpid()}-{uuid.uuid4().hex}{mark and f'.{mark}'}{SUFFIX}"
         with suppress(FileNotFoundError):
             descriptor = os.open(path, _FLAGS, 0o600)
-            if try_lock(descriptor) and not is_unlinked(descriptor):
-                if is_synced:
-                    sync_folder(folder)
+            is_ours = False
+            try:
+                is_ours = _is_made(folder, descriptor, is_synced=is_synced)
+            finally:
+                if not is_ours:
+                    remove_file(path, descriptor)
+            if is_ours:
                 return Segment(path, descriptor, is_spill=is_spill)
-            remove_file(path, descriptor)
     raise OSError(f"no file can be made and locked in {folder}")
+
+
+def _is_made(folder: Path, descriptor: int, *, is_synced: bool) -> bool:
+    is_locked = try_lock(descriptor) and not is_unlinked(descriptor)
+    if is_locked and is_synced:
+        sync_folder(folder)
+    return is_locked
 
 
 def mark_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ if sys.platform != "win32":
     import fcntl
 
 __all__ = ("make_folder", "sync_file", "sync_folder", "sync_sqlite")
+
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
+"""What file systems answer that have no sync of folders, as some of networks and of FUSE."""
 
 
 def sync_file(descriptor: int) -> None:
@@ -26,12 +30,21 @@ def sync_file(descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the device has the names in a folder; Windows keeps them by itself."""
+    """Wait until the device has the names in a folder; Windows, and file systems without such a sync, keep them by
+    themselves.
+
+    Raises:
+        OSError: when they could not be written.
+
+    """
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

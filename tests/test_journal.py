@@ -401,6 +401,40 @@ def test_record_that_the_device_refuses_is_taken_back(folder: Path, monkeypatch:
         assert contents(folder) == [LINE]
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_file_system_that_syncs_no_folders_is_no_obstacle(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Where folders cannot be synced (some file systems of networks and of FUSE) records are: they are appended to one
+    file, and delivered.
+    """
+    monkeypatch.setattr(os, "fsync", failing_with(number))
+    with opened(folder, is_synced=True) as journal:
+        journal.append(LINE)
+        journal.append(LINE)
+        assert contents(folder) == [LINE * 2]
+    left_open(folder, encode(make_call()))
+
+    assert len(stored_ids(tmp_path / "usage.db")) == 1
+    assert segments(folder) == []
+
+
+def test_file_whose_name_the_device_refuses_is_taken_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the device cannot take the name of a new file, append says so each time, and leaves neither file nor
+    descriptor.
+    """
+    folder.mkdir()
+    monkeypatch.setattr(os, "fsync", failing_with(errno.EIO))
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    with opened(folder, is_synced=True) as journal:
+        for _ in range(3):
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                journal.append(LINE)
+
+        assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+        assert segments(folder) == []
+
+
 def test_recovered_journal_goes_when_the_database_is_on_the_device(tmp_path: Path, folder: Path, syncs: Syncs) -> None:
     """What a dead process left is removed only after the database's log was synced, whose records it may be alone with."""
     left_open(folder, encode(make_call()))
