@@ -89,8 +89,7 @@ class Delivery:
         refused = self._store(facts, stopping)
         if refused is None:
             return False
-        for item in batch:
-            self.give_back(item.segment, len(item.facts))
+        self._give_all_back(batch, facts, () if self._is_kept(refused) else refused)
         self._tally.settle(len(facts), is_spill=False, stored=len(facts) - len(refused), refused=len(refused))
         return True
 
@@ -102,7 +101,7 @@ class Delivery:
             segment = journal.next_spilled()
             if segment is None:
                 return False
-            self._deliver_from(segment, journal, stopping)
+            self._deliver_from(segment, stopping)
             return True
         finally:
             self._spilling.release()
@@ -145,9 +144,9 @@ class Delivery:
         except OSError as error:
             self._warnings.once("release", f"{segment.path} could not be emptied", error)
 
-    def _deliver_from(self, segment: Segment, journal: Journal, stopping: threading.Event) -> None:
+    def _deliver_from(self, segment: Segment, stopping: threading.Event) -> None:
         lines, end = read_lines(segment.descriptor, segment.read_to, self.most)
-        left = segment.appended - segment.released
+        left = segment.waiting
         if not lines:  # somebody cut the file off
             self.give_back(segment, left)
             self._tally.settle(left, is_spill=True, dropped=left)
@@ -156,11 +155,27 @@ class Delivery:
         refused = self._store([refined(fact, self.refine, self._warnings) for fact in facts], stopping)
         if refused is None:
             return
-        keep_aside(journal.folder, bad.lines, self._warnings)
         segment.read_to, count = end, min(len(lines), left)
-        self.give_back(segment, count)
+        only_here = 0 if self._is_kept(refused, bad.lines) else min(len(refused) + len(bad.lines), count)
+        segment.kept_back += only_here
+        self.give_back(segment, count - only_here)
         stored = len(facts) - len(refused)
         self._tally.settle(count, is_spill=True, stored=stored, refused=len(refused), unreadable=bad.count)
+
+    def _give_all_back(
+        self, batch: Sequence[Pending], facts: Sequence[Call | RunFact], only_here: Sequence[Call | RunFact]
+    ) -> None:
+        """Let the journal give up a batch, but for what is nowhere else: it stays for the next opener."""
+        left, place = set(map(id, only_here)), 0
+        for item in batch:
+            count = len(item.facts)
+            own = facts[place : place + count] if left and item.segment is not None else ()
+            place += count
+            self.give_back(item.segment, count - sum(id(fact) in left for fact in own))
+
+    def _is_kept(self, refused: Sequence[Call | RunFact], bad: Sequence[bytes] = ()) -> bool:
+        """Keep aside what cannot be stored; tells whether it is, or there is no journal for it."""
+        return self._journal is None or keep_aside(self._journal.folder, [*bad, *map(encode, refused)], self._warnings)
 
     def _all_refined(self, batch: Sequence[Pending]) -> list[Call | RunFact]:
         facts: list[Call | RunFact] = []
@@ -191,7 +206,7 @@ class Delivery:
         """Store a batch, however long the database is away; None when the recorder stops before that.
 
         Returns:
-            What the store refused, and is kept aside.
+            What the store refused, and is to be kept aside.
 
         """
         tries = 0
@@ -210,8 +225,6 @@ class Delivery:
                 self.hurry.clear()
                 tries += 1
             else:
-                if self._journal is not None:
-                    keep_aside(self._journal.folder, list(map(encode, refused)), self._warnings)
                 self._tell(facts)
                 return refused
 

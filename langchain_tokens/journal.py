@@ -83,11 +83,11 @@ class Journal:
                     segment.empty()
 
     def next_spilled(self) -> Segment | None:
-        """The oldest segment with spilled records, to which no more are appended; None where there is none."""
+        """The oldest segment with spilled records to deliver, to which no more are appended; None if there is none."""
         with self._lock:
             active = self._active.get(True)
-            older = next((segment for segment in self._older if segment.is_spill), None)
-            if older is None and active is not None and not active.is_done:
+            older = next((segment for segment in self._older if segment.is_spill and segment.waiting > 0), None)
+            if older is None and active is not None and active.waiting > 0:
                 self._retire(self._active.pop(True))
                 return active
             return older

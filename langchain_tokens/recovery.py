@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _SERVER_BATCH = 4_000
 AT_ONCE = 20
 """Facts that are read or refined in one go, in half a millisecond, while many wait."""
 _LARGEST_BAD_FILE = 64 << 20
+_BAD_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 Refine = Callable[[Call], Call]
 
 
@@ -229,7 +231,7 @@ def keep_aside(folder: Path, lines: Sequence[bytes], warnings: Warnings) -> bool
         return True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with bad_file(folder).open("ab") as file:
+        with os.fdopen(os.open(bad_file(folder), _BAD_FLAGS, 0o600), "ab") as file:  # as private as the journal
             if file.tell() > _LARGEST_BAD_FILE:
                 warnings.once("full bad file", f"{bad_file(folder)} is full; no more is kept in it")
                 return True

@@ -35,6 +35,7 @@ class Segment:
         "descriptor",
         "is_spill",
         "is_spoiled",
+        "kept_back",
         "path",
         "read_to",
         "released",
@@ -48,6 +49,8 @@ class Segment:
         """Its records are in this file only, not in memory."""
         self.appended = 0
         self.released = 0
+        self.kept_back = 0
+        """Records of a spill that neither the store nor a `.bad` file takes: they stay for the next opener."""
         self.size = 0
         self.read_to = 0
         """How many bytes of a spill were taken back."""
@@ -58,6 +61,11 @@ class Segment:
     def is_done(self) -> bool:
         """Whether all of it is in the database."""
         return self.released >= self.appended
+
+    @property
+    def waiting(self) -> int:
+        """How many of its records this process has still to deliver."""
+        return self.appended - self.released - self.kept_back
 
     @property
     def is_gone(self) -> bool:

@@ -297,6 +297,34 @@ def test_refused_value_without_a_place_for_it(path: Path, tmp_path: Path, obstac
         assert (recorder.stats().stored, recorder.stats().refused) == (2, 1)
 
 
+@pytest.mark.parametrize("bound", [tally_module._QUEUE_BOUND, 2], ids=["held in memory", "spilled"])
+def test_refused_value_that_cannot_be_kept_aside_stays_in_the_journal(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    """Where the .bad file cannot be written, a refused record stays in the journal for the next opener, who keeps it
+    aside; the others are stored once.
+    """
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", bound)
+    store = StuckStore(path)
+    calls = [make_call() for _ in range(6)]
+    calls[4] = make_call(tokens=POISON)
+    with recording(store, folder) as recorder:
+        (folder / "refused.bad").mkdir(parents=True)
+        record_stuck(recorder, store, calls)
+        store.let_go.set()
+        assert recorder.flush(LONG)
+        recorder.record(calls[0])
+        assert recorder.flush(LONG)
+        stats = recorder.stats()
+        assert (stats.stored, stats.refused, stats.dropped, stats.pending) == (6, 1, 0, 0)
+    assert calls[4].call_id.encode() in b"".join(file.read_bytes() for file in folder.glob("*.jsonl"))
+    (folder / "refused.bad").rmdir()
+
+    assert stored_ids(path) == {call.call_id for call in calls if call is not calls[4]}
+    assert [calls[4].call_id.encode() in file.read_bytes() for file in folder.iterdir()] == [True]
+    assert (folder / "refused.bad").stat().st_mode & 0o777 == 0o600
+
+
 def test_journal_that_cannot_be_written_is_no_obstacle(
     path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
