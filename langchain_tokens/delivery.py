@@ -12,6 +12,7 @@ from langchain_tokens.codec import encode
 from langchain_tokens.journal import Journal
 from langchain_tokens.recovery import (
     AT_ONCE,
+    Pieces,
     Recovered,
     Refine,
     Sink,
@@ -75,6 +76,7 @@ class Delivery:
         self._spilling = threading.Lock()
         """Held while spilled records are taken back: a thread that the store held up may still be at it."""
         self._recovery: Iterator[Recovered] | None = None
+        self._pieces: Pieces = {}
         self._recover_at = 0.0
 
     def note_waiting(self, more: int) -> None:
@@ -114,7 +116,7 @@ class Delivery:
         with self.busy:
             if self._recovery is None:
                 self._recover_at = time.monotonic() + _RECOVER_SECONDS
-                self._recovery = recovering(self._journal.folder, self._sink, self.refine, self._warnings)
+                self._recovery = recovering(self._journal.folder, self._sink, self.refine, self._warnings, self._pieces)
             try:
                 found = next(self._recovery, None)
             except Exception as error:  # noqa: BLE001  # the journals stay for a later look, or the next opener

@@ -219,15 +219,19 @@ class Abandoned:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
+        self.place = (0, 0)
+        """Where the lines that were handed out last begin and end, in bytes."""
         self._descriptor: int | None = descriptor
 
     def batches(self, most: int) -> Iterator[list[bytes]]:
         """Its whole lines, without their line feeds, so many at a time at most; a torn last line is left out."""
         end = 0
         while self._descriptor is not None:
-            lines, end = read_lines(self._descriptor, end, most)
+            start = end
+            lines, end = read_lines(self._descriptor, start, most)
             if not lines:
                 return
+            self.place = (start, end)
             yield lines
 
     def remove(self) -> None:

@@ -17,6 +17,7 @@ from langchain_tokens.syncing import sync_file, sync_sqlite
 from langchain_tokens.trouble import Warnings
 
 __all__ = (
+    "Pieces",
     "Recovered",
     "Refine",
     "Sink",
@@ -40,6 +41,8 @@ AT_ONCE = 20
 _LARGEST_BAD_FILE = 64 << 20
 _BAD_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 Refine = Callable[[Call], Call]
+Pieces = dict[Path, dict[tuple[int, int], bool]]
+"""Which pieces of journals that could not be finished were delivered, and whether what was refused is kept aside."""
 
 
 class Sink(Protocol):
@@ -78,6 +81,10 @@ class BadLines:
     """To be kept; of a block of NULs, as a loss of power leaves it, there is nothing to keep."""
 
 
+_COUNTED = Recovered(delivered=0, refused=0, unreadable=0)
+"""What comes of a piece that was counted before."""
+
+
 def batch_size(target: StoreTarget) -> int:
     """How many facts go into one transaction at most. Where all that write take turns, as in a SQLite file, others wait
     for it; elsewhere a larger one has less to do for each fact, since more of them are in the same sums.
@@ -98,15 +105,25 @@ def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings)
     return sum(piece.delivered for piece in recovering(folder, sink, refine, warnings))
 
 
-def recovering(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings) -> Generator[Recovered, None, None]:
+def recovering(
+    folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings, pieces: Pieces | None = None
+) -> Generator[Recovered, None, None]:
     """The same piece by piece: each step delivers a transaction of facts. A journal that is not gone through to its
     end, or cannot be removed, stays, whole, for the next opener; the sink knows what it has of it.
+
+    Args:
+        folder: as for `recover`, like the next three.
+        sink: where to.
+        refine: what is done to calls before.
+        warnings: logs trouble.
+        pieces: remembers what was delivered, for a later try of the same process, which counts nothing twice then.
+
     """
-    unreadable = 0
+    unreadable, pieces = 0, {} if pieces is None else pieces
     try:
         for segment in abandoned(folder, sink.target.mark_in(folder)):
             try:
-                for piece in _deliver(segment, folder, sink, refine, warnings):
+                for piece in _deliver(segment, sink, refine, warnings, pieces):
                     unreadable += piece.unreadable
                     yield piece
             except OSError as error:
@@ -117,17 +134,22 @@ def recovering(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnin
 
 
 def _deliver(
-    segment: Abandoned, folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings
+    segment: Abandoned, sink: Sink, refine: Refine | None, warnings: Warnings, pieces: Pieces
 ) -> Iterator[Recovered]:
-    is_kept = True
+    known = pieces.setdefault(segment.path, {})
     for lines in segment.batches(batch_size(sink.target)):
+        is_kept = known.get(segment.place)
+        if is_kept:
+            continue
         facts, bad = read_facts(lines)
         refused = add_or_refuse(sink, [refined(fact, refine, warnings) for fact in facts], warnings)
-        is_kept &= keep_aside(folder, [*bad.lines, *map(encode, refused)], warnings)
-        yield Recovered(delivered=len(facts) - len(refused), refused=len(refused), unreadable=bad.count)
-    if is_kept:  # else it stays, since it has the only copy of what cannot be delivered
+        known[segment.place] = keep_aside(segment.path.parent, [*bad.lines, *map(encode, refused)], warnings)
+        found = Recovered(delivered=len(facts) - len(refused), refused=len(refused), unreadable=bad.count)
+        yield found if is_kept is None else _COUNTED
+    if all(known.values()):  # else it stays, since it has the only copy of what cannot be delivered
         make_lasting(sink)
         segment.remove()
+        del pieces[segment.path]
 
 
 def read_facts(lines: Sequence[bytes]) -> tuple[list[Call | RunFact], BadLines]:

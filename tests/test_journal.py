@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import decode, encode
 from langchain_tokens.errors import StoreError
 from langchain_tokens.journal import Journal, abandoned
-from langchain_tokens.recovery import recover, recovering
+from langchain_tokens.recovery import Pieces, Recovered, recover, recovering
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.trouble import Warnings
@@ -653,6 +653,48 @@ def test_recovery_that_breaks_off_goes_on_with_the_next_opener(tmp_path: Path, f
     assert stored_ids(tmp_path / "usage.db") == ids(calls)
     assert open_store(tmp_path / "usage.db").breakdown().total.calls == 1_300
     assert segments(folder) == []
+
+
+@pytest.mark.usefixtures("by_hundreds")
+def test_recovery_that_is_tried_again_counts_once(tmp_path: Path, folder: Path) -> None:
+    """A process that tries again after the store went away in the middle of a journal goes on where it was: it counts
+    each record once, and keeps a spoiled line aside once.
+    """
+    calls = [make_call() for _ in range(1_300)]
+    left_open(folder, b"rubbish\n", *map(encode, calls))
+    store = BreakingStore(parse_target(tmp_path / "usage.db"))
+    found: list[Recovered] = []
+    pieces: Pieces = {}
+    for more in (1, 0, 1, 1):
+        store.left = more
+        with suppress(StoreError):
+            for piece in recovering(folder, store, None, Warnings(), pieces):
+                found.append(piece)  # noqa: PERF402  # what came before the error is to be in it, too
+
+    assert (sum(piece.delivered for piece in found), sum(piece.unreadable for piece in found)) == (1_300, 1)
+    assert store.sizes == (499, 500, 301)
+    assert (folder / "refused.bad").read_bytes() == b"rubbish\n"
+    assert (stored_ids(tmp_path / "usage.db"), segments(folder), pieces) == (ids(calls), [], {})
+
+
+def test_journal_that_stays_is_counted_once(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that cannot be removed, or whose spoiled line cannot be kept aside, is looked at again and again by the
+    same process, and counted once.
+    """
+    left_open(folder, encode(make_call()))
+    left_open(folder, b"rubbish\n", encode(make_call()))
+    (folder / "refused.bad").mkdir()
+    store = UsageStore(parse_target(tmp_path / "usage.db"))
+    pieces: Pieces = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", failing_with(errno.EACCES))
+        found = [piece for _ in range(3) for piece in recovering(folder, store, None, Warnings(), pieces)]
+    (folder / "refused.bad").rmdir()
+    found += recovering(folder, store, None, Warnings(), pieces)
+
+    assert (sum(piece.delivered for piece in found), sum(piece.unreadable for piece in found)) == (2, 1)
+    assert (folder / "refused.bad").read_bytes() == b"rubbish\n"
+    assert (store.breakdown().total.calls, segments(folder), pieces) == (2, [], {})
 
 
 @pytest.mark.usefixtures("by_hundreds")
