@@ -55,7 +55,7 @@ class Segment:
         self.read_to = 0
         """How many bytes of a spill were taken back."""
         self.is_spoiled = False
-        """It ends in half a line, which would spoil the next one."""
+        """It may end in half a line, which would spoil the next one, or in one that nobody counts."""
 
     @property
     def is_done(self) -> bool:
@@ -82,17 +82,17 @@ class Segment:
             OSError: when they are not all written (with `is_synced`, to the device); nothing of them is left then.
 
         """
-        written = 0
+        written, size = 0, self.size + len(lines)
+        self.is_spoiled = True  # until all is done: an interrupt may come between any two steps
         try:
             while written < len(lines):
                 written += os.write(self.descriptor, lines[written:])
             if is_synced:
                 sync_file(self.descriptor)
+            self.size, self.appended, self.is_spoiled = size, self.appended + count, False
         except BaseException:
             self._take_back()
             raise
-        self.size += len(lines)
-        self.appended += count
 
     def empty(self) -> None:
         """Give its space back."""
@@ -118,10 +118,9 @@ class Segment:
         return descriptor
 
     def _take_back(self) -> None:
-        try:
+        with suppress(OSError):
             os.ftruncate(self.descriptor, self.size)
-        except OSError:
-            self.is_spoiled = True
+            self.is_spoiled = False
 
 
 def create_segment(folder: Path, *, mark: str = "", is_spill: bool, is_synced: bool) -> Segment:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,7 @@ from langchain_tokens.codec import decode, encode
 from langchain_tokens.errors import StoreError
 from langchain_tokens.journal import Journal, abandoned
 from langchain_tokens.recovery import Pieces, Recovered, recover, recovering
+from langchain_tokens.segments import Segment
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.trouble import Warnings
@@ -319,6 +322,51 @@ def test_half_a_line_that_stays_spoils_no_other(folder: Path, monkeypatch: pytes
         patch.undo()
         journal.append(b"second\n")
     assert sorted(left_lines(folder)) == [[b"first"], [b"second"]]
+
+
+@contextmanager
+def interrupted_at(step: int, *codes: CodeType) -> Iterator[None]:
+    """Raise KeyboardInterrupt, as a signal does, before a step of this number in these functions."""
+    before, steps = sys.gettrace(), iter(range(step))
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code in codes and event == "line" and next(steps, None) is None:
+            sys.settrace(before)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_interrupt_spoils_no_other_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_full: bool) -> None:
+    """Whichever step of a write an interrupt hits, of what is appended before and after nothing is lost, also where a
+    later line has to be taken back.
+    """
+    codes = (Segment.write.__code__, Segment._take_back.__code__)
+    for step in range(100):
+        folder = tmp_path / str(step)
+        with opened(folder) as journal, monkeypatch.context() as patch:
+            journal.append(b"first\n")
+            if is_full:
+                patch.setattr(os, "write", failing_with(errno.ENOSPC))
+            try:
+                with interrupted_at(step, *codes), suppress(OSError):
+                    journal.append(b"interrupted\n")
+                break
+            except KeyboardInterrupt:
+                patch.undo()
+            journal.append(b"second\n")
+            patch.setattr(os, "write", failing_with(errno.ENOSPC))
+            with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+                journal.append(b"refused\n")
+        lines = [line for segment in left_lines(folder) for line in segment]
+        assert sorted(set(lines) - {b"interrupted"}) == [b"first", b"second"]
+    assert step > 5
 
 
 def test_file_that_cannot_be_locked_is_not_written_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
