@@ -7,6 +7,7 @@ import functools
 import os
 import threading
 import weakref
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -129,8 +130,9 @@ class Registry:
             recorder.pause()
 
     def _resume(self) -> None:
-        for recorder in self._recorders.values():
-            recorder.resume()
+        with ExitStack() as stack:  # which goes on with the others where one fails
+            for recorder in list(self._recorders.values()):
+                stack.callback(recorder.resume)
 
     def _forget_after_fork(self) -> None:
         self._lock = threading.Lock()

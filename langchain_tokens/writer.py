@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -45,7 +46,9 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._starting = threading.Lock()
-        self._is_paused = False
+        self._pausing = threading.Lock()
+        self._pausers: set[int] = set()
+        """Threads that fork now, for which the delivery is held up."""
 
     def refine_with(self, refine: Refine) -> None:
         """Say what is done to calls of which only a journal's line is left."""
@@ -112,17 +115,30 @@ class Writer:
     def pause(self) -> None:
         """Before a fork: let the thread finish its batch, so that the child inherits nothing half done.
 
-        Waits a second at most; a store that takes longer is not worth holding the host up for.
+        Waits a second at most; a store that takes longer is not worth holding the host up for. Threads that fork at the
+        same time hold it up together.
         """
+        end = time.monotonic() + _PAUSE_SECONDS
         self._delivery.note_waiting(1)
-        self._is_paused = self._delivery.busy.acquire(timeout=_PAUSE_SECONDS)
-        self._delivery.note_waiting(-1)
+        try:
+            if self._pausing.acquire(timeout=_PAUSE_SECONDS):
+                try:
+                    if self._pausers or self._delivery.busy.acquire(timeout=max(0, end - time.monotonic())):
+                        self._pausers.add(threading.get_ident())
+                finally:
+                    self._pausing.release()
+        finally:
+            self._delivery.note_waiting(-1)
 
     def resume(self) -> None:
-        """After a fork, in the parent."""
-        if self._is_paused:
-            self._is_paused = False
-            self._delivery.busy.release()
+        """After a fork, in the parent, by the thread that forked; of several, the last one lets go."""
+        me = threading.get_ident()
+        if me not in self._pausers:  # it waited in vain
+            return
+        with self._pausing:
+            self._pausers.discard(me)
+            if not self._pausers:
+                self._delivery.busy.release()
 
     def _wake(self) -> None:
         self._queue.put(None)

@@ -1,0 +1,80 @@
+"""What the writer thread goes on through: forks, closes that cross each other, interrupts, and code that ends threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langchain_tokens import UsageStore
+from langchain_tokens import writer as writer_module
+from langchain_tokens.recorder import Recorder
+from langchain_tokens.registry import Registry
+from langchain_tokens.store.target import parse_target
+from tests.builders import make_call
+
+LONG = 15.0
+"""Seconds that no test takes: a limit for what must come soon."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the database lies."""
+    return tmp_path / "usage.db"
+
+
+@pytest.fixture
+def recorder(path: Path) -> Iterator[Recorder]:
+    """A recorder on a database that works."""
+    recorder = Recorder(UsageStore(parse_target(path)), path.with_name("usage.db.pending"))
+    yield recorder
+    recorder.close(LONG)
+
+
+# Forks
+
+
+@pytest.fixture
+def forkers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[Callable[[], None]], None]]]:
+    """Two threads of the host, each of which does what it is told before the next is told something."""
+    monkeypatch.setattr(writer_module, "_PAUSE_SECONDS", 0.05)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        yield [lambda act: one.submit(act).result(LONG), lambda act: other.submit(act).result(LONG)]
+
+
+@pytest.mark.parametrize("first_back", [0, 1])
+def test_threads_that_fork_at_once_hold_the_delivery_up_together(
+    recorder: Recorder, forkers: list[Callable[..., None]], first_back: int
+) -> None:
+    """Nothing is delivered until the last of them is back, in whatever order they come; then everything is."""
+    for forker in forkers:
+        forker(recorder.pause)
+    recorder.record(make_call())
+    forkers[first_back](recorder.resume)
+    assert not recorder.flush(0.1)
+    forkers[1 - first_back](recorder.resume)
+
+    assert recorder.flush(LONG)
+
+
+def test_one_store_that_fails_after_a_fork_leaves_the_others_going() -> None:
+    """Every recorder goes on after a fork, whatever happens to another one."""
+    going: list[str] = []
+
+    class Part:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def resume(self) -> None:
+            going.append(self._name)
+            raise KeyboardInterrupt
+
+    registry: Any = Registry()
+    registry._recorders = {name: Part(name) for name in ("one", "two", "three")}
+    with pytest.raises(KeyboardInterrupt):
+        registry._resume()
+
+    assert sorted(going) == ["one", "three", "two"]
