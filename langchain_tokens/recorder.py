@@ -96,6 +96,8 @@ class Recorder:
         elif segment is None:
             self._tally.settle(count, is_spill=is_spill, dropped=count)
             self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
+        else:
+            writer.begin()
 
     def watch(self, watcher: Watcher) -> None:
         """Tell something of all calls that were stored, in the writer thread, for as long as it lives."""

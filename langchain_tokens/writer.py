@@ -72,6 +72,10 @@ class Writer:
         if item.segment is None:
             self._tally.note_unprotected(len(item.facts))
         self._queue.put(item)
+        self.begin()
+
+    def begin(self) -> None:
+        """See to it that there is a thread, as for what only the journal has."""
         if self._thread is None:
             self._start()
 

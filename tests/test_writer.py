@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from langchain_tokens import UsageStore
+from langchain_tokens import tally as tally_module
 from langchain_tokens import writer as writer_module
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.registry import Registry
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_call
+from tests.models import FailingStore
 
 LONG = 15.0
 """Seconds that no test takes: a limit for what must come soon."""
@@ -32,6 +34,26 @@ def recorder(path: Path) -> Iterator[Recorder]:
     recorder = Recorder(UsageStore(parse_target(path)), path.with_name("usage.db.pending"))
     yield recorder
     recorder.close(LONG)
+
+
+# Threads that ended
+
+
+def test_spilled_facts_begin_a_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a close with more waiting than memory is for, the next fact is enough for all to be delivered."""
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", 2)
+    store = FailingStore(path)
+    recorder = Recorder(store, path.with_name("usage.db.pending"))
+    for _ in range(4):
+        recorder.record(make_call())
+    assert not recorder.close(0.01)
+    store.trouble = None
+    store.reached.clear()
+    recorder.record(make_call())
+
+    assert store.reached.wait(LONG)
+    assert recorder.close(LONG)
+    assert recorder.stats().stored == 5
 
 
 # Forks
