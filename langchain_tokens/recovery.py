@@ -13,7 +13,7 @@ from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import Abandoned, abandoned
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.syncing import sync_file, sync_sqlite
-from langchain_tokens.trouble import Warnings
+from langchain_tokens.trouble import Warnings, may_be_a_signal
 
 __all__ = (
     "Recovered",
@@ -165,7 +165,9 @@ def refined_call(call: Call, refine: Refine, warnings: Warnings) -> Call:
     """Price a call. A price book that fails leaves it unpriced: neither the writer nor a reader may stop for it."""
     try:
         return refine(call)
-    except Exception as error:  # noqa: BLE001  # a user's price book may do anything
+    except BaseException as error:  # a user's price book may do anything
+        if may_be_a_signal(error):
+            raise
         warnings.once("price", "a call could not be priced; it is kept without a cost", error)
         return call
 

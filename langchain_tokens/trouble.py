@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-__all__ = ("LOGGER", "Warnings")
+__all__ = ("LOGGER", "Warnings", "may_be_a_signal")
 
 LOGGER = logging.getLogger("langchain_tokens")
 
@@ -24,3 +24,8 @@ class Warnings:
                 return
             self._seen.add(kind)
         LOGGER.warning("%s%s", message, "" if error is None else f" ({type(error).__name__}: {error})")
+
+
+def may_be_a_signal(error: BaseException) -> bool:
+    """Tell whether the host may be about to end, as by Ctrl+C: Python raises that in the main thread alone."""
+    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()

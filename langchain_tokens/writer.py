@@ -182,14 +182,22 @@ class Writer:
         return True
 
     def _work(self, stopping: threading.Event) -> None:
-        while not stopping.is_set():
-            try:
-                self._take_turn(stopping)
-            except Exception as error:  # noqa: BLE001  # no slip may end the thread while calls come in
-                self._tally.last_error = str(error)
-                self._warnings.once(f"writer {type(error).__name__}", "the writer thread stumbled, and goes on", error)
-                stopping.wait(_STUMBLE_SECONDS)
-        self._delivery.stop_recovering()
+        try:
+            while not stopping.is_set():
+                self._take_turn_safely(stopping)
+            self._delivery.stop_recovering()
+        finally:
+            with self._starting:  # so that another one can be begun, whatever ended this one
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _take_turn_safely(self, stopping: threading.Event) -> None:
+        try:
+            self._take_turn(stopping)
+        except BaseException as error:  # noqa: BLE001  # no slip may end the thread while calls come in
+            self._tally.last_error = str(error)
+            self._warnings.once(f"writer {type(error).__name__}", "the writer thread stumbled, and goes on", error)
+            stopping.wait(_STUMBLE_SECONDS)
 
     def _take_turn(self, stopping: threading.Event) -> None:
         journal, delivery = self._journal, self._delivery

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +15,12 @@ import pytest
 from langchain_tokens import UsageStore
 from langchain_tokens import tally as tally_module
 from langchain_tokens import writer as writer_module
+from langchain_tokens.call import Call
 from langchain_tokens.recorder import Recorder
+from langchain_tokens.recovery import refined_call
 from langchain_tokens.registry import Registry
 from langchain_tokens.store.target import parse_target
+from langchain_tokens.trouble import LOGGER, Warnings
 from tests.builders import make_call
 from tests.models import FailingStore
 
@@ -54,6 +60,82 @@ def test_spilled_facts_begin_a_thread(path: Path, monkeypatch: pytest.MonkeyPatc
     assert store.reached.wait(LONG)
     assert recorder.close(LONG)
     assert recorder.stats().stored == 5
+
+
+class Ending:
+    """Code of a host that ends the thread in which it is called, or tries to."""
+
+    def __init__(self, trouble: type[BaseException]) -> None:
+        self._trouble = trouble
+        self.threads: list[str] = []
+        """Where it was called."""
+
+    def __call__(self, *_: object) -> Call:
+        self.threads.append(threading.current_thread().name)
+        raise self._trouble("that is all")
+
+    after_store = __call__
+    """As a watcher."""
+
+
+@pytest.mark.parametrize("trouble", [SystemExit, pytest.fail.Exception, asyncio.CancelledError, KeyboardInterrupt])
+@pytest.mark.parametrize("place", ["watch", "refine", "settle", "store"])
+def test_code_that_ends_threads_does_not_end_the_writer(
+    path: Path, recorder: Recorder, trouble: type[BaseException], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a watcher, a price or the store raises is logged, and calls are stored then and later."""
+    ending: Any = Ending(trouble)
+    if place == "watch":
+        recorder.watch(ending)
+    with monkeypatch.context() as patch:
+        if place == "store":
+            patch.setattr(recorder.sink, "add", ending)
+        recorder.record(make_call(), **({place: ending} if place in ("refine", "settle") else {}))
+        assert recorder.flush(0.01 if place == "store" else LONG) == (place != "store")
+    recorder.record(make_call(), refine=lambda call: call)
+
+    assert recorder.flush(LONG)
+    assert set(ending.threads) == {"langchain_tokens-writer"}
+    assert recorder.stats().stored == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_thread_that_a_log_ended_is_begun_anew(path: Path) -> None:
+    """A log that ends the very thread costs nothing that waits: the next call begins another one."""
+    ended = threading.Event()
+
+    class Log(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "the writer thread" in record.getMessage():
+                writer_threads.append(threading.current_thread())
+                ended.set()
+            raise SystemExit
+
+    writer_threads: list[threading.Thread] = []
+    store, log = FailingStore(path), Log()
+    recorder = Recorder(store, path.with_name("usage.db.pending"))
+    LOGGER.addHandler(log)
+    try:
+        recorder.record(make_call())
+        assert ended.wait(LONG)
+        writer_threads[0].join(LONG)
+    finally:
+        LOGGER.removeHandler(log)
+    store.trouble = None
+    recorder.record(make_call())
+
+    assert recorder.flush(LONG)
+    assert recorder.stats().stored == 2
+    assert recorder.close(LONG)
+
+
+def test_price_that_is_interrupted_reaches_the_host_in_its_main_thread_alone() -> None:
+    """Ctrl+C that arrives while a price is asked for ends the host; in any other thread it is the price book's own."""
+    call, price = make_call(), Ending(KeyboardInterrupt)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(refined_call, call, price, Warnings()).result(LONG) is call
+    with pytest.raises(KeyboardInterrupt):
+        refined_call(call, price, Warnings())
 
 
 # Forks
