@@ -24,7 +24,7 @@ from langchain_tokens.recovery import (
     refined,
 )
 from langchain_tokens.segments import Segment, read_lines
-from langchain_tokens.tally import Tally
+from langchain_tokens.tally import Lane, Tally
 from langchain_tokens.trouble import Warnings
 
 __all__ = ("Delivery", "Pending", "Settle", "Watch")
@@ -47,6 +47,8 @@ class Pending:
     settle: Settle | None
     segment: Segment | None
     """Where the journal has it; None where it has not."""
+    lane: Lane | None = None
+    """Where it is counted, until it is handed over."""
 
 
 class Delivery:

@@ -74,16 +74,16 @@ class Segment:
             OSError: when they are not all written (with `is_synced`, to the device); nothing of them is left then.
 
         """
-        written = 0
+        written, length = 0, len(lines)
         try:
-            while written < len(lines):
+            while written < length:
                 written += os.write(self.descriptor, lines[written:])
             if is_synced:
                 sync_file(self.descriptor)
         except BaseException:
             self._take_back()
             raise
-        self.size += len(lines)
+        self.size += length  # calls nothing, so that no interrupt comes between a line and its count
         self.appended += count
 
     def empty(self) -> None:

@@ -71,6 +71,7 @@ class Writer:
         """Hand something over."""
         if item.segment is None:
             self._tally.note_unprotected(len(item.facts))
+        item.lane = None
         self._queue.put(item)
         self.begin()
 
@@ -157,11 +158,14 @@ class Writer:
                 return True
             stopping = threading.Event()
             thread = threading.Thread(target=self._work, args=(stopping,), name="langchain_tokens-writer", daemon=True)
-            self._tally.note_recovering(is_recovering=True)
             try:
+                self._tally.note_recovering(is_recovering=True)
                 thread.start()
-            except RuntimeError as error:
+            except BaseException as error:
+                stopping.set()  # an interrupt may come when the thread is at work already
                 self._tally.note_recovering(is_recovering=False)
+                if not isinstance(error, RuntimeError):
+                    raise
                 self._warnings.once("thread", "no writer thread can be started; calls wait in the journal", error)
                 return False
             self._thread, self._stopping = thread, stopping

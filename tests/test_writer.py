@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,59 @@ def test_price_that_is_interrupted_reaches_the_host_in_its_main_thread_alone() -
         assert other.submit(refined_call, call, price, Warnings()).result(LONG) is call
     with pytest.raises(KeyboardInterrupt):
         refined_call(call, price, Warnings())
+
+
+# Interrupts
+
+
+def is_interrupted(act: Callable[[], object], calls: int) -> bool:
+    """Raise once what Ctrl+C does, where Python looks for signals: as a function begins, or one of either kind has ended.
+    Tells whether it was raised before all was done.
+    """
+    left = calls
+
+    def look(_: object, event: str, __: object) -> None:
+        nonlocal left
+        left -= event in ("call", "return", "c_return")
+        if left < 0:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    try:
+        sys.setprofile(look)
+        act()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(before)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("bound", "with_journal", "is_closed"),
+    [(9, True, False), (9, False, True), (0, True, False), (0, False, False)],
+    ids=["memory", "new thread", "spilled", "held"],
+)
+def test_interrupt_leaves_nothing_to_wait_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, bound: int, with_journal: bool, is_closed: bool
+) -> None:
+    """Wherever recording is broken off, nothing of it is waited for that nobody delivers, and later calls are stored."""
+    monkeypatch.setattr(tally_module, "_QUEUE_BOUND", bound)
+    recorder = Recorder(UsageStore(parse_target(path)), path.with_name("usage.db.pending") if with_journal else None)
+    for point in count():
+        call = make_call()
+        is_done = not is_interrupted(lambda: recorder.record(call), point)  # noqa: B023  # it is called at once
+        assert recorder.flush(LONG)
+        if is_closed:
+            assert recorder.close(LONG)
+        if is_done:
+            break
+    recorder.record(make_call())
+
+    assert point > 10
+    assert recorder.close(LONG)
+    assert recorder.stats().pending == 0
 
 
 # Forks
