@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
@@ -28,6 +28,15 @@ _STUMBLE_SECONDS = 0.5
 _PAUSE_SECONDS = 1.0
 
 
+class _Worker(threading.Thread):
+    """A thread, what ends it, and whether it has: Python's `join` and `is_alive` may fail where several threads ask."""
+
+    def __init__(self, work: Callable[[_Worker], None]) -> None:
+        super().__init__(target=work, args=(self,), name="langchain_tokens-writer", daemon=True)
+        self.stopping = threading.Event()
+        self.has_ended = threading.Event()
+
+
 class Writer:
     """The thread, begun when there is something to do, and what waits for it. Thread-safe."""
 
@@ -43,8 +52,9 @@ class Writer:
         """What an earlier thread could not deliver."""
         self._batch: Sequence[Pending] = ()
         """What is being delivered."""
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._thread: _Worker | None = None
+        self._ending: list[_Worker] = []
+        """Threads that were told to end, and have not yet."""
         self._starting = threading.Lock()
         self._pausing = threading.Lock()
         self._pausers: set[int] = set()
@@ -82,8 +92,8 @@ class Writer:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a thread."""
-        return self._thread is not None
+        """Whether there is a thread, be it one that is to end."""
+        return self._thread is not None or bool(self._ending)
 
     def wait_for(self, goal: Goal, timeout: float | None) -> bool:
         """Hurry until a goal of the tally is reached, or the time is over; tells whether it is."""
@@ -97,15 +107,18 @@ class Writer:
             self._delivery.note_waiting(-1)
 
     def stop(self, timeout: float) -> bool:
-        """End the thread; False when it does not end in time, since the store holds it up: it will, when it can."""
+        """End the thread; False when it, or one that another close has told to end, does not do so in time, since the
+        store holds it up: it will, when it can.
+        """
         with self._starting:
-            thread, self._thread = self._thread, None
-            self._stopping.set()
-        if thread is None:
-            return True
-        self._wake()
-        thread.join(timeout)
-        return not thread.is_alive()
+            if self._thread is not None:
+                self._ending.append(self._thread)
+            self._thread, ending = None, tuple(self._ending)
+        for worker in ending:
+            worker.stopping.set()
+            self._wake()
+        end = time.monotonic() + timeout
+        return all(worker.has_ended.wait(max(0, end - time.monotonic())) for worker in ending)
 
     def secure(self) -> int:
         """Try once more to get into the journal what it has not; returns how many facts end with this process."""
@@ -156,19 +169,18 @@ class Writer:
         with self._starting:
             if self._thread is not None:
                 return True
-            stopping = threading.Event()
-            thread = threading.Thread(target=self._work, args=(stopping,), name="langchain_tokens-writer", daemon=True)
+            thread = _Worker(self._work)
             try:
                 self._tally.note_recovering(is_recovering=True)
                 thread.start()
             except BaseException as error:
-                stopping.set()  # an interrupt may come when the thread is at work already
+                thread.stopping.set()  # an interrupt may come when the thread is at work already
                 self._tally.note_recovering(is_recovering=False)
                 if not isinstance(error, RuntimeError):
                     raise
                 self._warnings.once("thread", "no writer thread can be started; calls wait in the journal", error)
                 return False
-            self._thread, self._stopping = thread, stopping
+            self._thread = thread
             return True
 
     def _is_secured(self, item: Pending) -> bool:
@@ -185,15 +197,18 @@ class Writer:
             self._journal.release(before, count)
         return True
 
-    def _work(self, stopping: threading.Event) -> None:
+    def _work(self, worker: _Worker) -> None:
         try:
-            while not stopping.is_set():
-                self._take_turn_safely(stopping)
+            while not worker.stopping.is_set():
+                self._take_turn_safely(worker.stopping)
             self._delivery.stop_recovering()
         finally:
             with self._starting:  # so that another one can be begun, whatever ended this one
-                if self._thread is threading.current_thread():
+                if self._thread is worker:
                     self._thread = None
+                if worker in self._ending:
+                    self._ending.remove(worker)
+            worker.has_ended.set()
 
     def _take_turn_safely(self, stopping: threading.Event) -> None:
         try:
@@ -229,7 +244,7 @@ class Writer:
         The moment is slept, not spent in `get`: to wake this thread for each fact would slow the host's threads down.
         """
         most = self._delivery.most
-        batch = [self._left.popleft() for _ in range(min(len(self._left), most))]
+        batch = self._take_left(most)
         if not batch:
             try:
                 first = self._queue.get(block=seconds > 0, timeout=seconds or None)
@@ -245,4 +260,13 @@ class Writer:
             except queue.Empty:
                 break
             batch += [] if item is None else [item]
+        return batch
+
+    def _take_left(self, most: int) -> list[Pending]:
+        batch: list[Pending] = []
+        while len(batch) < most:
+            try:
+                batch.append(self._left.popleft())
+            except IndexError:  # also when a thread that is ending has taken the last one
+                break
         return batch

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -18,13 +19,14 @@ from langchain_tokens import UsageStore
 from langchain_tokens import tally as tally_module
 from langchain_tokens import writer as writer_module
 from langchain_tokens.call import Call
+from langchain_tokens.delivery import Pending
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import refined_call
 from langchain_tokens.registry import Registry
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.trouble import LOGGER, Warnings
 from tests.builders import make_call
-from tests.models import FailingStore
+from tests.models import FailingStore, StuckStore
 
 LONG = 15.0
 """Seconds that no test takes: a limit for what must come soon."""
@@ -138,6 +140,36 @@ def test_price_that_is_interrupted_reaches_the_host_in_its_main_thread_alone() -
         assert other.submit(refined_call, call, price, Warnings()).result(LONG) is call
     with pytest.raises(KeyboardInterrupt):
         refined_call(call, price, Warnings())
+
+
+def test_second_close_waits_for_the_thread_that_the_first_one_gave_up(path: Path) -> None:
+    """While a thread that was told to end is still at the store, no close says that all has ended, nor closes the store."""
+    store = StuckStore(path)
+    recorder = Recorder(store, None)
+    recorder.record(make_call())
+    assert store.reached.wait(LONG)
+    writer = recorder._writer
+    assert [writer.stop(0.01), writer.stop(0.01)] == [False, False]
+    store.let_go.set()
+
+    assert writer.stop(LONG)
+    assert recorder.close(LONG)
+    assert recorder.stats().stored == 1
+
+
+def test_thread_that_ends_takes_what_another_one_would_have_taken(recorder: Recorder) -> None:
+    """Of what an earlier thread left, each item is taken once, though two threads see the same ones waiting."""
+
+    class Seen(deque[Pending]):
+        def __len__(self) -> int:
+            return super().__len__() + 1  # as it was when it was looked at
+
+    recorder.pause()
+    left = [Pending((make_call(),), None, None, None) for _ in range(3)]
+    recorder._writer._left = Seen(left)
+
+    assert recorder._writer._next_batch(0) == left
+    recorder.resume()
 
 
 # Interrupts
