@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
@@ -123,9 +124,10 @@ class Writer:
     def secure(self) -> int:
         """Try once more to get into the journal what it has not; returns how many facts end with this process."""
         waiting: list[Pending] = []
-        while not self._queue.empty():
-            item = self._queue.get()
-            waiting += [] if item is None else [item]
+        with suppress(queue.Empty):  # which a thread that the store holds up may empty, too
+            while True:
+                item = self._queue.get_nowait()
+                waiting += [] if item is None else [item]
         self._left.extend(waiting)
         lost = sum(len(item.facts) for item in (*self._batch, *self._left) if not self._is_secured(item))
         return lost + (0 if self._journal is None else self._journal.lost_spill)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 import sys
 import threading
 from collections import deque
@@ -170,6 +171,28 @@ def test_thread_that_ends_takes_what_another_one_would_have_taken(recorder: Reco
 
     assert recorder._writer._next_batch(0) == left
     recorder.resume()
+
+
+def test_close_does_not_wait_for_a_call_that_another_thread_takes(path: Path) -> None:
+    """Where the last call that waited is gone between two looks, close goes on without it."""
+
+    class Taken(queue.SimpleQueue[Any]):
+        def empty(self) -> bool:
+            return False  # as it was a moment ago
+
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT002  # as it is
+            assert not block or timeout is not None, "this would wait for ever"
+            return super().get(block, timeout)
+
+    store = StuckStore(path)
+    recorder = Recorder(store, None)
+    recorder._writer._queue = Taken()
+    recorder.record(make_call())
+    assert store.reached.wait(LONG)
+    assert not recorder.close(0.01)
+    store.let_go.set()
+
+    assert recorder.close(LONG)
 
 
 # Interrupts
