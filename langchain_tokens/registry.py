@@ -6,6 +6,7 @@ import atexit
 import functools
 import os
 import threading
+import time
 import weakref
 from contextlib import ExitStack
 from pathlib import Path
@@ -103,14 +104,18 @@ class Registry:
             part.refuse_call(run_id)
 
     def drain(self) -> None:
-        """Deliver what waits, at the end of the interpreter, calls that never ended among it."""
+        """Deliver what waits, at the end of the interpreter, calls that never ended among it.
+
+        All stores share the time for that: while one is waited for, the others are written to by threads of their own.
+        """
         for part in tuple(self._watched):
             part.close_open_calls()
         for ledger in list(self._ledgers.values()):
             ledger.close()
+        end = time.monotonic() + _CLOSE_SECONDS
         for recorder in list(self._recorders.values()):
             try:
-                recorder.close()
+                recorder.close(max(_LEAST_SECONDS, end - time.monotonic()))
             except Exception as error:  # noqa: BLE001  # at exit there is nobody left to handle it, and the journal has it all
                 LOGGER.warning("a store could not be closed at exit (%s: %s)", type(error).__name__, error)
         self.alerts.wait(_TELL_SECONDS)
@@ -193,5 +198,7 @@ def _own_writer(target: StoreTarget) -> Any:
     return finish
 
 
+_CLOSE_SECONDS = 5.0
+_LEAST_SECONDS = 0.2
 _READ_WAIT_SECONDS = 5.0
 _TELL_SECONDS = 3.0

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from langchain_tokens import UsageStore
+from langchain_tokens import registry as registry_module
 from langchain_tokens import tally as tally_module
 from langchain_tokens import writer as writer_module
 from langchain_tokens.call import Call
@@ -193,6 +194,33 @@ def test_close_does_not_wait_for_a_call_that_another_thread_takes(path: Path) ->
     store.let_go.set()
 
     assert recorder.close(LONG)
+
+
+def test_stuck_stores_share_the_time_at_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together are waited for as long as one is, each for a moment at least; what waits is in the journals."""
+    monkeypatch.setattr(registry_module, "_CLOSE_SECONDS", 0.3)
+    times: list[float] = []
+
+    class Timed(Recorder):
+        def close(self, timeout: float = 5.0) -> bool:
+            times.append(timeout)
+            return super().close(timeout)
+
+    stores = [StuckStore(tmp_path / f"{number}.db") for number in range(3)]
+    recorders = [Timed(store, tmp_path / f"{number}.pending") for number, store in enumerate(stores)]
+    for store, recorder in zip(stores, recorders, strict=True):
+        recorder.record(make_call())
+        assert store.reached.wait(LONG)
+    registry: Any = Registry()
+    registry._recorders = dict(enumerate(recorders))
+    registry.drain()
+
+    assert times[0] <= 0.3
+    assert times[1:] == [registry_module._LEAST_SECONDS] * 2
+    assert [recorder.stats().pending for recorder in recorders] == [1, 1, 1]
+    for store, recorder in zip(stores, recorders, strict=True):
+        store.let_go.set()
+        assert recorder.close(LONG)
 
 
 # Interrupts
