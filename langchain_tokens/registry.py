@@ -15,6 +15,7 @@ from uuid import UUID
 
 from langchain_tokens.alerts import Alerts
 from langchain_tokens.errors import StoreError
+from langchain_tokens.living import living
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Sink, recover
 from langchain_tokens.refining import Refiner, make_estimator
@@ -100,7 +101,7 @@ class Registry:
 
     def refuse_call(self, run_id: UUID) -> None:
         """Let every handler of this process know that a call is not made, though it may have seen it start."""
-        for part in tuple(self._watched):
+        for part in living(self._watched):
             part.refuse_call(run_id)
 
     def drain(self) -> None:
@@ -108,7 +109,7 @@ class Registry:
 
         All stores share the time for that: while one is waited for, the others are written to by threads of their own.
         """
-        for part in tuple(self._watched):
+        for part in living(self._watched):
             part.close_open_calls()
         for ledger in list(self._ledgers.values()):
             ledger.close()
@@ -131,7 +132,7 @@ class Registry:
             )
 
     def _pause(self) -> None:
-        for recorder in self._recorders.values():
+        for recorder in list(self._recorders.values()):
             recorder.pause()
 
     def _resume(self) -> None:
@@ -141,14 +142,14 @@ class Registry:
 
     def _forget_after_fork(self) -> None:
         self._lock = threading.Lock()
-        for recorder in self._recorders.values():
+        for recorder in list(self._recorders.values()):
             recorder.forget_after_fork()
-        for ledger in self._ledgers.values():
+        for ledger in list(self._ledgers.values()):
             ledger.forget_after_fork()
         self.alerts.forget_after_fork()
         if "bounding" in vars(self):
             self.bounding.forget_after_fork()
-        for part in tuple(self._watched):
+        for part in living(self._watched):
             part.forget_after_fork()
         for log in self.observers:
             log.forget_after_fork()
