@@ -25,7 +25,7 @@ from langchain_tokens.recovery import (
     refined,
 )
 from langchain_tokens.segments import Segment, read_lines
-from langchain_tokens.tally import Tally
+from langchain_tokens.tally import Lane, Tally
 from langchain_tokens.trouble import Warnings
 
 __all__ = ("Delivery", "Pending", "Settle", "Watch")
@@ -48,10 +48,15 @@ class Pending:
     settle: Settle | None
     segment: Segment | None
     """Where the journal has it; None where it has not."""
+    lane: Lane | None = None
+    """Where it is counted, until it is handed over."""
 
 
 class Delivery:
-    """What the writer thread does with a batch. One thread at a time gets to the store."""
+    """What the writer thread does with a batch. One thread at a time gets to the store.
+
+    No signal is raised in that thread: whatever is, even what ends programs or tests, is trouble of the code it calls.
+    """
 
     def __init__(
         self, sink: Sink, journal: Journal | None, tally: Tally, warnings: Warnings, watch: Watch | None = None
@@ -119,7 +124,7 @@ class Delivery:
                 self._recovery = recovering(self._journal.folder, self._sink, self.refine, self._warnings, self._pieces)
             try:
                 found = next(self._recovery, None)
-            except Exception as error:  # noqa: BLE001  # the journals stay for a later look, or the next opener
+            except BaseException as error:  # noqa: BLE001  # the journals stay for a later look, or the next opener
                 found = None
                 self._tally.last_error = str(error)
                 self._warnings.once("recover", "journals of ended processes could not be delivered yet", error)
@@ -201,7 +206,7 @@ class Delivery:
     def _settle(self, settle: Settle, call: Call) -> None:
         try:
             settle(call)
-        except Exception as error:  # noqa: BLE001  # what the memory makes of it must not keep it from the store
+        except BaseException as error:  # noqa: BLE001  # what the memory makes of it must not keep it from the store
             self._warnings.once("settle", "a stored call could not be taken into memory", error)
 
     def _store(self, facts: Sequence[Call | RunFact], stopping: threading.Event) -> Sequence[Call | RunFact] | None:
@@ -218,7 +223,7 @@ class Delivery:
                     refused = add_or_refuse(self._sink, facts, self._warnings)
                     if self._journal is not None and self._journal.is_synced:
                         make_lasting(self._sink)
-            except Exception as error:  # noqa: BLE001  # any sink, any trouble: the host must not notice
+            except BaseException as error:  # noqa: BLE001  # any sink, any trouble: the host must not notice
                 self._tally.last_error = str(error)
                 self._warnings.once("store", "the store takes no calls now; they wait in the journal", error)
                 if stopping.is_set():
@@ -237,5 +242,5 @@ class Delivery:
         with self.busy:
             try:
                 self._watch([fact for fact in facts if isinstance(fact, Call)])
-            except Exception as error:  # noqa: BLE001  # what is made of stored calls must not keep others from the store
+            except BaseException as error:  # noqa: BLE001  # what is made of stored calls must not keep others from the store
                 self._warnings.once("watch", "budgets could not be looked at after calls were stored", error)

@@ -85,20 +85,14 @@ class Recorder:
         """
         if self._process != os.getpid():  # a server forked outside Python, whose hooks for that did not run
             self.forget_after_fork()
-        writer, count = self._writer, len(facts)
         if refine is not None:
-            writer.refine_with(refine)
-        is_spill = self._tally.take(count)
+            self._writer.refine_with(refine)
+        item = Pending(facts, refine_this or refine, settle, None)
         try:
-            segment = writer.append(facts, is_spill=is_spill)
-        except BaseException:
-            self._tally.settle(count, is_spill=is_spill, dropped=count)
+            self._take(item, self._writer)
+        except BaseException:  # an interrupt may come at any point
+            self._tally.drop(item, len(facts))
             raise
-        if not is_spill or (segment is None and self._tally.hold(count)):
-            writer.put(Pending(facts, refine_this or refine, settle, segment))
-        elif segment is None:
-            self._tally.settle(count, is_spill=is_spill, dropped=count)
-            self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
 
     def watch(self, watcher: Watcher) -> None:
         """Tell something of all calls that were stored, in the writer thread, for as long as it lives."""
@@ -172,6 +166,19 @@ class Recorder:
         self._process = os.getpid()
         self._watching = threading.Lock()
         self._writer = Writer(self.sink, self._journal, self._tally, self._warnings, self._after_store)
+
+    def _take(self, item: Pending, writer: Writer) -> None:
+        count = len(item.facts)
+        is_spill = self._tally.take(item, count)
+        item.segment = writer.append(item.facts, is_spill=is_spill)
+        if is_spill and item.segment is not None:
+            item.lane = None  # the journal answers for it
+            writer.begin()
+        elif not is_spill or self._tally.hold(item, count):
+            writer.put(item)
+        else:
+            self._tally.drop(item, count)
+            self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
 
     def _after_store(self, calls: Sequence[Call]) -> None:
         with self._watching:

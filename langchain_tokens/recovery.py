@@ -14,7 +14,7 @@ from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import Abandoned, abandoned
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.syncing import sync_file, sync_sqlite
-from langchain_tokens.trouble import Warnings
+from langchain_tokens.trouble import Warnings, may_be_a_signal
 
 __all__ = (
     "Pieces",
@@ -38,6 +38,8 @@ _BATCH = 2_000
 _SERVER_BATCH = 4_000
 AT_ONCE = 20
 """Facts that are read or refined in one go, in half a millisecond, while many wait."""
+_QUERY_CANCELED = "57014"
+"""PostgreSQL's code."""
 _LARGEST_BAD_FILE = 64 << 20
 _BAD_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 Refine = Callable[[Call], Call]
@@ -192,13 +194,16 @@ def refined_call(call: Call, refine: Refine, warnings: Warnings) -> Call:
     """Price a call. A price book that fails leaves it unpriced: neither the writer nor a reader may stop for it."""
     try:
         return refine(call)
-    except Exception as error:  # noqa: BLE001  # a user's price book may do anything
+    except BaseException as error:  # a user's price book may do anything
+        if may_be_a_signal(error):
+            raise
         warnings.once("price", "a call could not be priced; it is kept without a cost", error)
         return call
 
 
 def add_or_refuse(sink: Sink, facts: Sequence[Call | RunFact], warnings: Warnings) -> Sequence[Call | RunFact]:
-    """Hand facts over; where the sink refuses a value, hand them over one by one.
+    """Hand facts over; where the sink refuses a value, hand them over one by one, and where its server
+    allows less time than they take, in halves.
 
     Returns:
         The facts that were refused.
@@ -210,6 +215,11 @@ def add_or_refuse(sink: Sink, facts: Sequence[Call | RunFact], warnings: Warning
     try:
         _add(sink, facts)
     except Exception as error:
+        if len(facts) > 1 and _is_too_slow(error):
+            middle = len(facts) // 2
+            return [
+                refused for part in (facts[:middle], facts[middle:]) for refused in add_or_refuse(sink, part, warnings)
+            ]
         if not is_refusal(error):
             raise
         return [fact for fact in facts if not _is_taken(sink, fact, warnings)]
@@ -238,6 +248,15 @@ def is_refusal(error: Exception) -> bool:
     return isinstance(error, (TypeError, ValueError)) or any(
         kind.__name__ == "RowError" for kind in type(error).__mro__
     )
+
+
+def _is_too_slow(error: BaseException | None) -> bool:
+    """Tell whether a server has ended a statement that took longer than it may: with fewer facts it may do."""
+    while error is not None:
+        if _QUERY_CANCELED in (getattr(known, "sqlstate", None) for known in (error, getattr(error, "orig", None))):
+            return True
+        error = error.__cause__
+    return False
 
 
 def bad_file(folder: Path) -> Path:

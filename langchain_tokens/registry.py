@@ -6,13 +6,16 @@ import atexit
 import functools
 import os
 import threading
+import time
 import weakref
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from langchain_tokens.alerts import Alerts
 from langchain_tokens.errors import StoreError
+from langchain_tokens.living import living
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Sink, recover
 from langchain_tokens.refining import Refiner, make_estimator
@@ -98,18 +101,22 @@ class Registry:
 
     def refuse_call(self, run_id: UUID) -> None:
         """Let every handler of this process know that a call is not made, though it may have seen it start."""
-        for part in tuple(self._watched):
+        for part in living(self._watched):
             part.refuse_call(run_id)
 
     def drain(self) -> None:
-        """Deliver what waits, at the end of the interpreter, calls that never ended among it."""
-        for part in tuple(self._watched):
+        """Deliver what waits, at the end of the interpreter, calls that never ended among it.
+
+        All stores share the time for that: while one is waited for, the others are written to by threads of their own.
+        """
+        for part in living(self._watched):
             part.close_open_calls()
         for ledger in list(self._ledgers.values()):
             ledger.close()
+        end = time.monotonic() + _CLOSE_SECONDS
         for recorder in list(self._recorders.values()):
             try:
-                recorder.close()
+                recorder.close(max(_LEAST_SECONDS, end - time.monotonic()))
             except Exception as error:  # noqa: BLE001  # at exit there is nobody left to handle it, and the journal has it all
                 LOGGER.warning("a store could not be closed at exit (%s: %s)", type(error).__name__, error)
         self.alerts.wait(_TELL_SECONDS)
@@ -125,23 +132,24 @@ class Registry:
             )
 
     def _pause(self) -> None:
-        for recorder in self._recorders.values():
+        for recorder in list(self._recorders.values()):
             recorder.pause()
 
     def _resume(self) -> None:
-        for recorder in self._recorders.values():
-            recorder.resume()
+        with ExitStack() as stack:  # which goes on with the others where one fails
+            for recorder in list(self._recorders.values()):
+                stack.callback(recorder.resume)
 
     def _forget_after_fork(self) -> None:
         self._lock = threading.Lock()
-        for recorder in self._recorders.values():
+        for recorder in list(self._recorders.values()):
             recorder.forget_after_fork()
-        for ledger in self._ledgers.values():
+        for ledger in list(self._ledgers.values()):
             ledger.forget_after_fork()
         self.alerts.forget_after_fork()
         if "bounding" in vars(self):
             self.bounding.forget_after_fork()
-        for part in tuple(self._watched):
+        for part in living(self._watched):
             part.forget_after_fork()
         for log in self.observers:
             log.forget_after_fork()
@@ -195,5 +203,7 @@ def _own_writer(target: StoreTarget) -> Any:
     return finish
 
 
+_CLOSE_SECONDS = 5.0
+_LEAST_SECONDS = 0.2
 _READ_WAIT_SECONDS = 5.0
 _TELL_SECONDS = 3.0

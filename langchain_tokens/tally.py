@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ("Goal", "RecorderStats", "Tally")
+__all__ = ("Counted", "Goal", "Lane", "RecorderStats", "Tally")
 
 _QUEUE_BOUND = 8_000
 """Facts that may wait at once; what comes beyond them does not go to memory, but to the journal only."""
@@ -40,7 +41,7 @@ class RecorderStats:
 
 
 @dataclass(slots=True)
-class _Lane:
+class Lane:
     """Facts that get to the store in about the order in which they were taken."""
 
     taken: int = 0
@@ -48,7 +49,15 @@ class _Lane:
 
     @property
     def waiting(self) -> int:
+        """How many of them are not at its end."""
         return self.taken - self.settled
+
+
+class Counted(Protocol):
+    """Facts that are being recorded."""
+
+    lane: Lane | None
+    """Where they are counted, for as long as nobody but their recorder answers for them."""
 
 
 Goal = tuple[int, int]
@@ -56,12 +65,16 @@ Goal = tuple[int, int]
 
 
 class Tally:
-    """The counters. Thread-safe; a signal's handler may ask for them, too, whatever it interrupted."""
+    """The counters. Thread-safe; a signal's handler may ask for them, too, whatever it interrupted.
+
+    They stay right when an interrupt breaks recording off: none comes between a count and the note of it in
+    `Counted.lane`, where nothing is called; nor between taking the lock and its block, as it may in a condition's.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._progress = threading.Condition(self._lock)
-        self._memory, self._spill = _Lane(), _Lane()
+        self._memory, self._spill = Lane(), Lane()
         self._moved = self._stored = self._dropped = self._refused = self._unprotected = self._recovered = (
             self._unreadable
         ) = 0
@@ -73,23 +86,37 @@ class Tally:
         """Whether so much waits that nobody should add to what it holds in memory."""
         return self._memory.waiting + self._spill.waiting > _BEHIND
 
-    def take(self, count: int) -> bool:
+    def take(self, facts: Counted, count: int) -> bool:
         """Count facts that are being recorded; tells whether they are to be spilled, since memory holds enough."""
         with self._lock:
             is_spill = self._memory.waiting + self._spill.waiting >= _QUEUE_BOUND
-            (self._spill if is_spill else self._memory).taken += count
+            lane = self._spill if is_spill else self._memory
+            lane.taken += count
+            facts.lane = lane
             return is_spill
 
-    def hold(self, count: int) -> bool:
+    def hold(self, facts: Counted, count: int) -> bool:
         """Move facts that could not be spilled to memory; tells whether that has room for them."""
-        with self._progress:
+        with self._lock:
             if self._memory.waiting >= _HELD_BOUND:
                 return False
             self._memory.taken += count
             self._spill.settled += count
             self._moved += count
+            facts.lane = self._memory
             self._progress.notify_all()
             return True
+
+    def drop(self, facts: Counted, count: int) -> None:
+        """Count facts as dropped, unless they were not taken at all, or somebody else answers for them."""
+        with self._lock:
+            lane = facts.lane
+            if lane is None:
+                return
+            lane.settled += count
+            self._dropped += count
+            facts.lane = None
+            self._progress.notify_all()
 
     def settle(
         self,
@@ -102,8 +129,10 @@ class Tally:
         dropped: int = 0,
     ) -> None:
         """Count facts of which nothing more will become."""
-        with self._progress:
-            (self._spill if is_spill else self._memory).settled += count
+        with self._lock:
+            lane = self._spill if is_spill else self._memory
+            # the journal may have facts that were counted as dropped, where recording was broken off after it got them
+            lane.settled = min(lane.settled + count, lane.taken)
             self._stored += stored
             self._refused += refused
             self._unreadable += unreadable
@@ -117,13 +146,13 @@ class Tally:
 
     def note_recovering(self, *, is_recovering: bool) -> None:
         """Say whether journals of ended processes are being looked for and delivered."""
-        with self._progress:
+        with self._lock:
             self._is_recovering = is_recovering
             self._progress.notify_all()
 
     def wait_for_recovery(self, timeout: float) -> bool:
         """Wait until they are, or the seconds are over; tells whether they are."""
-        with self._progress:
+        with self._lock:
             return self._progress.wait_for(lambda: not self._is_recovering, timeout)
 
     def note_recovered(self, delivered: int, lost: int) -> None:
@@ -139,7 +168,7 @@ class Tally:
 
     def wait_for(self, goal: Goal, timeout: float | None) -> bool:
         """Wait until a goal is reached, or the seconds are over; tells whether it is."""
-        with self._progress:
+        with self._lock:
             return self._progress.wait_for(
                 lambda: self._memory.settled >= goal[0] and self._spill.settled >= goal[1], timeout
             )

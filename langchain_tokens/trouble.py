@@ -5,22 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 
-__all__ = ("LOGGER", "Warnings")
+__all__ = ("LOGGER", "Warnings", "may_be_a_signal")
 
 LOGGER = logging.getLogger("langchain_tokens")
 
 
 class Warnings:
-    """Log each kind of trouble once, so that a broken part does not flood the host's log."""
+    """Log each kind of trouble once, so that a broken part does not flood the host's log.
+
+    There is no lock that a fork could leave locked in the child, or a signal's handler wait for in vain.
+    """
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
-        self._lock = threading.RLock()  # a signal's handler may interrupt its own thread in here, and warn
+        self._seen: dict[str, object] = {}
+        """Each kind → whoever was the first to meet it."""
 
     def once(self, kind: str, message: str, error: BaseException | None = None) -> None:
         """Warn if this kind of trouble is new."""
-        with self._lock:
-            if kind in self._seen:
-                return
-            self._seen.add(kind)
-        LOGGER.warning("%s%s", message, "" if error is None else f" ({type(error).__name__}: {error})")
+        me = object()
+        if self._seen.setdefault(kind, me) is me:  # one step, of which two threads cannot both be the first
+            LOGGER.warning("%s%s", message, "" if error is None else f" ({type(error).__name__}: {error})")
+
+
+def may_be_a_signal(error: BaseException) -> bool:
+    """Tell whether the host may be about to end, as by Ctrl+C: Python raises that in the main thread alone."""
+    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()

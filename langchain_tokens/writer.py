@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from langchain_tokens.call import Call, RunFact
@@ -28,6 +29,15 @@ _STUMBLE_SECONDS = 0.5
 _PAUSE_SECONDS = 1.0
 
 
+class _Worker(threading.Thread):
+    """A thread, what ends it, and whether it has: Python's `join` and `is_alive` may fail where several threads ask."""
+
+    def __init__(self, work: Callable[[_Worker], None]) -> None:
+        super().__init__(target=work, args=(self,), name="langchain_tokens-writer", daemon=True)
+        self.stopping = threading.Event()
+        self.has_ended = threading.Event()
+
+
 class Writer:
     """The thread, begun when there is something to do, and what waits for it. Thread-safe."""
 
@@ -43,11 +53,14 @@ class Writer:
         """What an earlier thread could not deliver."""
         self._batch: Sequence[Pending] = ()
         """What is being delivered."""
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._thread: _Worker | None = None
+        self._ending: list[_Worker] = []
+        """Threads that were told to end, and have not yet."""
         self._starting = threading.RLock()
         self._is_starting = False
-        self._is_paused = False
+        self._pausing = threading.RLock()
+        self._pausers: set[int] = set()
+        """Threads that fork now, for which the delivery is held up."""
 
     def refine_with(self, refine: Refine) -> None:
         """Say what is done to calls of which only a journal's line is left."""
@@ -70,14 +83,19 @@ class Writer:
         """Hand something over."""
         if item.segment is None:
             self._tally.note_unprotected(len(item.facts))
+        item.lane = None
         self._queue.put(item)
+        self.begin()
+
+    def begin(self) -> None:
+        """See to it that there is a thread, as for what only the journal has."""
         if self._thread is None:
             self._start()
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a thread."""
-        return self._thread is not None
+        """Whether there is a thread, be it one that is to end."""
+        return self._thread is not None or bool(self._ending)
 
     def wait_for(self, goal: Goal, timeout: float | None) -> bool:
         """Hurry until a goal of the tally is reached, or the time is over; tells whether it is."""
@@ -91,15 +109,18 @@ class Writer:
             self._delivery.note_waiting(-1)
 
     def stop(self, timeout: float) -> bool:
-        """End the thread; False when it does not end in time, since the store holds it up: it will, when it can."""
+        """End the thread; False when it, or one that another close has told to end, does not do so in time, since the
+        store holds it up: it will, when it can.
+        """
         with self._starting:
-            thread, self._thread = self._thread, None
-            self._stopping.set()
-        if thread is None:
-            return True
-        self._wake()
-        thread.join(timeout)
-        return not thread.is_alive()
+            if self._thread is not None:
+                self._ending.append(self._thread)
+            self._thread, ending = None, tuple(self._ending)
+        for worker in ending:
+            worker.stopping.set()
+            self._wake()
+        end = time.monotonic() + timeout
+        return all(worker.has_ended.wait(max(0, end - time.monotonic())) for worker in ending)
 
     def secure(self) -> int:
         """Try once more to get into the journal what it has not; returns how many facts end with this process."""
@@ -115,17 +136,31 @@ class Writer:
     def pause(self) -> None:
         """Before a fork: let the thread finish its batch, so that the child inherits nothing half done.
 
-        Waits a second at most; a store that takes longer is not worth holding the host up for.
+        Waits a second at most; a store that takes longer is not worth holding the host up for. Threads that fork at the
+        same time hold it up together.
         """
+        end = time.monotonic() + _PAUSE_SECONDS
         self._delivery.note_waiting(1)
-        self._is_paused = self._delivery.busy.acquire(timeout=_PAUSE_SECONDS)
-        self._delivery.note_waiting(-1)
+        try:
+            if self._pausing.acquire(timeout=_PAUSE_SECONDS):
+                try:
+                    if self._pausers or self._delivery.busy.acquire(timeout=max(0, end - time.monotonic())):
+                        self._pausers.add(threading.get_ident())
+                finally:
+                    self._pausing.release()
+        finally:
+            self._delivery.note_waiting(-1)
 
     def resume(self) -> None:
-        """After a fork, in the parent."""
-        if self._is_paused:
-            self._is_paused = False
-            self._delivery.busy.release()
+        """After a fork, in the parent, by the thread that forked; of several, the last one lets go."""
+        me = threading.get_ident()
+        if me not in self._pausers:  # it waited in vain
+            return
+        with self._pausing:
+            if me in self._pausers:  # still, unless a signal's handler has forked meanwhile
+                self._pausers.remove(me)
+                if not self._pausers:
+                    self._delivery.busy.release()
 
     def _wake(self) -> None:
         self._queue.put(None)
@@ -145,16 +180,18 @@ class Writer:
                 self._is_starting = False
 
     def _start_thread(self) -> bool:
-        stopping = threading.Event()
-        thread = threading.Thread(target=self._work, args=(stopping,), name="langchain_tokens-writer", daemon=True)
-        self._tally.note_recovering(is_recovering=True)
+        thread = _Worker(self._work)
         try:
+            self._tally.note_recovering(is_recovering=True)
             thread.start()
-        except RuntimeError as error:
+        except BaseException as error:
+            thread.stopping.set()  # an interrupt may come when the thread is at work already
             self._tally.note_recovering(is_recovering=False)
+            if not isinstance(error, RuntimeError):
+                raise
             self._warnings.once("thread", "no writer thread can be started; calls wait in the journal", error)
             return False
-        self._thread, self._stopping = thread, stopping
+        self._thread = thread
         return True
 
     def _is_secured(self, item: Pending) -> bool:
@@ -168,15 +205,26 @@ class Writer:
         self._delivery.give_back(before, count)
         return True
 
-    def _work(self, stopping: threading.Event) -> None:
-        while not stopping.is_set():
-            try:
-                self._take_turn(stopping)
-            except Exception as error:  # noqa: BLE001  # no slip may end the thread while calls come in
-                self._tally.last_error = str(error)
-                self._warnings.once(f"writer {type(error).__name__}", "the writer thread stumbled, and goes on", error)
-                stopping.wait(_STUMBLE_SECONDS)
-        self._delivery.stop_recovering()
+    def _work(self, worker: _Worker) -> None:
+        try:
+            while not worker.stopping.is_set():
+                self._take_turn_safely(worker.stopping)
+            self._delivery.stop_recovering()
+        finally:
+            with self._starting:  # so that another one can be begun, whatever ended this one
+                if self._thread is worker:
+                    self._thread = None
+                if worker in self._ending:
+                    self._ending.remove(worker)
+            worker.has_ended.set()
+
+    def _take_turn_safely(self, stopping: threading.Event) -> None:
+        try:
+            self._take_turn(stopping)
+        except BaseException as error:  # noqa: BLE001  # no slip may end the thread while calls come in
+            self._tally.last_error = str(error)
+            self._warnings.once(f"writer {type(error).__name__}", "the writer thread stumbled, and goes on", error)
+            stopping.wait(_STUMBLE_SECONDS)
 
     def _take_turn(self, stopping: threading.Event) -> None:
         journal, delivery = self._journal, self._delivery
@@ -204,7 +252,7 @@ class Writer:
         The moment is slept, not spent in `get`: to wake this thread for each fact would slow the host's threads down.
         """
         most = self._delivery.most
-        batch = [self._left.popleft() for _ in range(min(len(self._left), most))]
+        batch = self._take_left(most)
         if not batch:
             try:
                 first = self._queue.get(block=seconds > 0, timeout=seconds or None)
@@ -220,4 +268,13 @@ class Writer:
             except queue.Empty:
                 break
             batch += [] if item is None else [item]
+        return batch
+
+    def _take_left(self, most: int) -> list[Pending]:
+        batch: list[Pending] = []
+        while len(batch) < most:
+            try:
+                batch.append(self._left.popleft())
+            except IndexError:  # also when a thread that is ending has taken the last one
+                break
         return batch

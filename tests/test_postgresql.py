@@ -23,13 +23,17 @@ import pytest
 from sqlalchemy import event
 
 from langchain_tokens import TokenUsageHandler
+from langchain_tokens.codec import encode
 from langchain_tokens.errors import StoreError
 from langchain_tokens.query import make_query
+from langchain_tokens.recorder import Recorder
+from langchain_tokens.recovery import recover
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.store.answers import read_answer
 from langchain_tokens.store.engine import RowError, reading, writing
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
+from langchain_tokens.trouble import Warnings
 from tests.builders import make_call, make_usage
 from tests.servers import Front, Server, started_server
 
@@ -151,6 +155,43 @@ def test_lock_that_is_held_too_long_is_a_store_error(postgresql_database: Databa
                 store.add([make_call()])
         store.add([make_call()])
         assert store.breakdown().total.calls == 1
+
+
+LIMIT_ROWS = """
+CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT count(*) FROM added) > 12 THEN PERFORM pg_sleep(60); END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER take_long AFTER INSERT ON llm_call REFERENCING NEW TABLE AS added
+FOR EACH STATEMENT EXECUTE FUNCTION take_long();
+"""
+"""Lets a statement with more than a dozen calls take longer than any limit."""
+
+
+@pytest.mark.parametrize("way", ["recorded", "left by the dead"])
+def test_batch_that_takes_too_long_is_stored_in_halves(
+    postgresql_database: Database, tmp_path: Path, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Calls that a server does not take at once within its limit are all stored, each once, without a word."""
+    folder, calls = tmp_path / "pending", [make_call() for _ in range(25)]
+    with _store(_add_to(postgresql_database.url, "options=-cstatement_timeout%3D500ms")) as store:
+        store.add([])
+        _execute(postgresql_database.url, LIMIT_ROWS)
+        if way == "recorded":
+            recorder = Recorder(store, folder)
+            recorder.pause()
+            for call in calls:
+                recorder.record(call)
+            recorder.resume()
+            assert recorder.close(30)
+        else:
+            folder.mkdir()
+            (folder / "1-dead.jsonl").write_bytes(b"".join(map(encode, calls)))
+            assert recover(folder, store, None, Warnings()) == len(calls)
+
+        assert {call.call_id for call in store.calls()} == {call.call_id for call in calls}
+    assert caplog.messages == []
 
 
 # Connections

@@ -649,7 +649,7 @@ def test_close_secures_what_only_memory_has(path: Path, folder: Path, caplog: py
 
 INTERRUPTED: dict[str, tuple[Any, str]] = {
     "append": (Segment, "write"),
-    "count": (tally_module._Lane, "waiting"),
+    "count": (tally_module.Lane, "waiting"),
     "start of the thread": (threading.Thread, "start"),
     "close": (UsageStore, "close"),
 }

@@ -22,6 +22,7 @@ LISTS_OF_COLUMNS = frozenset({"_make_calls"})
 """Functions of migrations that say one column a line, and nothing else."""
 CLAMPS_OF_OTHER_THINGS = {
     "recorder.py": 1,  # a waiting time
+    "writer.py": 2,  # waiting times
     "prices.py": 1,  # the least overlap of two parts that there can be, for a rate of its own; no count is changed
 }
 

@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from langchain_tokens.living import living
+
 __all__ = ("Gate", "before_fork")
 
 _PATIENCE_SECONDS = 1.0
@@ -116,7 +118,7 @@ def _closers() -> list[weakref.WeakMethod[Callable[[], None]]]:
 
 
 def _each(gates: weakref.WeakSet[Gate], act: Callable[[Gate], None]) -> None:
-    for gate in list(gates):
+    for gate in living(gates):
         act(gate)
 
 
