@@ -209,6 +209,48 @@ def test_calls_that_come_late_count(store: UsageStore) -> None:
     assert store.check().is_clean
 
 
+def test_what_only_a_late_call_knew_is_unknown_without_it(store: UsageStore) -> None:
+    """Where the calls without a row knew neither tokens nor cost, both are unknown again when a late call goes."""
+    store.add([make_call(session="s", tokens=None, started_at=EARLIER)])
+    store.prune(CUT)
+    store.add([make_call(session="s", run_id="late", tokens=(5, 5), cost="1", started_at=EARLIER)])
+    store.delete(run="late")
+    for by in ((), ("session",), ("day", "chain"), ("hour",), ("status", "attempt")):
+        (row,) = store.breakdown(*by)
+        assert (row.calls, row.total_tokens, row.input_tokens, row.cost_usd) == (1, None, None, None), by
+    assert store.check().is_clean
+
+
+def test_what_calls_without_a_row_knew_stays_known(store: UsageStore) -> None:
+    """A 0 that a pruned call knew is still 0 when a late call of its hour that knew more is gone."""
+    store.add([make_call(tokens=tokens, cost="0", started_at=EARLIER) for tokens in ((0, 0), None)])
+    store.prune(CUT)
+    store.add([make_call(run_id="late", tokens=(5, 5), cost="1", started_at=EARLIER)])
+    store.delete(run="late")
+    assert (store.breakdown().total.total_tokens, store.breakdown().total.cost_usd) == (0, 0)
+    assert store.check().is_clean
+
+
+@pytest.mark.parametrize("last", ["deleted", "moved"])
+def test_late_calls_that_know_less_and_less_leave_sums_in_order(store: UsageStore, last: str) -> None:
+    """A late call that is corrected to know nothing, and then goes or counts elsewhere, leaves no 0 behind."""
+    store.add([make_call(started_at=EARLIER - timedelta(days=9))])
+    store.prune(CUT)
+    late = make_call(run_id="late", session="s", chain="a", cost="1", started_at=EARLIER)
+    unknown = make_call(session="s", tokens=None, started_at=EARLIER + timedelta(hours=1))
+    store.add([late, unknown])
+    emptied = replace(late, revision=1, usage=None, usage_source="missing", cost_usd=None, price_status="unpriced")
+    store.add([emptied])
+    assert store.breakdown("session", session="s").total.total_tokens is None
+    if last == "deleted":
+        store.delete(run="late")
+    else:
+        store.add([replace(emptied, revision=2, chain="b")])
+    assert store.check().is_clean
+    total = store.breakdown(since=EARLIER).total
+    assert (total.total_tokens, total.cost_usd) == (None, None)
+
+
 def test_rebuilding_says_what_was_wrong(store: UsageStore) -> None:
     """Wrong numbers are counted and mended, and sums without rows stay."""
     calls = history(80)

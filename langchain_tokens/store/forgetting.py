@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,6 +35,14 @@ __all__ = ("forget",)
 Key = tuple[Any, ...]
 _ENDS = {"month": ("-01", "-31"), "day": ("T00:00Z", "T23:00Z")}
 """What makes a month or a day the first and last of its days or hours."""
+_Source = Literal["calls", "rest", "sums"]
+"""Who is asked whether a sum is known: calls; calls of a time of which some lost their rows; a finer rollup."""
+_OF_UNKNOWN = {
+    **dict.fromkeys((name for name in SUMMED if name.endswith("_tokens")), "calls_without_usage"),
+    "total_cost": "unpriced_calls",
+    "wasted_cost": "unpriced_calls",
+}
+"""Sum → what counts the calls that do not know it, those without a row among them. Of other sums nothing does."""
 
 
 def forget(connection: Connection, rollup: Rollup, lost: Mapping[Key, frozenset[str]]) -> None:
@@ -46,19 +54,17 @@ def forget(connection: Connection, rollup: Rollup, lost: Mapping[Key, frozenset[
         lost: the sums that a call went from, by their rows' keys.
 
     """
-    doomed: dict[tuple[str, str, bool], list[dict[str, Any]]] = defaultdict(list)
+    doomed: dict[tuple[str, str, _Source], list[dict[str, Any]]] = defaultdict(list)
     some = [key for key, names in lost.items() if names.difference(COUNTS)]
     kept_before = rows_since(connection) if rollup.step == "hour" and some else None
     for key, zeros in _zeros(connection, rollup, some):
         dimension = key[0] if rollup in NAMES.values() else ""
         has_rows = kept_before is None or key[rollup.keys.index("hour")] >= kept_before
-        if not has_rows and (rollup.finer is None or dimension in MANY):
-            continue  # of that time nothing is finer
-        of_calls = has_rows and _is_of_calls(rollup, dimension)
+        source = _source(rollup, dimension, has_rows=has_rows)
         for name in zeros & lost[key]:
-            doomed[name, dimension, of_calls].append(_parameters(rollup, key, of_calls=of_calls))
-    for (name, dimension, of_calls), these in doomed.items():
-        connection.execute(_statement(rollup, name, dimension, of_calls=of_calls), these)
+            doomed[name, dimension, source].append(_parameters(rollup, key, source))
+    for (name, dimension, source), these in doomed.items():
+        connection.execute(_statement(rollup, name, dimension, source), these)
 
 
 def _zeros(connection: Connection, rollup: Rollup, keys: Sequence[Key]) -> Iterator[tuple[Key, frozenset[str]]]:
@@ -82,20 +88,35 @@ def _zeros_statement(rollup: Rollup, dialect: str) -> Select[Any]:
 
 
 @cache
-def _statement(rollup: Rollup, name: str, dimension: str, *, of_calls: bool) -> Update:
+def _statement(rollup: Rollup, name: str, dimension: str, source: _Source) -> Update:
     """The statement that makes a sum unknown where neither calls nor finer sums know it."""
     table = rollup.table
     this = [table.c[key] == bindparam(f"this_{key}") for key in rollup.keys]
-    is_known = (_is_known_to_calls if of_calls else _is_known_to_sums)(rollup, name, dimension)
-    return update(table).where(*this, table.c[name] == 0, ~is_known).values({name: None})
+    if source == "sums":
+        unknown = [~_is_known_to_sums(rollup, name, dimension)]
+    else:
+        unknown = [~_is_known_to_calls(rollup, name, dimension)]
+    if source == "rest":
+        unknown.append(_is_unknown_to_rest(rollup, name, dimension))
+    return update(table).where(*this, table.c[name] == 0, *unknown).values({name: None})
 
 
-def _is_of_calls(rollup: Rollup, dimension: str) -> bool:
-    """Whether calls are asked: of one name they are fewer than the rows of a cube, in which no index has it first.
+def _source(rollup: Rollup, dimension: str, *, has_rows: bool) -> _Source:
+    """Calls are asked also of one name: they are fewer than the rows of a cube, in which no index has it first.
 
-    Where they are gone, there is only the cube.
+    Where they are gone, there is only the cube; and of what is in no cube, what the row itself tells.
     """
-    return rollup.finer is None or (rollup is NAMES["hour"] and dimension != ALL)
+    if not has_rows:
+        return "rest" if rollup.finer is None or dimension in MANY else "sums"
+    return "calls" if rollup.finer is None or (rollup is NAMES["hour"] and dimension != ALL) else "sums"
+
+
+def _is_unknown_to_rest(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
+    """Whether calls without a row do not know a number: there are none, or the row counts all as not knowing it."""
+    kept = rollup.table.c
+    there = select(func.count()).select_from(CALLS).where(*_of_row(rollup, dimension)).correlate(rollup.table)
+    has_no_rest = kept.calls == there.scalar_subquery()
+    return or_(kept.calls == kept[_OF_UNKNOWN[name]], has_no_rest) if name in _OF_UNKNOWN else has_no_rest
 
 
 def _is_known_to_sums(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
@@ -113,24 +134,28 @@ def _is_known_to_sums(rollup: Rollup, name: str, dimension: str) -> ColumnElemen
 
 def _is_known_to_calls(rollup: Rollup, name: str, dimension: str) -> ColumnElement[bool]:
     """Whether a call does."""
+    known = measured(CALLS.c)[name].is_not(None)
+    return exists(select(CALLS.c.call_id).where(*_of_row(rollup, dimension), known))
+
+
+def _of_row(rollup: Rollup, dimension: str) -> list[ColumnElement[bool]]:
+    """Which calls are those of the row that is changed."""
     kept = rollup.table.c
     same = [CALLS.c.started_at >= bindparam("first"), CALLS.c.started_at < bindparam("after")]
     if rollup is CUBES["hour"]:
         same += [func.coalesce(CALLS.c[key], "") == kept[key] for key in CUBE_COLUMNS if key != "attempt"]
-        same.append(CALLS.c.attempt == kept.attempt)
-    else:
-        named = CALLS.c[NAMED[dimension]]
-        same.append((cast(named, Text) if dimension == "attempt" else func.coalesce(named, "")) == kept.name)
-    return exists(select(CALLS.c.call_id).where(*same, measured(CALLS.c)[name].is_not(None)))
+        return [*same, CALLS.c.attempt == kept.attempt]
+    named = CALLS.c[NAMED[dimension]]
+    return [*same, (cast(named, Text) if dimension == "attempt" else func.coalesce(named, "")) == kept.name]
 
 
-def _parameters(rollup: Rollup, key: Key, *, of_calls: bool) -> dict[str, Any]:
+def _parameters(rollup: Rollup, key: Key, source: _Source) -> dict[str, Any]:
     named = dict(zip(rollup.keys, key, strict=True))
     parameters = {f"this_{name}": value for name, value in named.items()}
     if rollup.step in _ENDS:
         first, last = _ENDS[rollup.step]
         return {**parameters, "first": named[rollup.step] + first, "last": named[rollup.step] + last}
-    if of_calls:
+    if source != "sums":
         start = datetime.fromisoformat(named["hour"]).astimezone(UTC)
         return {**parameters, "first": start, "after": start + timedelta(hours=1)}
     return parameters
