@@ -16,7 +16,7 @@ from langchain_tokens.columns import COLUMNS, json_text, value_of
 from langchain_tokens.errors import MissingExtraError, QueryError, StoreError
 from langchain_tokens.syncing import sync_folder
 from langchain_tokens.textfiles import TEXT_FORMATS, CallWriter
-from langchain_tokens.wholefile import WholeFile, require_folder
+from langchain_tokens.wholefile import WholeFile, refuse_to_overwrite, require_folder
 from langchain_tokens.wholefile import translated as _file_errors
 
 __all__ = (
@@ -162,12 +162,20 @@ class Parts:
     """Files beside one in the making, each with the calls of one transaction that deletes them.
 
     A transaction ends only when its part is on the device: so whatever is interrupted, each call is in the database or
-    in a part, and who begins again goes on after the last part.
+    in a part, and who begins again goes on after the last part. Parts may be left beside the file that they were joined
+    to: then they are dropped, and no more calls go into that file.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.goal = _parquet_goal(path)
+        self.goal = _parquet_goal(path, may_replace=True)
         self.folder = self.goal.with_name(f"{self.goal.name}.parts")
+        if not self._are_joined():
+            refuse_to_overwrite(self.goal)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there are parts that somebody was interrupted with, so that `join` is to be called."""
+        return bool(self._paths())
 
     def drop_unneeded(self, are_stored: Callable[[Sequence[str]], bool]) -> None:
         """Drop the last part where its transaction failed, so that all its calls are still stored.
@@ -190,6 +198,9 @@ class Parts:
             How many calls it has; without any, it is not made.
 
         """
+        if self._are_joined():
+            self.join()
+        refuse_to_overwrite(self.goal)
         with _translated(self.folder):
             self.folder.mkdir(exist_ok=True)
             sync_folder(self.folder.parent)
@@ -204,16 +215,21 @@ class Parts:
     def join(self) -> Path | None:
         """Put all parts together to the file that was asked for, and drop them; None where there are none."""
         paths = self._paths()
-        if paths:
+        if paths and not self._are_joined():
             with CallFile(self.goal) as file:
                 for path in paths:
                     for table in _tables(path):
                         file.write_table(table)
-            for path in paths:
-                path.unlink()
+        for path in paths:  # the last one last, by which the file is known again
+            path.unlink()
         with suppress(OSError):  # it is not there, or somebody keeps something there
             self.folder.rmdir()
         return self.goal if paths else None
+
+    def _are_joined(self) -> bool:
+        """Whether the file is there and has the calls of all parts: it is made at once, and ends with the last part."""
+        paths = self._paths()
+        return bool(paths) and self.goal.exists() and _last_ids(self.goal) == _last_ids(paths[-1])
 
     def _paths(self) -> list[Path]:
         return sorted(path for path in self.folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
@@ -223,6 +239,15 @@ def _tables(path: Path) -> Iterator[Any]:
     with _translated(path), pyarrow_module().parquet.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
             yield file.read_row_group(number)
+
+
+def _last_ids(path: Path) -> Sequence[str]:
+    """The ids of the last group of calls in a file."""
+    with _translated(path), pyarrow_module().parquet.ParquetFile(path) as file:
+        if not file.num_row_groups:
+            return []
+        last: Any = file.read_row_group(file.num_row_groups - 1, columns=["call_id"]).to_pydict()
+    return cast("Sequence[str]", last.get("call_id", []))
 
 
 class _Parquet:
@@ -251,10 +276,10 @@ class _Parquet:
             self._writer.close()
 
 
-def _parquet_goal(path: str | Path) -> Path:
+def _parquet_goal(path: str | Path, *, may_replace: bool = False) -> Path:
     if Path(path).suffix.lower() != _SUFFIX:
         raise QueryError(f"{str(path)!r} does not end with {_SUFFIX}; here calls go into Parquet alone")
-    return make_goal(path).path
+    return make_goal(path, may_replace=may_replace).path
 
 
 def _table(calls: Sequence[Call]) -> Any:

@@ -460,7 +460,7 @@ def test_a_file_that_cannot_be_written_deletes_nothing(
 
 
 KILLED = """
-import os, signal, sys
+import os, pathlib, signal, sys
 from langchain_tokens.exporting import Parts
 from langchain_tokens.store import pruning
 from langchain_tokens.store.store import UsageStore
@@ -480,12 +480,29 @@ def killed(real):
         return found
     return dying
 
-if place == "between":
+unlink = pathlib.Path.unlink
+
+def dying_unlink(path, missing_ok=False):
+    if path.parent.name.endswith(".parts") and path.suffix == ".parquet":
+        done.append(1)
+        if len(done) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    unlink(path, missing_ok)
+
+if place == "dropping":
+    pathlib.Path.unlink = dying_unlink
+elif place == "between":
     pruning._next_piece = killed(pruning._next_piece)
 else:
     Parts.add = killed(Parts.add)
 UsageStore(parse_target(url)).prune("2026-10-01", export=goal)
 """
+
+
+def killed_prune(url: str, goal: Path, place: str) -> int:
+    """Prune in another process, which is killed at some place."""
+    command = [sys.executable, "-c", KILLED, url, str(goal), place]
+    return subprocess.run(command, check=False, env={**os.environ}).returncode
 
 
 @pytest.mark.parametrize("place", ["between", "before", "after"])
@@ -496,10 +513,7 @@ def test_a_killed_prune_loses_nothing_and_goes_on(
     calls = history(80)
     store = filled(make_store(lasting_database), calls)
     goal = tmp_path / "old.parquet"
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, lasting_database.url, str(goal), place], check=False, env={**os.environ}
-    )
-    assert killed.returncode == -signal.SIGKILL
+    assert killed_prune(lasting_database.url, goal, place) == -signal.SIGKILL
     left = len(stored(store))
     assert len(after(calls)) < left < len(calls)
     assert store.check().is_clean
@@ -508,6 +522,38 @@ def test_a_killed_prune_loses_nothing_and_goes_on(
     assert done.calls == left - len(after(calls))
     assert len(read_back(goal)) == len(calls) - len(after(calls))
     assert {**read_back(goal), **stored(store)} == {call.call_id: call for call in calls}
+
+
+def test_a_prune_killed_at_its_end_has_a_whole_file(
+    lasting_database: Database, make_store: MakeStore, tmp_path: Path
+) -> None:
+    """Killed when the file is made, while its parts are dropped: the same again drops the others and ends well."""
+    calls = history(80)
+    store = filled(make_store(lasting_database), calls)
+    goal = tmp_path / "old.parquet"
+    assert killed_prune(lasting_database.url, goal, "dropping") == -signal.SIGKILL
+    assert (len(stored(store)), goal.exists()) == (len(after(calls)), True)
+    done = store.prune(CUT, export=goal)
+    assert (done.calls, done.export) == (0, goal)
+    assert {**read_back(goal), **stored(store)} == {call.call_id: call for call in calls}
+    assert list(tmp_path.glob("old*")) == [goal]
+
+
+def test_a_file_that_is_whole_takes_no_more_calls(
+    lasting_database: Database, make_store: MakeStore, tmp_path: Path
+) -> None:
+    """Killed while the parts of a file go: later calls are not deleted with the same name, and the parts are dropped."""
+    calls = history(80)
+    store = filled(make_store(lasting_database), calls)
+    goal = tmp_path / "old.parquet"
+    assert killed_prune(lasting_database.url, goal, "dropping") == -signal.SIGKILL
+    before = read_back(goal)
+    with pytest.raises(StoreError, match="is there already"):
+        store.prune(NOON, export=goal)
+    assert (len(stored(store)), read_back(goal)) == (len(after(calls)), before)
+    with pytest.raises(StoreError, match="is there already"):
+        store.prune(CUT, export=goal)
+    assert not [*(tmp_path / "old.parquet.parts").glob("*")]
 
 
 @pytest.mark.parametrize(("keeps", "exports"), [(True, False), (True, True), (False, False)])

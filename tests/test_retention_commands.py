@@ -18,12 +18,14 @@ import typer
 
 from langchain_tokens.cli import main
 from langchain_tokens.errors import StoreError
+from langchain_tokens.exporting import Parts
 from langchain_tokens.store.engine import writing
 from langchain_tokens.store.rolluptables import CUBES
 from langchain_tokens.store.space import vacuum
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 from tests.builders import NOON, make_call, make_fact
+from tests.test_exporting import read_back
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -124,6 +126,27 @@ def test_prune_exports_and_says_how_to_get_space_back(run: Run, seeded: Database
     assert ("MB of the file are free" if seeded.kind == "sqlite-file" else "VACUUM (ANALYZE) llm_call") in said.err
     assert (goal.exists(), count(seeded)) == (True, (1, 41))
     assert run(*PRUNE, "--yes", "--db", seeded.url).out == "nothing is older than 2026-11-01 (midnight UTC)\n"
+
+
+def test_an_interrupted_prune_is_finished_by_the_same_command(
+    run: Run, seeded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the file is made: where the calls are is said, and the same command makes the file of them."""
+    goal = tmp_path / "old.parquet"
+
+    def interrupted(_: Parts) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "join", interrupted)
+        said = run(*PRUNE, "--yes", "--export", goal, "--db", seeded.url)
+    assert (said.code, said.out, goal.exists()) == (130, "", False)
+    assert f"interrupted: 40 calls are deleted, and whole in {goal}.parts; the same again goes on" in said.err
+    said = run(*PRUNE, "--export", goal, "--db", seeded.url)  # nothing goes, so that nobody is asked
+    assert said.code == 0
+    assert f"the calls are in {goal}" in said.err
+    assert len(read_back(goal)) == 40
+    assert list(tmp_path.glob("old*")) == [goal]
 
 
 def test_prune_as_json(run: Run, seeded: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from langchain_tokens.render import counted
 
 if TYPE_CHECKING:
     from langchain_tokens.store.pruning import Pruned
+    from langchain_tokens.store.store import UsageStore
     from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("PRUNE_EXAMPLES", "REBUILD_EXAMPLES", "prune", "rebuild_rollups")
@@ -57,11 +59,12 @@ def prune(
     terms: dict[str, Any] = {"keep_rollups": keep_rollups, "export": export}
     with opened(database) as store:
         found = store.prune(older_than, dry_run=True, **terms)
-        has_more = bool(found.calls or found.runs or not keep_rollups)
+        goes = bool(found.calls or found.runs or not keep_rollups)
+        has_more = goes or _is_begun(export)
         if has_more and not dry_run:
-            if not yes:
+            if goes and not yes:
                 _ask(found, target)
-            found = store.prune(found.before, **terms)
+            found = _prune(store, found, terms)
     given_back = _vacuum(target) if vacuum and not dry_run else None
     free = free_bytes(target)
     if json:
@@ -98,6 +101,23 @@ def _ask(found: Pruned, target: StoreTarget) -> None:
         raise StoreError("nothing was deleted: there is nobody to ask, and no --yes")
     if not typer.confirm("Go on?", err=True):
         raise StoreError("nothing was deleted")
+
+
+def _is_begun(export: Path | None) -> bool:
+    """Whether an interrupted prune left calls beside a file, which is to be made of them."""
+    from langchain_tokens.exporting import Parts
+
+    return export is not None and Parts(export).is_begun
+
+
+def _prune(store: UsageStore, found: Pruned, terms: Mapping[str, Any]) -> Pruned:
+    """Delete what was found; who interrupts it is told where the calls are."""
+    try:
+        return store.prune(found.before, **terms)
+    except KeyboardInterrupt as error:
+        if error.args:
+            hint(f"interrupted: {error}")
+        raise
 
 
 def _vacuum(target: StoreTarget) -> int:

@@ -105,10 +105,12 @@ def prune(
             calls += piece.calls
             runs += piece.runs
         done = None if parts is None else parts.join()
-    except StoreError as error:
+    except (StoreError, KeyboardInterrupt) as error:
         if parts is None or not calls:
             raise
         said = f"{calls:,} calls are deleted, and whole in {parts.folder}; the same again goes on from there"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(said) from error
         raise StoreError(f"{error}; {said}") from error
     return replace(plan, calls=calls, runs=runs, export=done)
 
