@@ -27,7 +27,7 @@ from langchain_tokens.store.partitioning import partition_store
 from langchain_tokens.store.partitions import partitions
 from langchain_tokens.store.pruning import midnight_before
 from langchain_tokens.store.retention import answered
-from langchain_tokens.store.rolluptables import ROLLUPS
+from langchain_tokens.store.rolluptables import NAMES, ROLLUPS
 from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
@@ -378,6 +378,37 @@ def test_a_deleted_name_within_a_range_loses_it_there(store: UsageStore) -> None
     store.delete(session="s", since=moments[1], until=moments[1] + timedelta(minutes=1))
     assert {row.key["session"]: row.calls for row in store.breakdown("session")} == {"s": 2, None: 1}
     assert store.check().is_clean
+
+
+@pytest.mark.parametrize("dimension", ["session", "user"])
+def test_a_deleted_name_keeps_the_calls_that_a_range_leaves(store: UsageStore, dimension: str) -> None:
+    """Late calls of a pruned hour that lie beyond a range's end keep their name, and are counted out of it later."""
+    named: dict[str, Any] = {dimension: "s"}
+    store.add([make_call(**named, tokens=None, started_at=EARLIER), make_call(tokens=None, started_at=EARLIER)])
+    store.prune(CUT)
+    store.add([make_call(**named, chain="late", tokens=(7, 1), started_at=EARLIER + timedelta(minutes=45))])
+    store.delete(**named, until=EARLIER + timedelta(minutes=30))
+
+    def found() -> dict[Any, tuple[int, int | None]]:
+        return {row.key[dimension]: (row.calls, row.total_tokens) for row in store.breakdown(dimension)}
+
+    assert found() == {"s": (1, 8), None: (2, None)}
+    assert store.breakdown("day", dimension, **named).total.calls == 1
+    assert store.check().is_clean
+    store.delete(chain="late")
+    assert found() == {None: (2, None)}
+    assert store.check().is_clean
+
+
+def test_a_negative_count_of_a_pruned_hour_is_reported(store: UsageStore) -> None:
+    """Where no rows can tell what is right, a number of calls below 0 is still found to be wrong."""
+    filled(store, history(80)).prune(CUT)
+    with writing(store._engine(), store.target) as connection:
+        table = NAMES["hour"].table
+        of_gone = (table.c.dimension == "user") & (table.c.hour < f"{CUT:%Y-%m-%d}")
+        connection.execute(table.update().where(of_gone).values(cached_calls=-1))
+    found = {(item.row.split()[0], item.column, item.stored) for item in store.check().differences}
+    assert ("usage_hourly_by_name", "cached_calls", -1) in found
 
 
 def test_a_deleted_range_takes_kept_sums_along(store: UsageStore) -> None:

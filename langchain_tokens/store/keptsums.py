@@ -6,14 +6,20 @@ they change, so that a check finds each table to be that of the finer one. Meanw
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, text
 
+from langchain_tokens.store.facts import MANY_KEYS, Numbers, added_up, numbers_of, read_facts
+from langchain_tokens.store.forgetting import forget
 from langchain_tokens.store.measures import rollup_sums
-from langchain_tokens.store.rolluptables import CALLERS, CUBES, LAST_DAY, NAMED, NAMES, STATE, Rollup
+from langchain_tokens.store.rolluptables import CALLERS, CUBES, LAST_DAY, MANY, NAMED, NAMES, STATE, SUMMED, Rollup
+from langchain_tokens.store.sending import send_all
 from langchain_tokens.store.tables import CALLS
+from langchain_tokens.store.upserts import adding_statements, drop_empty
 
 __all__ = ("drop_sums", "first_sum", "forget_names", "lock_maintenance", "lock_writers")
 
@@ -79,7 +85,7 @@ def drop_sums(connection: Connection, since: str | None, until: str) -> None:
 
 
 def forget_names(connection: Connection, dimension: str, names: Sequence[str], since: str | None, until: str) -> None:
-    """Add the sums of some names to those of calls without a name, whole hours, so that the names are gone.
+    """Add the sums of some names to those of calls without one, whole hours; calls that have a row keep their name.
 
     Args:
         connection: one that writes, after `lock_writers`.
@@ -93,7 +99,7 @@ def forget_names(connection: Connection, dimension: str, names: Sequence[str], s
     of_them = and_(hours.c.dimension == dimension, hours.c.name.in_(names), hours.c.hour < until)
     if since is not None:
         of_them = and_(of_them, hours.c.hour >= since)
-    touched = connection.execute(select(hours.c.hour).where(of_them).distinct()).scalars().all()
+    touched = sorted(connection.execute(select(hours.c.hour).where(of_them).distinct()).scalars())
     for hour in touched:
         both = and_(hours.c.dimension == dimension, hours.c.hour == hour, hours.c.name.in_(["", *names]))
         sums = rollup_sums(hours.c)
@@ -101,6 +107,8 @@ def forget_names(connection: Connection, dimension: str, names: Sequence[str], s
         connection.execute(delete(hours).where(both))
         numbers = {name: None if number is None else int(number) for name, number in row._mapping.items()}
         connection.execute(insert(hours), {"dimension": dimension, "hour": hour, "name": "", **numbers})
+    if touched:
+        _give_back(connection, dimension, names, touched)
     for day in sorted({hour[:_DAY] for hour in touched}):
         coarse = and_(days.c.dimension == dimension, days.c.day == day, days.c.name.in_(["", *names]))
         that_day = hours.c.hour.between(day + _FIRST_HOUR, day + _LAST_HOUR)
@@ -108,6 +116,28 @@ def forget_names(connection: Connection, dimension: str, names: Sequence[str], s
         _derive_again(connection, NAMES["day"], coarse, NAMES["hour"], fine)
     if touched:
         _derive_names(connection, dimension, ["", *names])
+
+
+def _give_back(connection: Connection, dimension: str, names: Sequence[str], hours: Sequence[str]) -> None:
+    """Take the calls that have rows from those without a name, and give them to their names again.
+
+    A range that begins or ends within an hour leaves such calls; else they would be counted out of a name without sums.
+    """
+    first, last = (datetime.fromisoformat(hour) for hour in (hours[0], hours[-1]))
+    is_left = and_(CALLS.c.started_at >= first, CALLS.c.started_at < last + timedelta(hours=1))
+    named: dict[tuple[str, ...], list[Numbers]] = defaultdict(list)
+    nameless: dict[tuple[str, ...], list[Numbers]] = defaultdict(list)
+    for fact in read_facts(connection, and_(is_left, CALLS.c[MANY[dimension]].in_([name for name in names if name]))):
+        numbers = numbers_of(fact)
+        named[dimension, fact[0], fact[MANY_KEYS[dimension]]].append(numbers)
+        nameless[dimension, fact[0], ""].append([None if number is None else -number for number in numbers])
+    if not named:
+        return
+    rollup = NAMES["hour"]
+    changes = {key: added_up(parts) for key, parts in sorted([*named.items(), *nameless.items()])}
+    send_all(connection, adding_statements([(rollup, changes)], connection.dialect.name))
+    drop_empty(connection, rollup, nameless)
+    forget(connection, rollup, dict.fromkeys(nameless, frozenset(SUMMED)))
 
 
 def _derive_names(connection: Connection, dimension: str, names: Any) -> None:

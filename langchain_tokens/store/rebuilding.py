@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     text,
     true,
@@ -34,6 +35,7 @@ from langchain_tokens.store.measures import call_sums, rollup_sums
 from langchain_tokens.store.plan import moment_in
 from langchain_tokens.store.rolluptables import (
     ALL,
+    COUNTS,
     CUBE_COLUMNS,
     CUBES,
     LAST_DAY,
@@ -47,7 +49,7 @@ from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.sums import moment_text
 from langchain_tokens.store.tables import CALLS
 
-__all__ = ("rebuild_rollups", "wrong_rollups")
+__all__ = ("impossible_counts", "rebuild_rollups", "wrong_rollups")
 
 _LENGTHS = {"day": 10, "month": 7}
 _Span = tuple[datetime | None, datetime | None]
@@ -74,6 +76,19 @@ def wrong_rollups(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]
         for span in _spans(connection, rollup):
             yield from _wrong(connection, rollup, kept_before, span)
     yield from _wrong_last_days(connection)
+
+
+def impossible_counts(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
+    """Negative numbers of calls where no rows are left to tell the right ones: key, column, what is stored, 0."""
+    kept_before = rows_since(connection)
+    for rollup in (CUBES["hour"], NAMES["hour"]) if kept_before is not None else ():
+        kept = rollup.table.c
+        counts = [kept[name] for name in COUNTS]
+        found = select(*(kept[key] for key in rollup.keys), *counts).where(or_(*(count < 0 for count in counts)))
+        width = len(rollup.keys)
+        for row in connection.execute(found.where(kept.hour < kept_before).order_by(kept.hour)):
+            shown = f"{rollup.table.name} {' '.join(str(part) or '-' for part in row[:width])}"
+            yield from ((shown, name, count, 0) for name, count in zip(COUNTS, row[width:], strict=True) if count < 0)
 
 
 def _wrong(

@@ -24,7 +24,8 @@ def delete(connection: Connection, query: Query) -> int:
     """Delete the calls that a query's filters match; of sums whose rows are gone, what can be told to belong to them.
 
     A range alone takes all sums of its whole hours away. A session or a user loses its name there: its sums count as
-    of calls that have none, so that the parts still add up. Other filters leave these sums as they are.
+    of calls that have none, so that the parts still add up; its calls with a row that the range leaves keep it. Other
+    filters leave these sums as they are.
 
     Returns:
         How many calls were deleted.

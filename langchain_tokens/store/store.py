@@ -294,11 +294,12 @@ class UsageStore(Exchange):
     def wrong_rollups(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where sums that are kept are not those of the rows: which, column, what is stored, what it should be."""
         from langchain_tokens.store.localkept import wrong_local
-        from langchain_tokens.store.rebuilding import wrong_rollups
+        from langchain_tokens.store.rebuilding import impossible_counts, wrong_rollups
         from langchain_tokens.store.settling import wrong_waste
 
         with self._reading(is_long=True) as connection:
-            return [*wrong_rollups(connection), *wrong_waste(connection), *wrong_local(connection)]
+            wrong = [*wrong_rollups(connection), *impossible_counts(connection)]
+            return [*wrong, *wrong_waste(connection), *wrong_local(connection)]
 
     def rebuild_rollups(self) -> int:
         """Derive all sums that are kept beside the rows again, and say how many numbers were not those of the rows."""
