@@ -662,3 +662,36 @@ def test_what_is_yet_to_come_cannot_be_pruned(older_than: Any) -> None:
     """A cut after now, or what is no moment, is refused."""
     with pytest.raises(QueryError, match="older_than"):
         midnight_before(older_than, NOON)
+
+
+def test_what_a_prune_exported_is_not_counted_again(store: UsageStore, tmp_path: Path) -> None:
+    """An import with calls whose rows were pruned stores nothing and says why, dry or not; without their sums it may."""
+    calls, path = history(), tmp_path / "old.parquet"
+    filled(store, calls).prune(CUT, export=path)
+    before, gone = store.breakdown().total, len(calls) - len(after(calls))
+    for dry_run in (True, False):
+        with pytest.raises(StoreError, match=rf"has {gone} calls from before 2026-10-01 .* nothing was stored"):
+            store.import_file(path, dry_run=dry_run)
+    assert (store.breakdown().total, len(stored(store))) == (before, len(after(calls)))
+    store.prune(CUT, keep_rollups=False)
+    assert store.import_file(path).stored == gone
+    assert store.breakdown().total == before
+    assert store.check().is_clean
+
+
+def test_a_poller_may_hand_over_what_is_kept_after_a_prune(store: UsageStore) -> None:
+    """Results from after a cut are stored, and so is what is there from before it left alone; new ones are refused."""
+    filled(store, history()).prune(CUT)
+    late = make_call(call_id="late", started_at=EARLIER)
+    store.add([late])
+    kept, old = (
+        {"id": name, "input_tokens": 1, "timestamp": moment.isoformat()}
+        for name, moment in (("a", NOON), ("b", EARLIER))
+    )
+    assert store.import_results(iter([kept])).stored == 1
+    before = store.breakdown().total
+    with pytest.raises(StoreError, match="results has 1 call from before 2026-10-01"):
+        store.import_results(iter([kept, old]))
+    store.export("late.jsonl", until=CUT)
+    assert store.import_file("late.jsonl").there == 1
+    assert store.breakdown().total == before

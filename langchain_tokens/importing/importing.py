@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from langchain_tokens.importing.forms import AUTO, FORMS, OWN, REPORT, Form, for
 from langchain_tokens.importing.imported import Imported, Tally
 from langchain_tokens.importing.mapping import Renaming, read_mapping
 from langchain_tokens.importing.own import own_call, own_run
+from langchain_tokens.importing.pruned import is_pruned, refuse_pruned
 from langchain_tokens.importing.rows import Row
 from langchain_tokens.importing.sources import Source
 from langchain_tokens.importing.storing import Found, Storing
@@ -68,9 +70,11 @@ def import_file(
     """Import a file; as `UsageStore.import_file`."""
     source, renaming = Source(path), read_mapping(terms.mapping)
     table, form = _table_and_form(source, terms, renaming)
-    rows = _watched(source.rows(exact=form.name != OWN, table=table), source, progress)
     changed = datetime.fromtimestamp(source.path.stat().st_mtime, UTC)
     reader = _Reader(form, renaming, _imprint(form, terms, changed), is_csv=source.kind == "csv")
+    read_rows = partial(source.rows, exact=form.name != OWN, table=table)
+    refuse_pruned(store, lambda: reader.found(read_rows(), Tally()), str(path))
+    rows = _watched(read_rows(), source, progress)
     storing = Storing(store, usual_prices(prices).price, is_dry_run=terms.dry_run)
     try:
         _import(rows, reader, storing, derives_runs=form.name != OWN or source.kind in ("csv", "parquet"))
@@ -90,9 +94,15 @@ def import_results(
     form, renaming = form_named("results" if terms.format == AUTO else terms.format), read_mapping(terms.mapping)
     reader = _Reader(form, renaming, _imprint(form, terms, datetime.now(UTC)), is_csv=False)
     storing = Storing(store, usual_prices(prices).price, is_dry_run=terms.dry_run)
-    rows = (_given_row(number, values) for number, values in enumerate(results, start=1))
-    _import(rows, reader, storing, derives_runs=form.name != OWN)
+    if is_pruned(store):
+        results = list(results)  # read twice
+        refuse_pruned(store, lambda: reader.found(_given_rows(results), Tally()), "results")
+    _import(_given_rows(results), reader, storing, derives_runs=form.name != OWN)
     return storing.tally.ended("results", form.name, is_dry_run=terms.dry_run)
+
+
+def _given_rows(results: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    return (_given_row(number, values) for number, values in enumerate(results, start=1))
 
 
 def _given_row(number: int, values: object) -> Row:
@@ -163,6 +173,10 @@ class _Reader:
         self._imprint = imprint
         self._is_csv = is_csv
 
+    def found(self, rows: Iterable[Row], tally: Tally) -> Iterator[Found]:
+        """What all rows hold, each read only when it is asked for."""
+        return chain.from_iterable(self.read(row, tally) for row in rows)
+
     def read(self, row: Row, tally: Tally) -> Sequence[Found]:
         """What a row holds; a row that is wrong is refused."""
         tally.rows += 1
@@ -213,7 +227,7 @@ def _fact_of(call: Call) -> RunFact:
 
 
 def _import(rows: Iterator[Row], reader: _Reader, storing: Storing, *, derives_runs: bool) -> None:
-    found = chain.from_iterable(reader.read(row, storing.tally) for row in rows)
+    found = reader.found(rows, storing.tally)
     try:
         while batch := list(islice(found, _BATCH)):
             storing.add(batch, derives_runs=derives_runs)

@@ -115,6 +115,8 @@ class Exchange:
 
         Raises:
             FormatError: when the file is of no known form, or broken; rows before the broken place are stored.
+            StoreError: when it has calls of a time whose rows were pruned and whose sums are kept, where they would
+                count twice; then none is stored.
 
         """
         from langchain_tokens.importing.importing import Terms, import_file

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
 from langchain_tokens.call import Call
 from langchain_tokens.store.inserts import chunks
+from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 
 __all__ = ("Existing", "read_existing")
@@ -27,6 +28,8 @@ class Existing:
     message_ids: frozenset[str]
     """Ids of answers that stored calls have, those from LangChain's cache left out."""
     run_ids: frozenset[str]
+    rows_since: datetime | None
+    """The moment before which rows were pruned and their sums kept; None where none were."""
 
 
 def read_existing(connection: Connection, calls: Sequence[Call], run_ids: Sequence[str] = ()) -> Existing:
@@ -45,7 +48,13 @@ def read_existing(connection: Connection, calls: Sequence[Call], run_ids: Sequen
     runs: set[str] = set()
     for chunk in chunks(sorted({*(call.run_id for call in calls), *run_ids})):
         runs.update(connection.execute(select(RUNS.c.run_id).where(RUNS.c.run_id.in_(chunk), IS_TOLD)).scalars())
-    return Existing(revisions=revisions, message_ids=_answers(connection, calls), run_ids=frozenset(runs))
+    hour = rows_since(connection)
+    return Existing(
+        revisions=revisions,
+        message_ids=_answers(connection, calls),
+        run_ids=frozenset(runs),
+        rows_since=None if hour is None else datetime.fromisoformat(hour),
+    )
 
 
 def _answers(connection: Connection, calls: Sequence[Call]) -> frozenset[str]:
