@@ -313,11 +313,25 @@ def test_timeout_of_the_environment_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
         ("postgresql://joe:s3c@ret@h/db", "one @ too many"),
         ("postgresql://joe/x:s3cret@h/db", "one @ too many"),
         ("postgresql://joe:s3cret@h/db?prepare_threshold=soon", "cannot be read (ValueError)"),
-        ("postgresql://joe:s3cret@h:port/db", "cannot be read"),
-        ("postgresql://joe:s3cret/db", "cannot be read"),
+        ("postgresql://joe:s3cret@h/db?port=x", "cannot be read (ArgumentError)"),
+        ("postgresql://joe:s3cret@h:port/db", "a port that is none"),
+        ("postgresql://joe:s3cret@h:/db", "a port that is none"),
+        ("postgresql://joe:s3cret@h:65536/db", "a port that is none"),
+        ("postgresql://joe:s3cret@h1:1,h2:2/db", "a port that is none"),
+        ("postgresql://joe:s3cret@[::1/db", "a port that is none"),
+        ("postgresql://joe:s3cret", "without @HOST"),
+        ("postgresql://joe:s3cret/db", "without @HOST"),
+        ("postgresql://[joe:s3cret", "without @HOST"),
+        ("postgresql://joe@h:s3cret/db", "a port that is none"),
+        ("postgresql:/joe:s3cret@h/db", "has no ://"),
+        ("postgres:joe:s3cret@h/db", "has no ://"),
+        ("Postgres+psycopg:/s3cret", "has no ://"),
+        ("postgresql//joe:s3cret@h/db", "has no ://"),
+        ("mysql:/joe:s3cret@h/db", "has no ://"),
+        (Path("postgresql://joe:s3cret@h/db"), "has no ://"),
     ],
 )
-def test_url_that_cannot_be_is_refused_when_it_is_named(url: str, found: str) -> None:
+def test_url_that_cannot_be_is_refused_when_it_is_named(url: str | Path, found: str) -> None:
     """A mistake that can be seen in the URL is said at once, without the password."""
     with pytest.raises(StoreError) as caught:
         UsageStore(parse_target(url))

@@ -36,12 +36,18 @@ PUBLIC_OPTIONS = frozenset(_PUBLIC.split())
 _OTHER_OPTION = re.compile(rf"([?&](?!(?:{'|'.join(sorted(PUBLIC_OPTIONS))})=)[^&=]*=)[^&]*")
 _PLACE = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?([^?]*)")
 """Where a server's URL, from beyond `://`, names the host and the database, as SQLAlchemy reads it."""
+_PORT = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]+)?(?::([^/?]*))?")
+"""The same, with what stands where the port would."""
+_HIGHEST_PORT = 65_535
+_LONGEST_PORT = 10  # digits
 _NOT_IN_A_URL = frozenset({"autocommit", "context", "conninfo", "cursor_factory", "row_factory"})
 """Arguments of the driver's that a store's URL cannot set: not from text, or not without breaking the store."""
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _TIMEOUT_SECONDS = 30.0
 _LONGEST_SECONDS = 1_000_000  # the driver counts milliseconds in 32 bits
 _KEYWORDS = re.compile(r"\s*(host|hostaddr|port|dbname|user|password|service)\s*=", re.IGNORECASE)
+_LIKE_A_URL = re.compile(r"\s*(postgres(ql)?(\+\w*)?[:;]|\w{2,}(\+\w*)?[:;]?//?[^/:@]*:[^/@]*@)", re.IGNORECASE)
+"""How a path begins that somebody meant as a server's URL."""
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
 
@@ -87,6 +93,8 @@ def parse_target(store: object) -> StoreTarget:
     """
     if store is None:
         store = os.environ.get(_ENVIRONMENT) or _DEFAULT_URL
+    if "://" not in str(store) and _LIKE_A_URL.match(str(store)):  # not shown: it may hold a password
+        raise StoreError(f"the store begins like a server's URL, but has no ://; {_EXPECTED}")
     if isinstance(store, Path):
         return _file_target(store)
     if not isinstance(store, str):
@@ -212,6 +220,7 @@ def _way(folder: Path, path: Path) -> str:
 
 def _check_server(url: str) -> None:
     rest = url.split("://", 1)[1]
+    _check_port(rest)
     place = _PLACE.match(rest)
     if place is not None and "@" in place[1]:  # a part of the password would be taken, and shown, as a part of this
         shown = _without_password(url)
@@ -221,6 +230,18 @@ def _check_server(url: str) -> None:
     wrong = _NOT_IN_A_URL.intersection(name for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True))
     if wrong:
         raise StoreError(f"the store URL {_without_password(url)!r} has the option {min(wrong)!r}, which it cannot set")
+
+
+def _check_port(rest: str) -> None:
+    found = _PORT.match(rest)
+    port = None if found is None else found[1]
+    if port is None or (port.isascii() and port.isdigit() and len(port) < _LONGEST_PORT and int(port) <= _HIGHEST_PORT):
+        return
+    # Not shown: without a host, the password stands there.
+    raise StoreError(
+        "the store URL has a port that is none (up to 65535), or a user and a password without @HOST; expected "
+        "postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE"
+    )
 
 
 def _state_folder() -> Path | None:
