@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from langchain_tokens.registry import REGISTRY
-from langchain_tokens.store import schema
+from langchain_tokens.store import opener
 from tests.compiled import kept_for_all_engines
 from tests.distributing import (
     pytest_collection_modifyitems,
@@ -30,7 +30,7 @@ _VARIABLES = (
     *("LANGCHAIN_TOKENS_TOKEN", "LANGCHAIN_TOKENS_DEBUG", "COLUMNS", "NO_COLOR", "FORCE_COLOR"),
 )
 """What the machine's own environment may say, as test runners do, and no test is to hear."""
-MIGRATE = schema.upgrade
+MIGRATE = opener.upgrade
 _MEMORY = Path("/dev/shm")  # pytest makes a folder of its own in it
 _MUCH = 4 * 2**30
 """Bytes: several times what the files of all tests need."""
@@ -75,14 +75,14 @@ def _once() -> Iterator[None]:
     and `tests.compiled`.
     """
     with pytest.MonkeyPatch.context() as patch, kept_for_all_engines():
-        patch.setattr(schema, "upgrade", remembering())
+        patch.setattr(opener, "upgrade", remembering())
         yield
 
 
 @pytest.fixture
 def migrations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the migrations themselves for each database of the test."""
-    monkeypatch.setattr(schema, "upgrade", MIGRATE)
+    monkeypatch.setattr(opener, "upgrade", MIGRATE)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from langchain_tokens import UsageStore
 from langchain_tokens.errors import SchemaError, StoreError
 from langchain_tokens.store import adoption
 from langchain_tokens.store.adoption import adopt_store, adoption_sql, downgrade_tables, include_name, upgrade_tables
+from langchain_tokens.store.backup import back_up
 from langchain_tokens.store.downgrade import BASE, downgrade_store
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import changing, looking
@@ -25,7 +26,7 @@ from langchain_tokens.store.ours import OURS, is_ours, our_tables
 from langchain_tokens.store.schema import HEAD, current_revision, upgrade
 from langchain_tokens.store.surroundings import look_around
 from langchain_tokens.store.target import StoreTarget, parse_target
-from langchain_tokens.store.upgrade import found_revision
+from langchain_tokens.store.upgrade import found_revision, upgrade_store
 from tests.builders import make_call, make_fact
 
 if TYPE_CHECKING:
@@ -145,6 +146,55 @@ def test_foreign_table_of_our_name_is_refused(application: StoreTarget, name: st
             attempt(application)
     assert surroundings(application) == before
     assert application.path is None or list(application.path.parent.glob("*.backup*")) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        ("CREATE TABLE LLM_CALL (id INTEGER)", "llm_call"),
+        ("CREATE VIEW llm_call AS SELECT id FROM orders", "the view llm_call"),
+        ("CREATE INDEX ix_llm_call_started_at ON orders (id)", "the index ix_llm_call_started_at"),
+        ("CREATE INDEX usage_by_name ON orders (id)", "the index usage_by_name"),
+        ("CREATE VIEW langchain_tokens_version AS SELECT 1 AS version_num WHERE 0 = 1", "langchain_tokens_version"),
+    ],
+)
+def test_whatever_has_a_name_of_ours_is_refused(application: StoreTarget, made: str, name: str) -> None:
+    """Names are compared as the database does, those of views and indexes too, before anything is copied."""
+    with changing(application) as connection:
+        connection.execute(text(made))
+    before = surroundings(application)
+    for attempt in (adopt_store, adoption_sql, upgrade_store):
+        with pytest.raises(SchemaError, match=f"(?i)has .*{name} already, not ours"):
+            attempt(application)
+    assert surroundings(application) == before
+    assert application.path is None or list(application.path.parent.glob("*.backup*")) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("CREATE TABLE langchain_tokens_version (id INTEGER)", "is not ours: it has no version_num"),
+        ("CREATE TABLE langchain_tokens_version AS SELECT 'v7' AS version_num", "has 'v7', which is no schema of ours"),
+    ],
+)
+def test_foreign_table_of_versions_is_refused(application: StoreTarget, made: str, message: str) -> None:
+    """A table that is called as that with our version, and is another's, is said to be; a copy has no schema of ours."""
+    with changing(application) as connection:
+        connection.execute(text(made))
+    for attempt in (adopt_store, upgrade_store, downgrade_store, found_revision):
+        with pytest.raises(SchemaError, match=message):
+            attempt(application)
+    assert application.path is None or back_up(application).schema is None
+
+
+def test_view_of_ours_in_other_letters_stays(tmp_path: Path) -> None:
+    """SQLite makes no difference between letters: a view LLM_CALL_USD is the application's, and ours is not made."""
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE VIEW LLM_CALL_USD AS SELECT 1 AS one")
+    target = parse_target(path)
+    assert "VIEW llm_call_usd" not in adoption_sql(target)
+    assert set(adopt_store(target).added) == OURS - {"llm_call_usd"}
 
 
 @pytest.mark.parametrize(("revision", "message"), [("0001", "langchain-tokens db upgrade"), ("9999", "newer than")])

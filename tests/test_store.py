@@ -845,7 +845,7 @@ def test_table_of_ours_that_is_anothers_is_said(lasting_database: Database, make
         with pytest.raises(SchemaError) as caught:
             make_store(lasting_database).breakdown()
         said = str(caught.value)
-        assert f"a table {made.split()[2]} that is not ours" in said
+        assert f"{made.split()[2]} already, not ours" in said
         assert "another database" in said
     with _raw(lasting_database) as execute:
         assert execute(f"SELECT * FROM {made.split()[2]}") in ([], [(1,)])

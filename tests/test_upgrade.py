@@ -23,7 +23,7 @@ from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import looking
 from langchain_tokens.store.rebuilding import rebuild_rollups
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE, upgrade
-from langchain_tokens.store.target import parse_target
+from langchain_tokens.store.target import StoreTarget, parse_target
 from langchain_tokens.store.upgrade import found_revision, upgrade_store
 from tests.builders import make_call
 
@@ -181,6 +181,31 @@ def test_upgrade_refuses_tables_that_are_not_ours(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE llm_run (id INTEGER)")
     with pytest.raises(SchemaError, match="has llm_run already, not ours"):
         upgrade_store(parse_target(path))
+
+
+@pytest.mark.parametrize("attempt", [upgrade_store, lambda target: UsageStore(target).breakdown()])
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("CREATE TABLE llm_call (x)", "has llm_call already, not ours"),
+        ("CREATE TABLE langchain_tokens_version AS SELECT '9999' AS version_num", "newer than"),
+        ("CREATE TABLE langchain_tokens_version (x)", "has no version_num"),
+    ],
+)
+def test_refused_file_keeps_its_journal_mode(
+    tmp_path: Path, attempt: Callable[[StoreTarget], object], made: str, message: str
+) -> None:
+    """A file that is refused has each byte that it had: it gets no write-ahead log."""
+    folder = tmp_path / "application"
+    folder.mkdir()
+    path = folder / "app.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(made)
+        connection.commit()
+    before = path.read_bytes()
+    with pytest.raises(SchemaError, match=message):
+        attempt(parse_target(path))
+    assert (path.read_bytes(), list(folder.iterdir())) == (before, [path])
 
 
 def test_newer_schema_is_refused(database: Database, make_store: Callable[[Database], UsageStore]) -> None:

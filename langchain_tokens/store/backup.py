@@ -19,7 +19,7 @@ from langchain_tokens.errors import StoreError
 from langchain_tokens.store.looking import integrity_problems, open_file, require_file
 from langchain_tokens.store.ours import TABLES, VIEWS
 from langchain_tokens.store.partitions import REST
-from langchain_tokens.store.schema import VERSION_TABLE
+from langchain_tokens.store.schema import VERSION_TABLE, is_revision
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.target import StoreTarget
 
@@ -147,5 +147,7 @@ def _count(connection: sqlite3.Connection, name: str) -> int:
 def _schema(connection: sqlite3.Connection) -> str | None:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (VERSION_TABLE,)).fetchone():
         return None
-    found = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608  # our own name
-    return None if found is None else str(found[0])
+    cursor = connection.execute(f"SELECT * FROM {VERSION_TABLE}")  # noqa: S608  # our own name
+    row = dict(zip((column[0] for column in cursor.description), cursor.fetchone() or (), strict=False))
+    found = row.get("version_num")
+    return found if is_revision(found) else None

@@ -21,12 +21,16 @@ __all__ = (
     "found_revision",
     "has_content",
     "integrity_problems",
+    "is_logged",
     "looking",
     "open_file",
     "require_content",
     "require_file",
 )
 
+_VERSION_AT = 18
+_HAS_LOG = b"\x02"
+"""What SQLite writes there, in the head of a file, while it has a write-ahead log."""
 _CHECK_KIBIBYTES = 65_536
 """Memory for a check of all rows and indexes: with SQLite's usual two megabytes it reads most pages many times."""
 PATIENCE_SECONDS = 300.0
@@ -52,6 +56,12 @@ def changing(target: StoreTarget) -> Iterator[Connection]:
 def has_content(target: StoreTarget) -> bool:
     """Whether there is a database to look at: a server, or a file that is there and not empty."""
     return target.path is None or (target.path.exists() and target.path.stat().st_size > 0)
+
+
+def is_logged(path: Path) -> bool:
+    """Whether an SQLite file has a write-ahead log, as ours do; told without opening it as a database."""
+    with path.open("rb") as file:
+        return file.read(_VERSION_AT + 1)[_VERSION_AT:] == _HAS_LOG
 
 
 def found_revision(target: StoreTarget) -> str | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from langchain_tokens.store.engine import make_engine
-from langchain_tokens.store.schema import ensure_schema
+from langchain_tokens.errors import SchemaError
+from langchain_tokens.store.engine import make_engine, reading, writing
+from langchain_tokens.store.looking import has_content, is_logged, looking
+from langchain_tokens.store.ours import refuse_foreign
+from langchain_tokens.store.schema import HEAD, current_revision, lock_schema, upgrade
 from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("Opener",)
@@ -37,7 +40,8 @@ class Opener:
             if self._checked is None or self._file() != self._checked:
                 if self._checked is not None:
                     self._engine.dispose()
-                ensure_schema(self._engine, self._target)
+                _look_first(self._target)
+                _ensure_schema(self._engine, self._target)
                 self._checked = self._file()
             return self._engine
 
@@ -61,3 +65,49 @@ class Opener:
         except FileNotFoundError:
             return (0, 0)
         return (found.st_dev, found.st_ino) if found is not None else (1, 1)
+
+
+def _look_first(target: StoreTarget) -> None:
+    """Refuse what is not ours while it is as it was: to connect to a file would give it a write-ahead log for good."""
+    if target.path is not None and has_content(target) and not is_logged(target.path):
+        with looking(target) as connection:
+            _has_schema(connection, target)
+
+
+def _ensure_schema(engine: Engine, target: StoreTarget) -> None:
+    """Make the schema in a database that has none; leave the right one alone.
+
+    Raises:
+        SchemaError: for a schema of another version, or tables of our names that are not ours, naming what to do.
+        StoreError: when the database cannot be reached.
+
+    """
+    with reading(engine, target) as connection:
+        if _has_schema(connection, target):
+            return
+    with writing(engine, target, is_long=True) as connection:
+        lock_schema(connection)
+        if current_revision(connection) is None:  # another process may have been faster
+            refuse_foreign(connection, target)
+            upgrade(connection)
+
+
+def _has_schema(connection: Connection, target: StoreTarget) -> bool:
+    """Whether it has the right schema; not, where it has none of ours and could get it."""
+    found = current_revision(connection)
+    if found is None:
+        refuse_foreign(connection, target)
+    elif found != HEAD:
+        raise SchemaError(_mismatch(target, found))
+    return found is not None
+
+
+def _mismatch(target: StoreTarget, found: str) -> str:
+    if found > HEAD:
+        return (
+            f"the store {target} has schema {found}, which is newer than {HEAD}, the newest that this version of "
+            "langchain_tokens knows; update the package"
+        )
+    return (
+        f"the store {target} has schema {found}, and {HEAD} is needed; run: langchain-tokens db upgrade --db '{target}'"
+    )

@@ -13,7 +13,7 @@ from langchain_tokens.store.rolluptables import ROLLUPS, STATE
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE
 from langchain_tokens.store.settledtables import LOCAL, SETTLED, WASTE
 from langchain_tokens.store.state import made_views
-from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
+from langchain_tokens.store.tables import CALLS, COST_REVISIONS, METADATA, RUNS
 
 __all__ = (
     "DERIVED",
@@ -44,6 +44,15 @@ VIEWS = ("llm_call_usd", "session_token_summary", "daily_token_stats")
 """Our views; one whose name something else in the database had before is not made."""
 OURS = frozenset({*TABLES, *VIEWS, VERSION_TABLE})
 
+_VERSIONS = ("table", VERSION_TABLE)
+_RELATIONS = text("""
+    SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'view'
+        WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' ELSE 'relation' END, relname::text, relname::text
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
+    WHERE nspname = current_schema()
+""")
+"""What is where tables would be made: all of it has names that no two may share."""
+
 
 def is_ours(table_name: str | None) -> bool:
     """Whether a table of that name is one of this package's: also the one with the schema's version, and the
@@ -62,8 +71,10 @@ def our_tables(connection: Connection) -> list[str]:
 def taken_views(connection: Connection) -> frozenset[str]:
     """The names of our views that something else in the database has."""
     inspector = inspect(connection)
-    there = {*inspector.get_table_names(), *inspector.get_view_names()} & set(VIEWS)
-    return frozenset(there - set(our_tables(connection)))
+    there = {*inspector.get_table_names(), *inspector.get_view_names()}
+    if connection.dialect.name == "sqlite":  # to which LLM_CALL is the same name
+        there = {name.lower() for name in there}
+    return frozenset((there & set(VIEWS)) - set(our_tables(connection)))
 
 
 def row_counts(connection: Connection, names: Iterable[str] | None = None) -> dict[str, int]:
@@ -84,19 +95,31 @@ def lock_tables(connection: Connection) -> None:
 
 
 def refuse_foreign(connection: Connection, database: object) -> None:
-    """Refuse a database without a schema of ours that has tables of our names.
+    """Refuse a database without a schema of ours that has tables, views or indexes whose names ours would get.
 
     Raises:
-        SchemaError: with the tables, and what to do.
+        SchemaError: with their names, and what to do.
 
     """
-    names = [name for name in our_tables(connection) if name != VERSION_TABLE]
+    partitions = [name for name in our_tables(connection) if is_partition_name(name)]
+    names = sorted({*partitions, *_clashing(connection)})
     if names:
         raise SchemaError(
             f"the store {database} has {', '.join(names)} already, not ours: there is no {VERSION_TABLE} that says so; "
             "nothing was changed: rename it there, or use another database, or in PostgreSQL another schema "
             "(?options=-csearch_path%3DNAME)"
         )
+
+
+def _clashing(connection: Connection) -> list[str]:
+    """What has the name of one of our tables or indexes, whatever it is; an empty table of versions may be ours."""
+    ours = {*TABLES, VERSION_TABLE, *(str(index.name) for made in METADATA.tables.values() for index in made.indexes)}
+    if connection.dialect.name == "sqlite":  # to which LLM_CALL is the same name
+        rows = connection.execute(text("SELECT type, name, lower(name) FROM sqlite_master WHERE type <> 'trigger'"))
+    else:
+        rows = connection.execute(_RELATIONS)
+    found = [(kind, name) for kind, name, folded in rows if folded in ours and (kind, folded) != _VERSIONS]
+    return [name if kind == "table" else f"the {kind} {name}" for kind, name in found]
 
 
 def refuse_newer(found: str | None, database: object) -> None:

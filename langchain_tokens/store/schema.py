@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,10 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, column, func, inspect, select, table
 
 from langchain_tokens.errors import SchemaError
-from langchain_tokens.store.engine import reading, writing
-from langchain_tokens.store.tables import METADATA
+from langchain_tokens.store.engine import writing
 from langchain_tokens.store.target import StoreTarget
 
-__all__ = ("HEAD", "VERSION_TABLE", "current_revision", "ensure_schema", "lock_schema", "storing", "upgrade")
+__all__ = ("HEAD", "VERSION_TABLE", "current_revision", "is_revision", "lock_schema", "storing", "upgrade")
 
 HEAD = "0012"
 """The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
@@ -21,29 +21,10 @@ VERSION_TABLE = "langchain_tokens_version"
 """Not Alembic's own default: an application that shares the database may use that one."""
 _HAS_ROLLUPS = "0003"
 _VERSION = table(VERSION_TABLE, column("version_num")).c.version_num
+_REVISION = re.compile("[0-9]{4}")
+_UNCHANGED = "nothing was changed: rename it there, or use another database"
 _SCHEMA_LOCK = 7_246_218_117  # any number that other programs hardly use
 _MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-def ensure_schema(engine: Engine, target: StoreTarget) -> None:
-    """Make the schema in a database that has none; leave the right one alone.
-
-    Raises:
-        SchemaError: for a schema of another version, naming what to do.
-        StoreError: when the database cannot be reached.
-
-    """
-    with reading(engine, target) as connection:
-        found = current_revision(connection)
-    if found == HEAD:
-        return
-    if found is not None:
-        raise SchemaError(_mismatch(target, found))
-    with writing(engine, target, is_long=True) as connection:
-        lock_schema(connection)
-        if current_revision(connection) is None:  # another process may have been faster
-            _refuse_foreign_tables(connection, target)
-            upgrade(connection)
 
 
 @contextmanager
@@ -75,11 +56,29 @@ def lock_schema(connection: Connection) -> None:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The revision of a database's schema; None where it has none of ours."""
+    """The revision of a database's schema; None where it has none of ours.
+
+    Raises:
+        SchemaError: where a table of that name is not ours, or holds what no version of ours wrote.
+
+    """
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    revision = connection.execute(select(_VERSION)).scalar()
-    return None if revision is None else str(revision)
+    found = connection.exec_driver_sql(f"SELECT * FROM {VERSION_TABLE}")  # noqa: S608  # our own name
+    columns, row = tuple(found.keys()), found.first()
+    if _VERSION.name not in columns:
+        raise SchemaError(f"the table {VERSION_TABLE} is not ours: it has no {_VERSION.name}; {_UNCHANGED}")
+    revision = None if row is None else row[columns.index(_VERSION.name)]
+    if revision is None:
+        return None
+    if not is_revision(revision):
+        raise SchemaError(f"the table {VERSION_TABLE} has {revision!r}, which is no schema of ours; {_UNCHANGED}")
+    return str(revision)
+
+
+def is_revision(found: object) -> bool:
+    """Whether this could be a revision of ours, known or newer."""
+    return isinstance(found, str) and _REVISION.fullmatch(found) is not None
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
@@ -102,24 +101,3 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     context.run_migrations(op=Operations(context))
     if revision == "head" and before is not None and before < _HAS_ROLLUPS:
         rebuild_rollups(connection)  # the present code fills the present tables; a migration's own would grow old
-
-
-def _refuse_foreign_tables(connection: Connection, target: StoreTarget) -> None:
-    inspector = inspect(connection)
-    for name in METADATA.tables:
-        if inspector.has_table(name):
-            raise SchemaError(
-                f"the store {target} has a table {name} that is not ours: there is no {VERSION_TABLE} that says so; "
-                "use another database, or in PostgreSQL another schema (?options=-csearch_path%3DNAME)"
-            )
-
-
-def _mismatch(target: StoreTarget, found: str) -> str:
-    if found > HEAD:
-        return (
-            f"the store {target} has schema {found}, which is newer than {HEAD}, the newest that this version of "
-            "langchain_tokens knows; update the package"
-        )
-    return (
-        f"the store {target} has schema {found}, and {HEAD} is needed; run: langchain-tokens db upgrade --db '{target}'"
-    )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from langchain_tokens.errors import SchemaError
 from langchain_tokens.store.backup import back_up
 from langchain_tokens.store.engine import make_engine, writing
-from langchain_tokens.store.looking import PATIENCE_SECONDS, found_revision
+from langchain_tokens.store.looking import PATIENCE_SECONDS, found_revision, has_content, looking
 from langchain_tokens.store.ours import DERIVED, lock_tables, refuse_foreign, refuse_newer, row_counts
 from langchain_tokens.store.schema import HEAD, current_revision, lock_schema, upgrade
 from langchain_tokens.store.tables import CALLS, RUNS
@@ -46,7 +46,7 @@ def upgrade_store(target: StoreTarget, *, backup: bool = True) -> Upgrade:
         StoreError: when the database cannot be read or written, or the copy cannot be made.
 
     """
-    refuse_newer(found_revision(target), target)  # before anything is opened to be written
+    _look_first(target)
     engine = make_engine(replace(target, timeout=max(target.timeout, PATIENCE_SECONDS)))
     try:
         with writing(engine, target, is_long=True) as connection:
@@ -64,6 +64,17 @@ def upgrade_store(target: StoreTarget, *, backup: bool = True) -> Upgrade:
     finally:
         engine.dispose()
     return Upgrade(before=before, after=HEAD, calls=calls, backup=copy)
+
+
+def _look_first(target: StoreTarget) -> None:
+    """Refuse before anything is opened to be written, which would give a file a write-ahead log for good."""
+    if not has_content(target):
+        return
+    with looking(target) as connection:
+        found = current_revision(connection)
+        refuse_newer(found, target)
+        if found is None:
+            refuse_foreign(connection, target)
 
 
 def _upgrade(connection: Connection, target: StoreTarget) -> None:

@@ -87,7 +87,8 @@ def _taken_names(op: Operations) -> set[str]:
     if context.as_sql:
         return set(context.opts.get("taken_names", ()))
     inspector = sa.inspect(op.get_bind())
-    return {*inspector.get_table_names(), *inspector.get_view_names()}
+    names = {*inspector.get_table_names(), *inspector.get_view_names()}
+    return {name.lower() for name in names} if context.dialect.name == "sqlite" else names
 
 
 def _made_names(op: Operations) -> tuple[str, ...]:
