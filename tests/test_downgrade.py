@@ -18,6 +18,7 @@ from langchain_tokens import UsageStore
 from langchain_tokens.errors import SchemaError, StoreError
 from langchain_tokens.store import downgrade as downgrading
 from langchain_tokens.store import periods
+from langchain_tokens.store.adoption import downgrade_tables
 from langchain_tokens.store.downgrade import BASE, downgrade_store, known_revisions, plan_downgrade
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import changing, looking
@@ -25,7 +26,7 @@ from langchain_tokens.store.ours import OURS, our_tables
 from langchain_tokens.store.partitioning import partition_store
 from langchain_tokens.store.partitions import is_partitioned
 from langchain_tokens.store.schema import HEAD
-from langchain_tokens.store.target import parse_target
+from langchain_tokens.store.target import StoreTarget, parse_target
 from langchain_tokens.store.upgrade import found_revision, upgrade_store
 from tests.builders import NOON, make_call, make_fact
 from tests.test_retention import sums
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("tests.databases",)
 pytestmark = pytest.mark.usefixtures("migrations")
+
+_ALIKE = "FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+_DELETES = "DELETE FROM llm_run WHERE run_id = 'x'"
 
 
 @pytest.fixture
@@ -148,6 +152,47 @@ def test_one_step_is_the_default(filled: Database) -> None:
     while found_revision(target) is not None:
         went.append(downgrade_store(target, backup=False).plan.after)
     assert went == known[-2::-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "name"),
+    [
+        (None, "CREATE VIEW dear AS SELECT call_id FROM llm_call WHERE total_cost > 1", "the view dear"),
+        (None, "CREATE VIEW dearer AS SELECT call_id FROM llm_call_usd", "the view dearer"),
+        (None, "CREATE TABLE note (id TEXT REFERENCES llm_run (run_id))", "the foreign key .*note"),
+        ("postgresql", "CREATE MATERIALIZED VIEW kept AS SELECT call_id FROM llm_call", "the view kept"),
+        ("postgresql", "CREATE TABLE heir () INHERITS (llm_run)", "the table heir that inherits"),
+        ("postgresql", f"CREATE TRIGGER told BEFORE UPDATE ON llm_call {_ALIKE}", "the trigger told"),
+        (
+            "postgresql",
+            "CREATE FUNCTION newest() RETURNS SETOF llm_call AS 'TABLE llm_call' LANGUAGE sql",
+            "the function newest",
+        ),
+        ("sqlite-file", f"CREATE TRIGGER told AFTER INSERT ON own BEGIN {_DELETES}; END", "the trigger told"),
+        ("sqlite-file", "CREATE TRIGGER told AFTER INSERT ON LLM_CALL BEGIN DELETE FROM own; END", "the trigger told"),
+        ("sqlite-file", 'CREATE TABLE note (id TEXT REFERENCES "LLM_CALL")', "the foreign key of note"),
+    ],
+)
+def test_what_needs_our_tables_is_named(filled: Database, kind: str | None, made: str, name: str) -> None:
+    """What the application built on our tables is named, and they stay; an older schema that has them is no matter."""
+    if kind not in (None, filled.kind):
+        return
+    target = parse_target(filled.url)
+    with changing(target) as connection:
+        connection.execute(text("CREATE TABLE own (id TEXT)"))
+        connection.execute(text(made))
+    for attempt in (plan_downgrade, downgrade_store, _migrate):
+        with pytest.raises(SchemaError, match=f"has {name}.*, not ours, .*nothing was changed"):
+            attempt(target, BASE)
+    assert found_revision(target) == HEAD
+    assert target.path is None or list(target.path.parent.glob("*.backup*")) == []
+    downgrade_store(target, "0011", backup=False)
+    assert found_revision(target) == "0011"
+
+
+def _migrate(target: StoreTarget, revision: str) -> None:
+    with changing(target) as connection:
+        downgrade_tables(connection, revision)
 
 
 def test_plan_says_what_goes(filled: Database) -> None:

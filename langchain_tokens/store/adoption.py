@@ -24,7 +24,8 @@ from sqlalchemy import Connection
 
 from langchain_tokens.errors import SchemaError
 from langchain_tokens.store.backup import back_up
-from langchain_tokens.store.downgrade import BASE, downgrade, known_revisions, scripts
+from langchain_tokens.store.dependants import refuse_dependants
+from langchain_tokens.store.downgrade import BASE, downgrade, known_revisions, lost_tables, scripts
 from langchain_tokens.store.looking import changing, looking, require_content
 from langchain_tokens.store.ours import OURS, is_ours, our_tables, refuse_foreign, refuse_newer, taken_views
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE, current_revision, lock_schema, upgrade
@@ -141,8 +142,8 @@ def downgrade_tables(connection: Connection, revision: str = BASE) -> None:
         revision: the schema to go back to; by default none. Where the tables have it, or an older one, nothing is done.
 
     Raises:
-        SchemaError: for a schema that this version does not know, found or asked for, and a migration that is only
-            written down (`--sql`).
+        SchemaError: for a schema that this version does not know, found or asked for, for views, triggers and foreign
+            keys of others that need tables that would go, and a migration that is only written down (`--sql`).
 
     """
     _require_connection(connection)
@@ -152,6 +153,7 @@ def downgrade_tables(connection: Connection, revision: str = BASE) -> None:
     if revision not in known:
         raise SchemaError(f"there is no schema {revision!r}; known: {', '.join(known)}; nothing was changed")
     if found is not None and known.index(revision) < known.index(found):
+        refuse_dependants(connection, connection.engine.url, lost_tables(connection, revision))
         downgrade(connection, revision)
 
 

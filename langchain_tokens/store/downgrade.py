@@ -12,8 +12,9 @@ from sqlalchemy import Connection, create_engine, inspect, text
 
 from langchain_tokens.errors import SchemaError, StoreError
 from langchain_tokens.store.backup import back_up
+from langchain_tokens.store.dependants import refuse_dependants
 from langchain_tokens.store.looking import changing, looking, require_content
-from langchain_tokens.store.ours import DERIVED, lock_tables, our_tables, refuse_newer, row_counts
+from langchain_tokens.store.ours import DERIVED, TABLES, lock_tables, our_tables, refuse_newer, row_counts
 from langchain_tokens.store.partitioning import unpartition
 from langchain_tokens.store.partitions import is_partitioned
 from langchain_tokens.store.schema import VERSION_TABLE, current_revision, lock_schema, upgrade
@@ -26,6 +27,7 @@ __all__ = (
     "downgrade",
     "downgrade_store",
     "known_revisions",
+    "lost_tables",
     "plan_downgrade",
     "scripts",
 )
@@ -73,8 +75,8 @@ def plan_downgrade(target: StoreTarget, revision: str | None = None) -> Downgrad
         revision: the schema to go back to; `base` takes all of our tables away, and None is one step.
 
     Raises:
-        SchemaError: for a schema that this version does not know, found or asked for, or one that is newer than the
-            one found.
+        SchemaError: for a schema that this version does not know, found or asked for, one that is newer than the one
+            found, or views, triggers and foreign keys of others that need tables that would go.
         StoreError: when there is no database, or it cannot be read.
 
     """
@@ -132,6 +134,12 @@ def downgrade(connection: Connection, revision: str) -> None:
         connection.execute(text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
 
 
+def lost_tables(connection: Connection, revision: str) -> list[str]:
+    """Our tables of a database that an older schema does not have."""
+    keeps = _columns(revision)
+    return [name for name in our_tables(connection) if name in TABLES and name not in keeps]
+
+
 def _plan(connection: Connection, target: StoreTarget, revision: str | None) -> DowngradePlan:
     before = current_revision(connection)
     if before is None:
@@ -139,11 +147,12 @@ def _plan(connection: Connection, target: StoreTarget, revision: str | None) -> 
     refuse_newer(before, target)
     after = _goal(before, revision, target)
     had, keeps = _columns(before), _columns(after)
-    counts = row_counts(connection)
+    lost = lost_tables(connection, after)
+    refuse_dependants(connection, target, lost)
     return DowngradePlan(
         before=before,
         after=after,
-        lost_rows={name: count for name, count in counts.items() if name not in keeps},
+        lost_rows=row_counts(connection, lost),
         lost_columns=tuple(f"{name}.{column}" for name in sorted(keeps) for column in sorted(had[name] - keeps[name])),
     )
 
