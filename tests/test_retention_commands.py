@@ -224,3 +224,24 @@ def test_rebuilding_says_what_was_wrong(run: Run, seeded: Database) -> None:
     assert run(*command) == Said(code=0, out="derived again; 1 number was wrong, and none is now\n", err="")
     assert run(*command) == Said(code=0, out="derived again; no number was wrong\n", err="")
     assert json.loads(run(*command, "--json").out) == {"schema_version": 1, "mended_numbers": 0}
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "is_said"),
+    [
+        ("2026-08-12T12:30", None, True),
+        ("2026-08-12T12:00", "2026-08-12T13:30", True),
+        ("2026-08-12T12:00", "2026-08-12T14:00", False),
+        ("2026-11-01T00:30", None, False),
+        (None, "2026-11-20T12:30", False),
+    ],
+)
+def test_report_says_that_pruned_hours_are_whole(
+    seeded: Database, run: Run, since: str | None, until: str | None, is_said: bool
+) -> None:
+    """A range with an end within an hour of which only sums are left is counted with all of it, and the report says it."""
+    ends = [word for name, end in (("--since", since), ("--until", until)) if end for word in (name, end)]
+    note = "before 2026-11-01 00:00 UTC only sums of whole hours are kept"
+    assert note not in run("report", *ends, "--db", seeded.url).out
+    run(*PRUNE, "--yes", "--db", seeded.url)
+    assert (note in " ".join(run("report", *ends, "--db", seeded.url).out.split())) == is_said

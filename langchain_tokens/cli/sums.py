@@ -12,13 +12,14 @@ from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.cli.figures import Cost, bar, costs, count, duration, percent, sparkline
 from langchain_tokens.cli.sheets import Column, sheet
 from langchain_tokens.cli.terminal import Segment, Terminal
-from langchain_tokens.query import missing_label
+from langchain_tokens.query import make_query, missing_label
+from langchain_tokens.store.plan import floor_of, needs_rows
 from langchain_tokens.zones import labels_between, parse_zone
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("course", "has_more", "notes", "numbers", "sums_table")
+__all__ = ("course", "has_more", "notes", "numbers", "sums_table", "whole_hours")
 
 _BAR = 12
 _LEAST = {"run": 14, "hour": 22}
@@ -150,6 +151,19 @@ def notes(total: BreakdownRow, since: str | None) -> list[str]:
         (total.estimated_calls, "with estimated tokens", ""),
     )
     return [f"{mark}{number:,} of {total.calls:,} calls {what}" for number, what, mark in said if number]
+
+
+def whole_hours(store: UsageStore, by: Sequence[str], filters: dict[str, Any]) -> list[str]:
+    """That a range with an end within an hour whose rows were pruned is counted with all of that hour."""
+    query, first = make_query(by, filters), store.existing(()).rows_since
+    if first is None or needs_rows(query):
+        return []
+    ends = [moment for moment in (query.since, query.until) if moment is not None and moment < first]
+    if all(floor_of(moment, "hour") == moment for moment in ends):
+        return []
+    return [
+        f"before {first:%Y-%m-%d %H:%M} UTC only sums of whole hours are kept: the range has all of its hours there"
+    ]
 
 
 def course(store: UsageStore, filters: dict[str, Any], order: str, terminal: Terminal) -> str | None:
