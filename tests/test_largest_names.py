@@ -291,6 +291,19 @@ def test_names_come_the_largest_first(store: UsageStore, found: list[bool]) -> N
     assert found == [True, True]
 
 
+@pytest.mark.parametrize("by", [("session",), ("agent",), ("attempt",), ("session", "agent"), ("user", "attempt")])
+@pytest.mark.parametrize("filters", [{}, {"since": MIDNIGHT}, {"since": NOON - timedelta(hours=1)}])
+def test_equals_are_in_the_order_of_all(store: UsageStore, by: tuple[str, ...], filters: dict[str, Any]) -> None:
+    """The largest few are the first of the whole list where many are as large: by name, those without one first."""
+    names = (None, "b", "B", "a", "z", "ä", "a b", "_")
+    used = {1: (5, 0), 2: None, 10: (5, 0)}
+    several = [(name, attempt) for name in names for attempt in used]
+    store.add([make_call(session=n, agent=n, user=n, attempt=attempt, tokens=used[attempt]) for n, attempt in several])
+    whole = [row.key for row in store.breakdown(*by, **filters)]
+    for limit in range(1, len(whole)):
+        assert [row.key for row in store.breakdown(*by, limit=limit, **filters)] == whole[:limit]
+
+
 def plan_of(store: UsageStore, statement: Any, values: dict[str, Any]) -> str:
     """How a database finds what a statement asks for, where it can choose to go along an index."""
     with store._reading() as connection:

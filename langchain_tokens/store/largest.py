@@ -130,5 +130,5 @@ def _from_calls(connection: Connection, query: Query, rank: str) -> Iterator[Siz
 
 
 def ordered(sizes: Iterable[Size], limit: int) -> list[Size]:
-    """The largest, the largest first."""
+    """The largest, the largest first; equals as they come."""
     return sorted(sizes, key=attrgetter("rank"), reverse=True)[:limit]

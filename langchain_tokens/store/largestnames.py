@@ -101,7 +101,7 @@ def largest_names(
         if not walk.go_on(connection):
             return None
         if len(walk.whole) > limit:
-            sizes = ordered(walk.sizes(connection), limit)
+            sizes = ordered(sorted(walk.sizes(connection), key=lambda size: size.name or ""), limit)
             # Any number of others may have as much as the least of them.
             return None if sizes[-1].amount == walk.least else [size.sums for size in sizes]
     return None

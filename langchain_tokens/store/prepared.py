@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, func, select, union
+from sqlalchemy import ColumnElement, Integer, Select, String, bindparam, collate, func, select, union
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import Span, parts_of, put_together, spans_of
@@ -87,11 +87,18 @@ def largest_statement(form: Form, rank: str, *, is_known: bool | None) -> Select
     groups = whole_statement(form).subquery()
     size = groups.c[rank]
     statement = select(groups).limit(bindparam("asked_most", type_=Integer()))
+    among_equals = (groups.c.calls.desc(), *(_upwards(groups.c[f"key_{i}"], form) for i in range(len(form.by))))
     if is_known is None:
-        return statement.order_by(size.desc().nulls_last(), groups.c.calls.desc())
+        return statement.order_by(size.desc().nulls_last(), *among_equals)
     if is_known:
-        return statement.where(size.is_not(None)).order_by(size.desc(), groups.c.calls.desc())
-    return statement.where(size.is_(None)).order_by(groups.c.calls.desc())
+        return statement.where(size.is_not(None)).order_by(size.desc(), *among_equals)
+    return statement.where(size.is_(None)).order_by(*among_equals)
+
+
+def _upwards(key: ColumnElement[Any], form: Form) -> ColumnElement[Any]:
+    """A part of a key in the order in which all groups are sorted, whatever the database's own order of words is."""
+    is_text = form.dialect == "postgresql" and isinstance(key.type, String)
+    return (collate(key, "C") if is_text else key).asc().nulls_first()
 
 
 @lru_cache(_FORMS)
