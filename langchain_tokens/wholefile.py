@@ -68,9 +68,11 @@ def require_folder(path: str | Path, *, may_replace: bool = False) -> Path:
     """Where a file is to be written, checked before anything else is done.
 
     Raises:
-        StoreError: for a file that is there already, or a folder that is not.
+        StoreError: for a file that is there already, a folder that is not, or a name that none can have.
 
     """
+    if "\0" in str(path):
+        raise StoreError(f"{str(path)!r} has a NUL in it; name another file")
     goal = Path(path).expanduser().absolute()
     if not goal.parent.is_dir():
         raise StoreError(f"{goal} is in a folder that does not exist; make {goal.parent} first")

@@ -171,6 +171,7 @@ def test_calls_are_written_a_few_at_a_time(store: UsageStore, tmp_path: Path, mo
         ("calls.parquet.gz", QueryError, r"leave \.gz away"),
         ("there.parquet", StoreError, "is there already, and was left as it is"),
         ("nowhere/calls.parquet", StoreError, "folder that does not exist; make .*nowhere first"),
+        ("a\0.parquet", StoreError, "has a NUL in it"),
     ],
 )
 def test_a_wrong_goal_is_refused(

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from langchain_tokens import UsageStore
+from langchain_tokens.errors import TokensError
 from langchain_tokens.store.engine import make_engine
 from langchain_tokens.store.target import parse_target
 from tests.builders import NOON, make_call, make_fact
@@ -101,6 +102,8 @@ def test_runs_by_the_beginning_of_an_id(store: UsageStore) -> None:
     found = {start: [run.run_id for run in store.find_runs(start)] for start in ("ab", "abc", "a%", "", "ABC", "z")}
     assert found == {"ab": ["abd", "abcd", "abc"], "abc": ["abc"], "a%": ["a%c"], "": [], "ABC": [], "z": []}
     assert [run.run_id for run in store.find_runs("a", limit=2)] == ["a%c", "abd"]
+    with pytest.raises(TokensError, match="start=5 is a int; expected text"):
+        store.find_runs(5)  # type: ignore[arg-type]  # what must not come
 
 
 def test_sessions_by_their_newest_call(store: UsageStore) -> None:

@@ -237,6 +237,18 @@ def test_a_later_revision_corrects_and_an_earlier_does_not(fresh: Callable[[], U
     assert only(copy) == new
 
 
+def test_an_empty_name_in_an_export_is_none(fresh: Callable[[], UsageStore]) -> None:
+    """Whoever writes our form otherwise may say "" for no name: sums and rows then agree that there is none."""
+    store, names = fresh(), ("session", "user", "mode", "agent", "chain", "path", "provider", "model")
+    needed = {"usage_source": "missing", "price_status": "unpriced", "attempt": 1, "revision": 0, "status": "ok"}
+    call = {"kind": "call", "call_id": "c", "run_id": "r", "started_at": NOON.isoformat(), **needed}
+    run = {"kind": "run", "run_id": "r", "started_at": NOON.isoformat(), "status": "ok", "session": "", "user": ""}
+    store.import_file(write_rows("a.jsonl", [call | dict.fromkeys(names, ""), run]))
+    assert [getattr(only(store), name) for name in names] == [None] * len(names)
+    assert [found.session for found in store.runs()] == [None]
+    assert [row.key["chain"] for row in store.breakdown("chain", chain="(none)")] == [None]
+
+
 def test_a_run_that_is_known_better_stays(fresh: Callable[[], UsageStore], tmp_path: Path) -> None:
     """Calls from CSV, which has no runs, do not change what is stored of their run."""
     store = fresh()
@@ -769,7 +781,7 @@ def test_a_wrong_file_is_one_clear_error(fresh: Callable[[], UsageStore], data: 
     assert store.breakdown().total.calls == 0
 
 
-@pytest.mark.parametrize("path", ["nowhere.csv", "."])
+@pytest.mark.parametrize("path", ["nowhere.csv", ".", "a\0.csv"])
 def test_a_missing_file_is_said(fresh: Callable[[], UsageStore], path: str) -> None:
     """No file, or a folder, is an error that says so."""
     with pytest.raises(FormatError, match="could not be read"):

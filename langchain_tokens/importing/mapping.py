@@ -66,5 +66,5 @@ def _read(path: Path) -> Mapping[str, Any]:
         return tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise FormatError(f"{path} could not be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no UTF-8, no TOML, or a path with a NUL
         raise FormatError(f"{path} is no TOML: {error}") from error

@@ -35,6 +35,8 @@ _ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _NEEDED: Final = ("call_id", "run_id", "started_at", "status", "usage_source", "price_status", "attempt", "revision")
 _TUPLES: Final = ("tool_calls", "usage_flags", "price_flags")
+_NAMES: Final = frozenset({"session", "user", "mode", "agent", "chain", "path", "provider", "model", "requested_model"})
+"""Texts of which an empty one is none, as sums count it."""
 _LEFT_OUT: Final = frozenset({"tokens_per_second"})
 """What follows from the others."""
 
@@ -86,7 +88,8 @@ def _check_version(values: Mapping[str, Any]) -> None:
 
 def _value(value: Any, name: str, kind: str, *, is_csv: bool) -> Any:
     if kind == "text":
-        return _text(value, name, is_csv=is_csv)
+        text = _text(value, name, is_csv=is_csv)
+        return text or None if name in _NAMES else text
     if kind == "count":
         return as_count(value, name, _SMALL if name in _SMALL_COUNTS else _LARGEST)
     return _READERS[kind](value, name)

@@ -46,6 +46,8 @@ class Source:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if "\0" in str(path):
+            raise FormatError(f"{str(path)!r} could not be read: it has a NUL in it")
         self.path = Path(path).expanduser()
         self._separator = ","
         self._raw: IO[bytes] | None = None

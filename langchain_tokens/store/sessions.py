@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from langchain_tokens.names import checked_text
 from langchain_tokens.query import Query
 from langchain_tokens.store.sums import conditions
 from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
@@ -53,7 +54,13 @@ def _latest_names(connection: Connection, query: Query, limit: int) -> dict[str 
 
 
 def runs_like(connection: Connection, start: str, limit: int) -> Sequence[Row[Any]]:
-    """The rows of the runs whose id begins so, the newest first; the one whose id it is comes alone."""
+    """The rows of the runs whose id begins so, the newest first; the one whose id it is comes alone.
+
+    Raises:
+        TokensError: for what is no text.
+
+    """
+    start = checked_text("start", start)
     exact = connection.execute(select(RUNS).where(RUNS.c.run_id == start, IS_TOLD)).all()
     if exact or not start:
         return exact
