@@ -104,7 +104,7 @@ def import_(
     database: Database = None,
     json: Json = False,
 ) -> None:
-    """Store the calls that files hold. Each once, however often it is imported; prompts and answers are read over."""
+    """Store the calls that files hold. What is stored is not stored again; prompts and answers are read over."""
     from langchain_tokens import PriceBook
 
     terms: dict[str, Any] = {"format": format, "mapping": mapping, "session": session, "tags": _given(tag or ())}

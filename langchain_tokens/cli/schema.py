@@ -40,7 +40,7 @@ def upgrade(
     backup: BackUp = True,  # an option
     json: Json = False,
 ) -> None:
-    """Bring it to this version's schema. A SQLite file is copied first; all rows are kept."""
+    """Bring it to this version's schema. A SQLite file with an older one is copied first; all rows are kept."""
     from langchain_tokens.store.target import parse_target
     from langchain_tokens.store.upgrade import upgrade_store
 

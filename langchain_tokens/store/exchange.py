@@ -93,7 +93,7 @@ class Exchange:
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> Imported:
-        """Store the calls that a file holds, each once however often it is imported.
+        """Store the calls that a file holds; those that are stored are not stored again.
 
         A file of `export` comes back as it was. Of others, `docs/import-export.md` says which are known; their calls
         are priced at their own time, unless the file says a cost. Prompts and answers are read over. A row that cannot

@@ -37,8 +37,8 @@ def upgrade_store(target: StoreTarget, *, backup: bool = True) -> Upgrade:
 
     Args:
         target: the database; one that does not exist is made.
-        backup: whether a SQLite file is copied first, to `NAME.backup-REVISION-TIME` beside it; a copy that is not
-            verified stops the upgrade.
+        backup: whether a SQLite file with an older schema of ours is copied first, to `NAME.backup-REVISION-TIME`
+            beside it; a copy that is not verified stops the upgrade.
 
     Raises:
         SchemaError: for a schema that is newer than this version knows, tables of our names that are not ours, or
