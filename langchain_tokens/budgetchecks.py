@@ -76,12 +76,14 @@ def _pico(value: Any) -> int | None:
 def checked_per(per: object) -> tuple[tuple[str, ...], str | None]:
     """The names that have accounts of their own, and the period."""
     listed = (per,) if isinstance(per, str) else per
-    if not isinstance(listed, (tuple, list)) or not listed or len(set(listed)) != len(listed):
+    if not isinstance(listed, (tuple, list)) or not listed:
         raise BudgetError(f"per={per!r}; expected {_ALLOWED_PER}")
     for name in listed:
         is_tag = isinstance(name, str) and name.startswith(TAG) and len(name) > len(TAG)
         if not is_tag and name not in (*SCOPES, *_PERIODS, "total"):
             raise BudgetError(f"per={name!r}; expected {_ALLOWED_PER}")
+    if len(set(listed)) != len(listed):
+        raise BudgetError(f"per={per!r}; expected {_ALLOWED_PER}")
     periods = [name for name in listed if name in _PERIODS]
     if len(periods) > 1 or ("total" in listed and len(listed) > 1):
         raise BudgetError(f"per={per!r} says two that exclude each other; expected {_ALLOWED_PER}")

@@ -77,11 +77,11 @@ class Budget:
     limit_usd: Decimal | str | float | None = None
     limit_tokens: int | None = None
     limit_calls: int | None = None
-    per: str | tuple[str, ...] = "total"
+    per: str | Sequence[str] = "total"
     where: Mapping[str, Any] = field(default_factory=dict, hash=False)
     warn_at: tuple[float, ...] = (0.5, 0.8)
-    action: Literal["warn", "stop"] | Notify = "warn"
-    alert: Notify | Sequence[Notify] = ()
+    action: Literal["warn", "stop"] | Notify = field(default="warn", hash=False)  # a user's callable may have no hash
+    alert: Notify | Sequence[Notify] = field(default=(), hash=False)
     unpriced: Literal["warn", "block", "ignore"] = "warn"
     name: str | None = None
     tz: str = "UTC"
@@ -104,6 +104,7 @@ class Budget:
         derived: dict[str, Any] = {
             "unit": unit,
             "limit": limit,
+            "per": self.per if isinstance(self.per, str) else tuple(self.per),
             "names": names,
             "period": period,
             "filters": checked_where(self.where),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_tokens.errors import StoreError
+from langchain_tokens.errors import StoreError, TokensError
 from langchain_tokens.learned import Learned
 from langchain_tokens.store.engine import RowError, writing
 from langchain_tokens.store.ledger import (
@@ -48,6 +48,7 @@ _RENEW_SECONDS = 30.0
 _LONGEST_CALL_SECONDS = 1_800.0
 """After which a call is renewed no more: its end was never reported, as of tasks that were cancelled."""
 _IDLE_SECONDS = 1.0
+_AWAY = "the database does not say whether budgets allow calls"
 _BATCH = 200
 _KNOWN = 4_096
 Result = TypeVar("Result")
@@ -209,7 +210,7 @@ class Ledger:
         """Ask for all of them in one transaction."""
         requests = [question.request for question in questions]
         found = self._try(lambda connection: reserve(connection, requests, timedelta(seconds=LEASE_SECONDS)))
-        if isinstance(found, RowError) and len(questions) > 1:  # one of them is at fault; the others are not to suffer
+        if _is_ours(found) and len(questions) > 1:  # one of them is at fault; the others are not to suffer
             for question in questions:
                 self._answer([question])
             return
@@ -261,8 +262,8 @@ class Ledger:
     def _decide_alone(self, request: Request, failure: Exception | None) -> Refusal | None:
         """Decide by what this process knows; what its calls may have needed since counts until the database answers."""
         reason = failure or StoreError("no answer in time")
-        message = "the database does not say whether budgets allow calls; this process decides by what it knows"
-        self.warnings.once("away", message, reason)
+        fault = "it cannot be asked whether budgets allow a call" if _is_ours(reason) else _AWAY
+        self.warnings.once(fault, f"{fault}; this process decides by what it knows", reason)
         with self._lock:
             for account in request.accounts:
                 asked, used = request.needs(account), self._known.get(account.key, 0)
@@ -277,6 +278,13 @@ class Ledger:
                 used = self._known.get(account.key, 0) + (request.needs(account) or 0)
                 self._note({account.key: used})
         return None
+
+
+def _is_ours(found: object) -> bool:
+    """Whether a question itself is at fault, and not that the database is away."""
+    if isinstance(found, RowError):
+        return True
+    return isinstance(found, Exception) and not isinstance(found, (TokensError, OSError))
 
 
 class _Question:

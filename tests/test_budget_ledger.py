@@ -7,20 +7,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import Connection
 
-from langchain_tokens import Budget, TokenUsageHandler, UsageStore, ledger
+from langchain_tokens import Budget, TokenUsageHandler, UsageStore, ledger, open_store
+from langchain_tokens.budgets import Alert
 from langchain_tokens.call import Call
+from langchain_tokens.ledger import Ledger, _Question
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.store.budgetreading import read_reservations
 from langchain_tokens.store.engine import reading, writing
-from langchain_tokens.store.ledger import Refusal, Request, read_balance, record, release, renew, reserve
+from langchain_tokens.store.ledger import Reading, Refusal, Request, read_balance, record, release, renew, reserve
 from tests.builders import make_call
 from tests.models import StreamingChat
 
@@ -54,6 +57,15 @@ def ask(store: UsageStore, *requests: Request, lease: timedelta = MINUTE) -> lis
         return list(reserve(connection, requests, lease).refusals)
 
 
+class Unhashable:
+    """Somebody to tell who has no hash, as an instance of a dataclass has none."""
+
+    __hash__ = None  # type: ignore[assignment]  # as Python sets it
+
+    def __call__(self, alert: Alert) -> None:
+        """Tell nobody."""
+
+
 def held(store: UsageStore, budget: Budget) -> tuple[int, int]:
     """What is spent and reserved of a budget with one account."""
     now = datetime.now(UTC)
@@ -68,6 +80,9 @@ def held(store: UsageStore, budget: Budget) -> tuple[int, int]:
         (Budget(limit_usd="0.0000000003", action="stop"), 3),
         (Budget(limit_tokens=39, action="stop"), 3),
         (Budget(limit_calls=3, action="stop", per="day"), 3),
+        (Budget(limit_calls=3, action="stop", per=["user", "day"]), 3),
+        (Budget(limit_calls=3, action="stop", alert=Unhashable()), 3),
+        (Budget(limit_calls=3, action="stop", alert=[Unhashable()], where={"agent": ["(none)"]}), 3),
     ],
 )
 def test_what_fits_is_reserved(budget: Budget, fits: int, store: UsageStore) -> None:
@@ -174,6 +189,31 @@ def test_a_call_that_goes_on_is_renewed(lasting_database: Database, monkeypatch:
         assert len(list(stream)) > 1
         assert handler.flush(30)
         assert held(handler.store, budget) == (1, 0)
+
+
+def test_a_question_at_fault_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error of our own neither says that the database is away, nor does it keep others' questions from an answer."""
+
+    def failing(connection: Connection, requests: Sequence[Request], lease: timedelta) -> Reading:
+        if any(request.call.agent == "at fault" for request in requests):
+            raise TypeError("unhashable type")
+        return reserve(connection, requests, lease)
+
+    monkeypatch.setattr(ledger, "reserve", failing)
+    budget = Budget(limit_calls=1, action="stop")
+    store = open_store(tmp_path / "t.db")
+    store.add([make_call(started_at=datetime.now(UTC))])
+    questions = [_Question(asked(budget, call=make_call(agent=agent, usage=None))) for agent in ("at fault", None)]
+    asking = Ledger(store)
+    asking._answer(questions)
+
+    assert isinstance(questions[0].failure, TypeError)
+    assert questions[1].refusal is not None
+    asking._decide_alone(questions[0].request, questions[0].failure)
+    assert "it cannot be asked whether budgets allow a call" in caplog.text
+    assert "the database does not say" not in caplog.text
 
 
 # Processes

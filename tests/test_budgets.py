@@ -54,6 +54,7 @@ def test_limits_are_exact(given: dict[str, Any], unit: str, limit: int) -> None:
         ({"limit_calls": 1, "per": ("user", "user")}, "per=('user', 'user')"),
         ({"limit_calls": 1, "per": ("user", "total")}, "exclude each other"),
         ({"limit_calls": 1, "per": 3}, "per=3"),
+        ({"limit_calls": 1, "per": [["user"]]}, "per=['user']; expected one of run"),
         ({"limit_calls": 1, "where": {"since": "7d"}}, "where has 'since'; allowed: session"),
         ({"limit_calls": 1, "where": {"agent": []}}, "where: the filter agent has an empty list"),
         ({"limit_calls": 1, "where": "Coder"}, "where='Coder' is a str"),
