@@ -72,15 +72,17 @@ class Alerts:
                     self._thread = None
                     return
                 alert = self._waiting.popleft()
-            self._deliver(alert)
-            with self._changed:
-                self._open -= 1
-                self._changed.notify_all()
+            try:
+                self._deliver(alert)
+            finally:
+                with self._changed:
+                    self._open -= 1
+                    self._changed.notify_all()
 
     def _deliver(self, alert: Alert) -> None:
         for target in alert.budget.told:
             try:
                 target(alert)
-            except Exception as error:  # noqa: BLE001  # whoever is told may do anything; others are told all the same
+            except BaseException as error:  # noqa: BLE001  # a callable may do anything, even exit; others are told
                 kind = type(error).__name__
                 self._warnings.once(f"{id(target)} {kind}", f"an alert could not be told ({kind}: {error_text(error)})")

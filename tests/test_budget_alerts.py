@@ -133,12 +133,15 @@ def test_calls_without_a_price_are_told_once(tmp_path: Path) -> None:
     assert "calls of 'home-made-9' have no price" in alerts[0].text
 
 
-def test_a_callable_that_raises_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Others are told all the same, the host does not notice, and a secret in the error is masked."""
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_a_callable_that_raises_is_logged_once(
+    kind: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others are told all the same, the host does not notice, and a secret in the error is masked; exits are errors."""
     alerts: list[Alert] = []
 
     def fail(_: Alert) -> None:
-        raise RuntimeError("password=hunter22 refused")
+        raise kind("password=hunter22 refused")
 
     budget = Budget(limit_tokens=100, alert=[fail, alerts.append])
     with TokenUsageHandler(tmp_path / "t.db", budgets=[budget]) as handler:
@@ -146,7 +149,7 @@ def test_a_callable_that_raises_is_logged_once(tmp_path: Path, caplog: pytest.Lo
         told_by(handler)
 
     assert len(alerts) == 3
-    assert caplog.text.count("an alert could not be told (RuntimeError") == 1
+    assert caplog.text.count(f"an alert could not be told ({kind.__name__}") == 1
     assert "hunter22" not in caplog.text
 
 
