@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -69,7 +68,7 @@ def _pico(value: Any) -> int | None:
     try:
         pico = Decimal(str(value).strip().removeprefix("$")).scaleb(PICO)
         return int(pico) if pico.is_finite() else None
-    except InvalidOperation:
+    except ArithmeticError:  # no number, or one beyond all exponents
         return None
 
 
@@ -110,7 +109,7 @@ def checked_marks(marks: object) -> tuple[float, ...]:
     if not isinstance(listed, (tuple, list)):
         raise BudgetError(f"warn_at={marks!r} is a {type(marks).__name__}; expected shares such as (0.5, 0.8)")
     for mark in listed:
-        if isinstance(mark, bool) or not isinstance(mark, (int, float)) or not (math.isfinite(mark) and 0 < mark < 1):
+        if isinstance(mark, bool) or not isinstance(mark, (int, float)) or not 0 < mark < 1:
             raise BudgetError(f"warn_at has {mark!r}; expected shares above 0 and below 1, such as 0.8 for 80 %")
     return tuple(sorted({float(mark) for mark in listed}))
 
