@@ -158,6 +158,21 @@ def test_unknown_is_left_out_and_counted() -> None:
     assert "b: 1 failed call without usage" in text
 
 
+def test_failed_runs_count_with_what_they_used() -> None:
+    """A run whose calls all failed counts with the tokens and the price that are recorded; without any it is unknown."""
+    calls = variant_calls("a", [100] * 8) + variant_calls("b", [100] * 6)
+    calls += [
+        make_call(run_id=f"b-failed-{place}", tags={"variant": "b"}, tokens=(50_000, 0), cost="0.5", status="error")
+        for place in range(8)
+    ]
+    calls += [make_call(run_id="b-silent", tags={"variant": "b"}, tokens=None, status="error")]
+    with store_of(calls) as store:
+        found = compare(store)
+    b = {spread.measure: spread for spread in found.variants[1].spreads}
+    assert [(b[measure].known, b[measure].unknown) for measure in ("tokens", "cost_usd")] == [(14, 1), (14, 1)]
+    assert (b["tokens"].median, b["cost_usd"].median) == (50_000, Decimal("0.5"))
+
+
 def test_outcomes_stand_beside_the_tokens() -> None:
     """The application's own results of each run are compared, with tokens and USD for each; runs that say none count not."""
     results = {f"{name}-{place}": {"entities": number} for name, number in (("a", 4), ("b", 8)) for place in range(7)}

@@ -139,8 +139,8 @@ def _runs(store: UsageStore, filters: Mapping[str, Any]) -> Sample:
 
 def _run(run_id: str, rows: Sequence[BreakdownRow]) -> Unit:
     answered = [row for row in rows if _is_answered(row)]
-    knows_tokens = bool(answered) and not any(row.calls_without_usage for row in answered)
-    knows_cost = bool(answered) and not any(row.unpriced_calls for row in answered)
+    knows_tokens = not any(row.calls_without_usage for row in answered)
+    knows_cost = not any(row.unpriced_calls for row in answered)
     speeds = [row.tokens_per_second for row in rows if row.key["status"] == "ok"]
     calls = sum(row.calls for row in rows)
     numbers = {
