@@ -271,9 +271,12 @@ def test_odd_data_are_told(calls: list[Any], unit: Any) -> None:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("tz", ["UTC", "Asia/Kolkata"])
 @pytest.mark.parametrize(("most", "since"), [(1_000, None), (10, day(2).replace(hour=0)), (5, day(1))])
-def test_very_many_calls_are_narrowed_to_the_newest(most: int, since: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a bound whole days, or hours of the last day, are read; the report says from when on."""
+def test_very_many_calls_are_narrowed_to_the_newest(
+    most: int, since: Any, tz: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond a bound whole days, or hours of the last day, are read, UTC; the report says from when on."""
     monkeypatch.setattr(reading, "_MOST_CALLS", {"run": most, "call": most})
     calls = [make_call(run_id=f"r{number}", model="m", started_at=day(number)) for number in range(1, 40)]
     calls += [
@@ -282,7 +285,7 @@ def test_very_many_calls_are_narrowed_to_the_newest(most: int, since: Any, monke
         for n in range(4)
     ]
     with store_of(calls) as store:
-        found = compare(store, a={"model": "m"}, b={"model": "other"})
+        found = compare(store, a={"model": "m"}, b={"model": "other"}, tz=tz)
     assert found.variants[0].units == {1_000: 47, 10: 10, 5: 5}[most]
     assert (since is None) or f"model m: very many calls; read from {since:%Y-%m-%d %H:%M} UTC on" in str(found)
 

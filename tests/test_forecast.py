@@ -232,3 +232,9 @@ def test_patterns_add_up() -> None:
         ("a", Decimal("3.5"), 1.0, Decimal("0.5"))
     ]
     assert "1 of 8 calls without a price" in str(found)
+
+
+def test_patterns_are_those_of_utc_whatever_the_zone() -> None:
+    """A zone says how texts are read; hours and weekdays stay those of UTC."""
+    with store_of([make_call(started_at=day(number)) for number in range(1, 8)]) as store:
+        assert patterns(store, tz="Asia/Kolkata") == patterns(store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -134,6 +135,17 @@ def test_planted_day_is_found_and_explained(calls: list[Any], measure: str, name
     assert found.causes[0].share == pytest.approx(1, abs=0.05)
     assert found.seen > found.limit > found.expected
     assert found.times == pytest.approx(float(found.seen) / float(found.expected))
+
+
+def test_days_are_those_of_utc_whatever_the_zone() -> None:
+    """A zone says how a range is read; the day that is found and its causes are those of UTC."""
+    late = [replace(call, started_at=call.started_at.replace(hour=23)) for call in OTHERS]
+    late += [replace(call, started_at=call.started_at.replace(hour=23)) for call in planted(cost="0.2", model="o3-pro")]
+    with store_of(late) as store:
+        plain = only(unusual(store, measure="cost", now=NOW))
+        zoned = only(unusual(store, measure="cost", now=NOW, tz="Asia/Kolkata"))
+    assert zoned == plain
+    assert zoned.start == day(5).replace(hour=0)
 
 
 def test_planted_session_is_found_on_each_database(store: UsageStore) -> None:

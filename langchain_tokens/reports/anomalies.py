@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, overload
 from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
-from langchain_tokens.query import EQUALITY_FILTERS, make_query, missing_label
+from langchain_tokens.query import EQUALITY_FILTERS, missing_label
 from langchain_tokens.render import Table, counted, html_table
 from langchain_tokens.reports.analytics import require_analytics
 from langchain_tokens.reports.explaining import Cause, causes, totals_of
 from langchain_tokens.reports.outliers import LEAST, Judged, judge, most_unusual
 from langchain_tokens.reports.quantities import Number, Used, as_number, percent, shown, used_named, wrapped
-from langchain_tokens.reports.series import Every, after, check_every, moment_of, now_or
+from langchain_tokens.reports.series import Every, after, check_every, moment_of, now_or, without_zone
 from langchain_tokens.store.plan import floor_of
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class _Search:
     every: Every
     used: Used
     filters: Mapping[str, Any]
-    """With a range."""
+    """With a range, and without a zone."""
 
 
 def unusual(
@@ -149,7 +149,7 @@ def unusual(
             compared in it; where some was not, the part of its findings that may be false (Benjamini and Hochberg).
         limit: the most findings.
         now: the moment from which on nothing is complete, aware; None is the clock's.
-        filters: which calls, as in `UsageStore.breakdown`.
+        filters: which calls, as in `UsageStore.breakdown`; `tz` is the zone in which `since` and `until` are read.
 
     Raises:
         QueryError: for a question that cannot be asked.
@@ -159,11 +159,10 @@ def unusual(
     _check(by, every, rate, limit)
     require_analytics("unusual()")
     moment = now_or(now)
-    start = make_query((), {**filters, "since": since}, now=moment).since
-    range_start = floor_of(start, every) if start is not None and by not in _WHOLES else start
-    search = _Search(
-        store=store, by=by, every=every, used=used_named(measure), filters={**filters, "since": range_start}
-    )
+    chosen = without_zone({**filters, "since": since}, moment)
+    if chosen["since"] is not None and by not in _WHOLES:
+        chosen["since"] = floor_of(chosen["since"], every)
+    search = _Search(store=store, by=by, every=every, used=used_named(measure), filters=chosen)
     groups, notes = _wholes(search) if by in _WHOLES else _series(search, moment)
     return _report(search, groups, notes, rate, limit)
 

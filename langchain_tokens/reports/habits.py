@@ -11,7 +11,7 @@ from langchain_tokens.call import plain
 from langchain_tokens.query import missing_label
 from langchain_tokens.render import UNKNOWN, Table, html_table, text_table
 from langchain_tokens.reports.quantities import percent, shown
-from langchain_tokens.reports.series import moment_of
+from langchain_tokens.reports.series import moment_of, without_zone
 from langchain_tokens.repricing import shortened
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def patterns(store: UsageStore, *, top: int = 10, **filters: Any) -> Patterns:
         QueryError: for a question that cannot be asked.
 
     """
-    by_hour = list(store.timeline("hour", **filters))
+    by_hour = list(store.timeline("hour", **without_zone(filters)))
     moments = [moment_of(str(row.key["hour"])) for row in by_hour]
     of_hours = [[row for row, at in zip(by_hour, moments, strict=True) if at.hour == hour] for hour in range(_HOURS)]
     of_days = [

@@ -12,6 +12,7 @@ from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import Call
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import EQUALITY_FILTERS, make_query, missing_label
+from langchain_tokens.reports.series import without_zone
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -118,7 +119,7 @@ def _narrowed(store: UsageStore, filters: Mapping[str, Any], most: int) -> datet
     if store.breakdown(**filters).total.calls <= most:
         return None
     for step in ("day", "hour"):
-        rows = store.timeline(step, **{**filters, "since": since})
+        rows = store.timeline(step, **{**without_zone(filters), "since": since})
         moments = [datetime.fromisoformat(str(row.key[step])).replace(tzinfo=UTC) for row in rows]
         newest = list(accumulate(row.calls for row in reversed(rows)))
         fitting = sum(calls <= most for calls in newest)

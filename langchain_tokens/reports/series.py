@@ -15,7 +15,18 @@ from langchain_tokens.store.sizes import some_sums
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("EVERY", "Every", "Step", "after", "check_every", "moment_of", "now_or", "read_steps", "steps_between")
+__all__ = (
+    "EVERY",
+    "Every",
+    "Step",
+    "after",
+    "check_every",
+    "moment_of",
+    "now_or",
+    "read_steps",
+    "steps_between",
+    "without_zone",
+)
 
 Every = Literal["hour", "day", "month"]
 EVERY: tuple[Every, ...] = ("hour", "day", "month")
@@ -61,6 +72,12 @@ def _step(start: datetime, used: Used, sums: Mapping[str, Any] | None) -> Step:
     value = sums[used.field]
     unknown = 0 if used.unknown is None else sums[used.unknown]
     return Step(start=start, used=None if value is None else float(value), calls=sums["calls"], unknown_calls=unknown)
+
+
+def without_zone(filters: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:
+    """Filters with their range as moments, read in their zone, and without the zone: steps are those of UTC then."""
+    query = make_query((), filters, now=now)
+    return {**filters, "since": query.since, "until": query.until, "tz": None}
 
 
 def steps_between(first: datetime, until: datetime, every: Every) -> Iterator[datetime]:
