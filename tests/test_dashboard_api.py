@@ -124,6 +124,19 @@ def test_cost_per_token_leaves_out_hosts_without_a_price(store: UsageStore) -> N
     assert found["most_used_model"]["calls"] == 2
 
 
+@pytest.mark.parametrize("filters", [{}, {"chain": "c"}, {"since": "30d"}])
+def test_means_of_runs_are_those_of_runs_that_know_it(filters: dict[str, str], store: UsageStore) -> None:
+    """Runs whose tokens or price nobody knows do not make the others look smaller."""
+    names: dict[str, Any] = {"chain": "c", "started_at": datetime.now(UTC) - timedelta(hours=1)}
+    known = make_call(**names, run_id="known", tokens=(900, 100), cost="0.5")
+    unpriced = [make_call(**names, run_id=f"unpriced-{place}", tokens=(900, 100)) for place in range(3)]
+    silent = [make_call(**names, run_id=f"silent-{place}", tokens=None) for place in range(5)]
+    store.add([known, make_call(**names, run_id="known", tokens=None), *unpriced, *silent])
+    found = asked(make_client(store), "overview", **filters)
+    assert found["runs"] == 9
+    assert (found["tokens_per_run"], Decimal(found["cost_per_run_usd"])) == (1_000, Decimal("0.5"))
+
+
 def test_overview_of_nothing_knows_nothing(store: UsageStore) -> None:
     """An empty store has counts of zero, and no number that somebody would have to know."""
     found = asked(make_client(store), "overview")

@@ -234,6 +234,18 @@ def test_patterns_add_up() -> None:
     assert "1 of 8 calls without a price" in str(found)
 
 
+def test_mean_durations_are_those_of_calls_that_know_it() -> None:
+    """A call without a duration does not make the others look faster."""
+    model: dict[str, Any] = {"model": "m", "provider": "p", "started_at": NOW}
+    timed, untimed = make_call(**model, duration_ms=1_000.0), [make_call(**model, duration_ms=None) for _ in range(9)]
+    with store_of([timed, *untimed, make_call(model="other", provider="p", duration_ms=None)]) as store:
+        found = patterns(store)
+    assert [(one.model, one.calls, one.mean_duration_ms) for one in found.speeds] == [
+        ("m", 10, 1_000),
+        ("other", 1, None),
+    ]
+
+
 def test_patterns_are_those_of_utc_whatever_the_zone() -> None:
     """A zone says how texts are read; hours and weekdays stay those of UTC."""
     with store_of([make_call(started_at=day(number)) for number in range(1, 8)]) as store:

@@ -12,7 +12,7 @@ from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.store.breakdowns import read_breakdown
-from langchain_tokens.store.counting import count_runs, count_sessions
+from langchain_tokens.store.counting import count_knowing_runs, count_runs, count_sessions
 from langchain_tokens.store.sizes import Size, read_model_sizes
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class Overview:
     sessions: int | None
     """Sessions with calls in the range."""
     tokens_per_run: float | None
+    """Over the runs that know it; None where to count them would take long."""
     cost_per_run_usd: Decimal | None
+    """The same."""
     cost_per_1k_tokens_usd: Decimal | None
     """Over the models, each by its provider, whose price is known: the tokens of the others would make it too small."""
     most_expensive_model: BreakdownRow | None
@@ -80,12 +82,25 @@ def read_overview(
             previous=_previous(connection, query),
             runs=runs,
             sessions=sessions,
-            tokens_per_run=total.total_tokens / runs if runs and total.total_tokens is not None else None,
-            cost_per_run_usd=total.cost_usd / runs if runs and total.cost_usd is not None else None,
+            **_per_run(connection, query, total, runs),
             cost_per_1k_tokens_usd=_cost_per_1k(read_model_sizes(connection, query, models)),
             most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
             most_used_model=_largest(models, "calls"),
         )
+
+
+def _per_run(connection: Any, query: Query, total: BreakdownRow, runs: int | None) -> dict[str, Any]:
+    """The means of the runs that know a number: the others would make them too small."""
+    means: dict[str, Any] = {"tokens_per_run": None, "cost_per_run_usd": None}
+    sums: tuple[tuple[int | Decimal | None, str, int], ...] = (
+        (total.total_tokens, "total_tokens", total.calls_without_usage),
+        (total.cost_usd, "total_cost", total.unpriced_calls),
+    )
+    for mean, (used, column, unknown_calls) in zip(means, sums, strict=True):
+        if used is not None and runs:
+            knowing = count_knowing_runs(connection, query, runs, column, unknown_calls)
+            means[mean] = used / knowing if knowing else None
+    return means
 
 
 def _previous(connection: Any, query: Query) -> BreakdownRow | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import plain
-from langchain_tokens.query import missing_label
+from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, html_table, text_table
 from langchain_tokens.reports.quantities import percent, shown
 from langchain_tokens.reports.series import moment_of, without_zone
 from langchain_tokens.repricing import shortened
+from langchain_tokens.store.counting import count_untimed
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -47,6 +49,7 @@ class Speed:
     tokens_per_second: float | None
     """Output tokens, over the calls that know both."""
     mean_duration_ms: float | None
+    """Over the calls that know it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +135,12 @@ def patterns(store: UsageStore, *, top: int = 10, **filters: Any) -> Patterns:
     places = store.breakdown(*_COSTLY, **filters)
     costly = sorted((row for row in places if row.cost_usd), key=lambda row: -(row.cost_usd or 0))[:top]
     speeds = sorted(store.breakdown("provider", "model", **filters), key=lambda row: -row.calls)
+    with store._reading() as connection:
+        untimed = count_untimed(connection, make_query((), filters))
     return Patterns(
         hours=tuple(_pattern(f"{hour:02}", rows) for hour, rows in enumerate(of_hours)),
         weekdays=tuple(_pattern(name, rows) for name, rows in zip(_WEEKDAYS, of_days, strict=True)),
-        speeds=tuple(_speed(row) for row in speeds),
+        speeds=tuple(_speed(row, untimed) for row in speeds),
         costly=tuple(_costly(row, total.cost_usd or Decimal(0)) for row in costly),
         calls=total.calls,
         unpriced_calls=total.unpriced_calls,
@@ -155,14 +160,16 @@ def _pattern(name: str, rows: list[BreakdownRow]) -> Pattern:
     )
 
 
-def _speed(row: BreakdownRow) -> Speed:
+def _speed(row: BreakdownRow, untimed: Mapping[tuple[str | None, str | None], int]) -> Speed:
+    provider, model = _name(row, "provider"), _name(row, "model")
+    timed = row.calls - untimed.get((provider, model), 0)
     return Speed(
-        provider=_name(row, "provider"),
-        model=_name(row, "model"),
+        provider=provider,
+        model=model,
         calls=row.calls,
         success_rate=row.success_rate,
         tokens_per_second=row.tokens_per_second,
-        mean_duration_ms=None if row.duration_ms is None else row.duration_ms / row.calls,
+        mean_duration_ms=None if row.duration_ms is None or timed <= 0 else row.duration_ms / timed,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import moment_in, needs_rows
@@ -14,7 +15,7 @@ from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.sums import conditions, run_conditions, split_run_filters
 from langchain_tokens.store.tables import CALLS, RUNS
 
-__all__ = ("count_calls", "count_runs", "count_sessions")
+__all__ = ("count_calls", "count_knowing_runs", "count_runs", "count_sessions", "count_untimed")
 
 MOST_ROWS = 200_000
 """Calls that are walked through for a count."""
@@ -38,17 +39,49 @@ def count_runs(connection: Connection, query: Query, calls: int) -> int | None:
         None where rows of that time were pruned, or where it would take too long.
 
     """
-    own, of_calls = split_run_filters(query)
     if _is_pruned(connection, query):
         return None
     dialect = connection.dialect.name
-    if of_calls or query.tags or "status" in own:  # these are about calls here, as in all sums
+    if _is_about_calls(query):
         if calls > MOST_ROWS:
             return None
         statement = select(func.count(CALLS.c.run_id.distinct())).where(conditions(query, dialect))
     else:
         statement = select(func.count()).select_from(RUNS).where(run_conditions(query, dialect))
     return int(connection.execute(statement).scalar_one())
+
+
+def count_knowing_runs(connection: Connection, query: Query, runs: int, name: str, unknown_calls: int) -> int | None:
+    """How many of a query's runs have a call that knows a number, or no call at all.
+
+    Args:
+        connection: one that reads.
+        query: which of them.
+        runs: how many `count_runs` says.
+        name: `total_tokens` or `total_cost`.
+        unknown_calls: how many calls do not know it.
+
+    Returns:
+        None where it would take too long.
+
+    """
+    if not unknown_calls or unknown_calls > MOST_ROWS:
+        return None if unknown_calls else runs
+    dialect = connection.dialect.name
+    if _is_about_calls(query):
+        known = and_(conditions(query, dialect), CALLS.c[name].is_not(None))
+        return int(connection.execute(select(func.count(CALLS.c.run_id.distinct())).where(known)).scalar_one())
+    # Those that do not know it are few, and an index begins with them.
+    unknown = and_(run_conditions(query, dialect), RUNS.c[name].is_(None), RUNS.c.calls > 0)
+    return runs - int(connection.execute(select(func.count()).select_from(RUNS).where(unknown)).scalar_one())
+
+
+def count_untimed(connection: Connection, query: Query) -> Mapping[tuple[str | None, str | None], int]:
+    """How many calls by provider and model say no duration; of those that were pruned nobody knows, and none counts."""
+    names = (CALLS.c.provider, CALLS.c.model_name)
+    matching = and_(conditions(query, connection.dialect.name), CALLS.c.duration_ms.is_(None))
+    rows = connection.execute(select(*names, func.count()).where(matching).group_by(*names))
+    return {(provider, model): count for provider, model, count in rows}
 
 
 def count_sessions(connection: Connection, query: Query, calls: int) -> int | None:
@@ -62,6 +95,12 @@ def count_sessions(connection: Connection, query: Query, calls: int) -> int | No
         return int(connection.execute(counted).scalar_one())
     question = asked(by_session, connection.dialect.name, ())
     return int(connection.execute(count_statement(question.form), question.values).scalar_one())
+
+
+def _is_about_calls(query: Query) -> bool:
+    """Whether runs are counted by their calls: a run's status and tags are those of its calls here, as in all sums."""
+    own, of_calls = split_run_filters(query)
+    return bool(of_calls or query.tags or "status" in own)
 
 
 def _is_pruned(connection: Connection, query: Query) -> bool:

@@ -7,7 +7,8 @@ import { ranked } from "../series.js";
 import { name_cell } from "./breakdown.js";
 
 const MOST_COMPARED = 4;
-const each = (row, key) => (row[key] === null || !row.calls ? null : Number(row[key]) / row.calls);
+const each = (row, key, calls) => (row[key] === null || !calls ? null : Number(row[key]) / calls);
+const with_usage = (row) => row.calls - row.calls_without_usage;
 const per_million = (row) => (cost_of(row) === null || !row.total_tokens ? null : (Number(row.cost_usd) * 1e6) / row.total_tokens);
 const per_thousand_calls = (row) => (cost_of(row) === null || row.calls === row.unpriced_calls ? null : (Number(row.cost_usd) * 1e3) / (row.calls - row.unpriced_calls));
 
@@ -16,9 +17,9 @@ const NUMBERS = [
   { title: "Tokens", of: (row) => row.total_tokens, text: count },
   { title: "Cost", of: (row) => (cost_of(row) === null ? null : Number(row.cost_usd)), text: money },
   { title: "Cached input", of: (row) => (row.cache_read_tokens === null || !row.input_tokens ? null : row.cache_read_tokens / row.input_tokens), text: percent, best: "most" },
-  { title: "Tokens a call", of: (row) => each(row, "total_tokens"), text: count, best: "least" },
-  { title: "Output a call", of: (row) => each(row, "output_tokens"), text: count },
-  { title: "Mean time", of: (row) => each(row, "duration_ms"), text: duration, best: "least" },
+  { title: "Tokens a call", of: (row) => each(row, "total_tokens", with_usage(row)), text: count, best: "least" },
+  { title: "Output a call", of: (row) => each(row, "output_tokens", with_usage(row)), text: count },
+  { title: "Mean time", of: (row) => each(row, "duration_ms", row.calls), text: duration, best: "least" },
   { title: "Tokens/s", of: (row) => row.tokens_per_second, text: (value) => count(value, 1), best: "most" },
   { title: "Success", of: (row) => row.success_rate, text: (value) => percent(value, 1), best: "most" },
   { title: "Cost of 1K calls", of: per_thousand_calls, text: money, best: "least" },
