@@ -409,6 +409,15 @@ def test_hostile_names(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> 
         assert all(line.isprintable() for line in shown), words
 
 
+@pytest.mark.parametrize("columns", ["1", "9", "10", "11", "30"])
+def test_report_in_hardly_any_room(run: Run, mixed: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """Where there is no room to draw the course of time, there is none; the report is made all the same."""
+    monkeypatch.setenv("COLUMNS", columns)
+    said = run("report", "--db", str(mixed))
+    assert said.code == 0
+    assert ("per hour" in said.out) == (int(columns) > len("per hour  "))
+
+
 def text_of(lines: Sequence[Any]) -> list[str]:
     """Lines without their styles."""
     return ["".join(text for text, _ in line) for line in lines]

@@ -156,6 +156,7 @@ def test_unknown_costs_are_counted_and_their_days_left_out() -> None:
         ({"confidence": 2}, "confidence=2"),
         ({"until": "7d"}, "expected day, week, month or a later midnight"),
         ({"until": "2026-12-01T12:00Z"}, "later midnight"),
+        ({"until": "3000-01-01"}, "until='3000-01-01' is 3000-01-01; expected a moment within 10 years"),
         ({"since": "7d"}, "finds its range itself"),
         ({"now": datetime(2026, 11, 20)}, "no time zone"),  # noqa: DTZ001  # that is the point
     ],

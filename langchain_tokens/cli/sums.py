@@ -179,8 +179,8 @@ def course(store: UsageStore, filters: dict[str, Any], order: str, terminal: Ter
     first, last = str(found[0].key[step]), str(found[-1].key[step])
     labels = labels_between(first, last, step, parse_zone(filters.get("tz", "UTC")))
     room = (terminal.width or _LONGEST_COURSE) - len(f"per {step}  ")
-    labels = labels[-min(room, _LONGEST_COURSE) :]
-    if len(labels) == 1:
+    if room < 1 or len(labels) == 1:
         return None
+    labels = labels[-min(room, _LONGEST_COURSE) :]
     drawn = sparkline([float(known.get(label) or 0) for label in labels])
     return f"per {step}  {drawn}\n{labels[0]} … {labels[-1]}"

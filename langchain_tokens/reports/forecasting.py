@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ("Forecast", "forecast")
 
 _HISTORY_DAYS = 56
+_MOST_YEARS = 10
+"""How far ahead is projected: each day ahead is drawn thousands of times, and few weeks say nothing of a century."""
 _KNOWN_AS = {"cost": "cost", "tokens": "usage", "input": "usage", "output": "usage", "calls": "call"}
 _DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
@@ -123,7 +125,8 @@ def forecast(
 
     Args:
         store: where the calls are.
-        until: `day`, `week` or `month`, or a moment as in filters; the period then begins with today.
+        until: `day`, `week` or `month`, or a moment as in filters, at most ten years ahead; the period then begins
+            with today.
         measure: `cost`, `tokens`, `calls`, `input` or `output`.
         confidence: of the interval.
         now: the moment to project from, aware; None is the clock's.
@@ -210,6 +213,8 @@ def _period(until: str | datetime, now: datetime) -> _Period:
             raise QueryError(
                 f"until={until!r} is {end:%Y-%m-%d %H:%M} UTC; expected day, week, month or a later midnight"
             )
+        if end - now > _DAY * 366 * _MOST_YEARS:
+            raise QueryError(f"until={until!r} is {end:%Y-%m-%d}; expected a moment within {_MOST_YEARS} years")
     return _Period(start=start, now=now, end=end)
 
 
