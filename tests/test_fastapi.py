@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, BackgroundTasks, FastAPI, WebSocket
+from fastapi import APIRouter, BackgroundTasks, FastAPI, Response, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from langchain_core.messages import BaseMessage
 from starlette.applications import Starlette
@@ -105,6 +106,21 @@ def stored_runs() -> Sequence[Run]:
     handler = TokenUsageHandler("usage.db")
     assert handler.flush(30)
     return handler.store.runs()
+
+
+def completing(response: Response) -> FastAPI:
+    """An application whose only route, which is completed, asks once and returns this response."""
+    app = FastAPI()
+    app.add_middleware(TokenUsageMiddleware, "usage.db")
+    router = APIRouter(route_class=TokenUsageRoute)
+
+    @router.get("/")
+    async def answer() -> Response:
+        await ask_async()
+        return response
+
+    app.include_router(router)
+    return app
 
 
 @pytest.mark.parametrize("path", ["/query", "/plain"])
@@ -323,6 +339,60 @@ def test_route_class_completes_json_objects() -> None:
     assert connected.get("/text").text == "hello"
     assert (connected.get("/own").status_code, connected.get("/own").json()) == (202, {"llm_token_usage": "mine"})
     assert connected.get("/none").json() == {"answer": "42"}
+
+
+USED = f'"llm_token_usage":{json.dumps({"sql_generation": COUNTS, "total_tokens_used": 8})}'
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        ("{}", JSON, f"{{{USED}}}"),
+        (' { "a" : 1 }\n', JSON, f' {{ "a" : 1 ,{USED}}}\n'),
+        ('{"a":[{}]}', "Application/JSON; charset=utf-8", f'{{"a":[{{}}],{USED}}}'),
+        ('{"a":1}', "application/problem+json", f'{{"a":1,{USED}}}'),
+        ('{"a":0.12345678901234567890,"b":1e400}', JSON, f'{{"a":0.12345678901234567890,"b":1e400,{USED}}}'),
+        (r'{"a":"\ud83d","a":"}"}', JSON, rf'{{"a":"\ud83d","a":"}}",{USED}}}'),
+        ('{"a":{"llm_token_usage":null}}', JSON, f'{{"a":{{"llm_token_usage":null}},{USED}}}'),
+        (
+            '{"llm_token_usage":null,"a":{"llm_token_usage":null}}',
+            JSON,
+            f'{{{USED},"a":{{"llm_token_usage":null}}}}',
+        ),
+    ],
+)
+def test_field_is_added_and_the_rest_stays_as_it_was_written(body: str, kind: str, expected: str) -> None:
+    """What the application wrote keeps every character, and the length in the headers fits."""
+    answer = client(completing(Response(body, media_type=kind))).get("/")
+    assert (answer.status_code, answer.text) == (200, expected)
+    assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"a":1}\n{"a":2}\n', "application/jsonl"),
+        (b'{"a":1}\n{"a":2}\n', JSON),
+        (b'{"a":1}', "application/json-seq"),
+        (b"no JSON", JSON),
+        ('{"a":"\u00e4"}'.encode("latin-1"), "application/json; charset=latin-1"),
+        (b'{"a":' * 100_000, JSON),
+        (b'{"a":' + b"1" * 5_000 + b"}", JSON),
+        (b'{"llm_token_usage":{}}', JSON),
+    ],
+)
+def test_other_bodies_go_out_as_they_are(body: bytes, kind: str) -> None:
+    """What cannot be completed is the application's own affair, also where its type promises something else."""
+    answer = client(completing(Response(body, media_type=kind)), raise_server_exceptions=False).get("/")
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+def test_compressed_body_goes_out_as_it_is() -> None:
+    """A body that the application has compressed itself is not read."""
+    packed = Response(gzip.compress(b'{"a":1}'), media_type=JSON, headers={"Content-Encoding": "gzip"})
+    answer = client(completing(packed), raise_server_exceptions=False).get("/")
+    assert (answer.status_code, answer.json()) == (200, {"a": 1})
 
 
 def test_retries_are_said_beside_their_count() -> None:

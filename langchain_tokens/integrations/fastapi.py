@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,6 +61,7 @@ _RUN = "langchain_tokens.run"
 """Where a request's scope holds its run."""
 _FIELD = "llm_token_usage"
 _RETRIES = "_retries"
+_BETWEEN = re.compile(r"[ \t\n\r]*[{,:]?[ \t\n\r]*")
 
 
 class TokenUsageMiddleware:
@@ -238,17 +240,61 @@ def retry_usage(run: Run, chain: str | None = None) -> dict[str, Any]:
 
 def _completed(response: Response, run: Run) -> Response:
     """A JSON object with what it used; any other response as it is."""
-    is_json = response.headers.get("content-type", "").startswith("application/json")
     body = getattr(response, "body", None)  # a stream has none
-    if not is_json or not body or not run.calls:
+    if not body or not _is_plain_json(response.headers) or not run.calls:
         return response
-    document = json.loads(bytes(body))
-    if not isinstance(document, dict) or document.get(_FIELD) is not None:
+    try:
+        completed = _with_field(bytes(body).decode(), json.dumps(run.to_response()))
+    except (ValueError, RecursionError):  # no JSON, whatever its type says
         return response
-    document[_FIELD] = run.to_response()
-    response.body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    response.headers["content-length"] = str(len(response.body))
+    if completed is not None:
+        response.body = completed.encode()
+        response.headers["content-length"] = str(len(response.body))
     return response
+
+
+def _is_plain_json(headers: Mapping[str, str]) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = kind == "application/json" or kind.endswith("+json")
+    return is_json and "content-encoding" not in headers
+
+
+def _with_field(text: str, value: str) -> str | None:
+    """The text of a JSON object with the field in it; None for any other value, and where it has the field already.
+
+    All else stays as it was written: numbers and half surrogate pairs do not come through being read and written anew.
+
+    Raises:
+        ValueError: for a text that is no JSON.
+
+    """
+    if not isinstance(json.loads(text), dict):
+        return None
+    members = list(_members(text))
+    places = [place for name, place in members if name == _FIELD]
+    if places:
+        said = places[-1]
+        return f"{text[: said.start]}{value}{text[said.stop :]}" if text[said] == "null" else None
+    end, comma = text.rindex("}"), "," if members else ""
+    return f'{text[:end]}{comma}"{_FIELD}":{value}{text[end:]}'
+
+
+def _members(text: str) -> Iterator[tuple[str, slice]]:
+    """The names in a JSON object, each with where its value stands."""
+    read = json.JSONDecoder().raw_decode
+    at = _next(text, 0)
+    while text[at] != "}":
+        name, at = read(text, at)
+        start = _next(text, at)
+        _, at = read(text, start)
+        yield name, slice(start, at)
+        at = _next(text, at)
+
+
+def _next(text: str, at: int) -> int:
+    """Where the next name or value begins, or the object ends."""
+    found = _BETWEEN.match(text, at)
+    return found.end() if found else at
 
 
 def _with_headers(send: Send, run: Run, *, with_cost: bool) -> Send:
