@@ -138,6 +138,16 @@ def test_login_gives_a_cookie_and_takes_it_back(locked: TestClient) -> None:
     assert locked.get("/api/v1/status").status_code == 401
 
 
+@pytest.mark.parametrize("other", ["a=b", 'prefs={"a":1}', "x", 'a="b', "a[]=1", "ä=1", "a@b=1", "a/b=1", "=", ""])
+def test_cookies_of_others_do_not_matter(other: str, locked: TestClient) -> None:
+    """All applications of a host share its cookies; one of a form that no standard allows locks nobody out."""
+    rules = make_rules(token=TOKEN, allowed_hosts=["localhost"])
+    for value, status in ((rules.cookie_value, 200), ("wrong", 401)):
+        own = f"{rules.cookie_name}={value}"
+        for sent in (f"{other}; {own}", f"{own}; {other}"):
+            assert locked.get("/api/v1/status", headers={"Cookie": sent.encode()}).status_code == status
+
+
 def test_behind_a_proxy_that_takes_a_path_away(store: UsageStore) -> None:
     """The login and its cookie are where the browser sees them."""
     client = make_client(store, token=TOKEN)

@@ -7,8 +7,9 @@ import hmac
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
+
+from starlette.requests import cookie_parser
 
 from langchain_tokens.errors import DashboardError
 
@@ -51,7 +52,7 @@ class Rules:
         kind, _, said = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self.is_token(said.strip())
-        shown = _cookie(headers.get("cookie", ""), self.cookie_name)
+        shown = cookie_parser(headers.get("cookie", "")).get(self.cookie_name)  # forgives other cookies, as browsers do
         return shown is not None and hmac.compare_digest(shown.encode(), self.cookie_value.encode())
 
     def _derived(self, use: str) -> str:
@@ -89,11 +90,3 @@ def host_name(host: str | None) -> str:
         return (urlsplit(f"//{host or ''}").hostname or "").lower().rstrip(".")
     except ValueError:
         return ""
-
-
-def _cookie(header: str, name: str) -> str | None:
-    try:
-        cookies = SimpleCookie(header)
-    except CookieError:
-        return None
-    return cookies[name].value if name in cookies else None
