@@ -140,6 +140,69 @@ def test_run_is_named_by_the_route_and_not_by_the_path() -> None:
     assert [run.name for run in stored_runs()] == ["GET /items/{item}"] * 2
 
 
+def routed_app() -> FastAPI:
+    """Routes of an included router, of one included in it, below mounts, and two that differ in their method."""
+
+    async def asked() -> dict[str, str]:
+        await ask_async()
+        return {}
+
+    inner, router, mounted, app = APIRouter(prefix="/inner"), APIRouter(prefix="/v1"), FastAPI(), FastAPI()
+    inner.get("/deep/{item}")(asked)
+    router.get("/plain/{item}")(asked)
+    router.post("/plain/{item}")(asked)
+    router.include_router(inner)
+    mounted.get("/x/{item}")(asked)
+    mounted.mount("/again", Starlette(routes=[Route("/{item}", _asked_plainly)]))
+    mounted.include_router(router)
+    app.get("/items/{item}")(asked)
+    app.post("/items/special")(asked)
+    app.include_router(router, prefix="/api")
+    app.mount("/{tenant}/sub", mounted)
+    app.mount("/other", _asked_plainly_without_routes)
+    app.add_middleware(TokenUsageMiddleware, "usage.db")
+    return app
+
+
+def _asked_plainly(_: Any) -> PlainTextResponse:
+    ask()
+    return PlainTextResponse("ok")
+
+
+async def _asked_plainly_without_routes(scope: Any, receive: Any, send: Any) -> None:
+    await ask_async()
+    await PlainTextResponse("ok")(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "/api/v1/plain/1", "GET /api/v1/plain/{item}"),
+        ("POST", "/api/v1/plain/1", "POST /api/v1/plain/{item}"),
+        ("GET", "/api/v1/inner/deep/1", "GET /api/v1/inner/deep/{item}"),
+        ("POST", "/items/special", "POST /items/special"),
+        ("GET", "/items/special", "GET /items/{item}"),
+        ("GET", "/a/sub/x/1", "GET /{tenant}/sub/x/{item}"),
+        ("GET", "/a/sub/again/1", "GET /{tenant}/sub/again/{item}"),
+        ("GET", "/a/sub/v1/plain/1", "GET /{tenant}/sub/v1/plain/{item}"),
+        ("GET", "/other/1", "GET /other"),
+    ],
+)
+def test_run_is_named_by_the_route_that_answers(method: str, path: str, name: str) -> None:
+    """However routers are included and applications mounted, the name is that of the route which answers, in full."""
+    assert client(routed_app()).request(method, path).status_code == 200
+    assert [run.name for run in stored_runs()] == [name]
+
+
+@pytest.mark.parametrize("root", ["", "/behind"])
+def test_run_is_named_the_same_behind_a_proxy(root: str) -> None:
+    """The path below which a proxy offers an application is no part of a name."""
+    app = routed_app()
+    app.root_path = root
+    assert client(app).get(f"{root}/a/sub/x/1").status_code == 200
+    assert [run.name for run in stored_runs()] == ["GET /{tenant}/sub/x/{item}"]
+
+
 def test_request_without_calls_leaves_nothing() -> None:
     """A request that asks no model has no run in the store, and no header."""
     answer = client(make_app(headers=True)).get("/nothing")
@@ -448,7 +511,7 @@ def test_plain_starlette_and_mounts_are_named() -> None:
     app.add_middleware(TokenUsageMiddleware, "usage.db")
     assert client(app).get("/sub/page").text == "ok"
     assert client(app).get("/elsewhere").status_code == 404
-    assert [run.name for run in stored_runs()] == ["GET /sub"]
+    assert [run.name for run in stored_runs()] == ["GET /sub/page"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +26,7 @@ from langchain_tokens.scope import capturing, track
 from langchain_tokens.trouble import Warnings
 
 try:
-    from fastapi import Depends
+    from fastapi import Depends, routing
     from fastapi.routing import APIRoute
     from pydantic import BaseModel, ConfigDict
     from starlette.datastructures import MutableHeaders
@@ -61,6 +61,8 @@ _RUN = "langchain_tokens.run"
 """Where a request's scope holds its run."""
 _FIELD = "llm_token_usage"
 _RETRIES = "_retries"
+_all_routes: Callable[[Sequence[Any]], Iterator[Any]] = getattr(routing, "iter_route_contexts", iter)
+"""Routes with those of included routers, which older versions of FastAPI copy to the others."""
 _BETWEEN = re.compile(r"[ \t\n\r]*[{,:]?[ \t\n\r]*")
 
 
@@ -334,12 +336,25 @@ def _add_headers(headers: MutableHeaders, run: Run, *, with_cost: bool) -> None:
 def _route_name(connection: HTTPConnection) -> str | None:
     """The method and the route's template, so that a path with an id in it is no name of its own."""
     scope = connection.scope
-    routes = getattr(scope.get("app"), "routes", ())
-    for route in routes:
-        if route.matches(scope)[0] is not Match.NONE:
-            path = getattr(route, "path", None)
-            return f"{scope.get('method', 'WEBSOCKET')} {path}" if path else None
-    return None
+    path = _template(getattr(scope.get("app"), "routes", ()), scope)
+    return f"{scope.get('method', 'WEBSOCKET')} {path}" if path else None
+
+
+def _template(routes: Sequence[Any], scope: Mapping[str, Any]) -> str:
+    """The template of the route that will answer, below the places where it is mounted; "" where there is none."""
+    partial = None
+    for route in _all_routes(routes):
+        match, found = route.matches(scope)
+        if match is Match.FULL:
+            return _template_from(route, {**scope, **found})
+        if match is Match.PARTIAL and partial is None:  # of another method, as long as no later route has this one
+            partial = route, {**scope, **found}
+    return "" if partial is None else _template_from(*partial)
+
+
+def _template_from(route: Any, scope: Mapping[str, Any]) -> str:
+    path = getattr(route, "path", None) or ""
+    return f"{path}{_template(getattr(route, 'routes', None) or (), scope)}"
 
 
 def _storable(text: str | None) -> str | None:
