@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -155,6 +156,29 @@ def test_behind_a_proxy_that_takes_a_path_away(store: UsageStore) -> None:
     assert client.get("/", headers=HTML, follow_redirects=False).headers["location"] == "/tokens/login"
     cookie = client.post("/api/v1/login", json={"token": TOKEN}, headers=INTENT).headers["set-cookie"]
     assert "Path=/tokens;" in cookie
+
+
+@pytest.mark.parametrize("said", ["/tokens/", "tokens", "tokens/", "//tokens//", "/", "/a/b/"])
+def test_slashes_of_the_path_that_a_proxy_takes_away_do_not_matter(said: str, store: UsageStore) -> None:
+    """With a slash too many or too few the login, its files and what it lets in are where they are without."""
+    plain = make_client(store, token=TOKEN)
+    root = f"/{said.strip('/')}".rstrip("/")
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:  # a server puts what it was told before each path
+        await plain.app({**scope, "root_path": said, "path": f"{said}{scope['path']}"}, receive, send)
+
+    client = TestClient(behind, base_url=str(plain.base_url))
+
+    def asked(path: str, **headers: str) -> tuple[int, str | None]:
+        response = client.get(path, headers={**HTML, **headers}, follow_redirects=False)
+        return response.status_code, response.headers.get("location")
+
+    assert asked("/") == (303, f"{root}/login")
+    for path in ("/login", "/static/app.js", "/healthz"):
+        assert asked(path) == (200, None)
+    assert asked("/api/v1/status", Authorization=f"Bearer {TOKEN}") == (200, None)
+    cookie = client.post("/api/v1/login", json={"token": TOKEN}, headers=INTENT).headers["set-cookie"]
+    assert f"Path={root or '/'};" in cookie
 
 
 def test_login_is_of_this_page_only(locked: TestClient) -> None:

@@ -44,6 +44,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
+        scope = _with_plain_root(scope)
         if scope["type"] == "websocket":
             if self._refusal_of_socket(Headers(scope=scope)):
                 await send({"type": "websocket.close", "code": _REFUSED, "reason": ""})
@@ -84,6 +85,16 @@ def path_in(scope: Scope) -> str:
     """The path of a request below the place where the application is mounted."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "").rstrip("/")) or "/"
+
+
+def _with_plain_root(scope: Scope) -> Scope:
+    """The request as if the server had been told `/tokens`, whatever slashes stand at the ends of what it was told."""
+    said = scope.get("root_path", "")
+    root = f"/{said.strip('/')}".rstrip("/")
+    if root == said or "path" not in scope:
+        return scope
+    below = f"/{scope['path'].lstrip('/')}".removeprefix(root).lstrip("/")
+    return {**scope, "root_path": root, "path": f"{root}/{below}"}
 
 
 def _is_intended(headers: Headers) -> bool:
