@@ -92,6 +92,7 @@ STRANGERS = [
     {**INTENT, "Origin": "http://evil.example"},
     {**INTENT, "Origin": "http://127.0.0.1:9999"},
     {**INTENT, "Origin": "null"},
+    {**INTENT, "Origin": "http://[::1"},
 ]
 
 
@@ -188,7 +189,9 @@ def test_login_is_of_this_page_only(locked: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"host": "evil.example"}], ids=str
+    "headers",
+    [{"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://[::1"}, {"host": "evil.example"}],
+    ids=str,
 )
 def test_live_channel_is_for_own_pages(headers: dict[str, str], client: TestClient) -> None:
     """Browsers let any page open a WebSocket; only pages of this site are answered."""
