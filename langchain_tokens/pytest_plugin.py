@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import pytest
 
 from langchain_tokens.errors import TokensError
-from langchain_tokens.testreport import Spent, growth, parse_tolerance, read_report, report_table, write_report
+from langchain_tokens.testreport import (
+    Spent,
+    growth,
+    parse_tolerance,
+    read_report,
+    report_table,
+    require_place,
+    write_report,
+)
 
 if TYPE_CHECKING:
     from langchain_tokens.testing.limits import Limits
@@ -68,13 +76,16 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if file and not file.endswith(".json"):
         raise pytest.UsageError(f"--token-report={file}: expected a file that ends with .json, or --token-report alone")
+    is_worker = hasattr(config, "workerinput")  # under xdist they watch, and the one that started them reports
     try:
         tolerance = parse_tolerance(config.getoption("--token-tolerance"))
         before = None if baseline is None else read_report(Path(baseline))
+        if file and not is_worker:
+            require_place(Path(file))
     except TokensError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[_REPORT] = _Report(Path(file) if file else None, before, tolerance)
-    if not hasattr(config, "workerinput"):  # under xdist the workers watch, and the one that started them reports
+    if not is_worker:
         config.pluginmanager.register(config.stash[_REPORT], _PLUGIN)
 
 
@@ -143,6 +154,7 @@ class _Report:
         self._tolerance = tolerance
         self._spent: dict[str, Spent] = {}
         self._skipped: set[str] = set()
+        self._unwritten: str | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a test used; of one that was run again, what it used last, and nothing of one that was skipped."""
@@ -153,17 +165,22 @@ class _Report:
             self._spent[report.nodeid] = Spent.from_plain(values)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the file, and fail the run where a test uses more than before."""
-        if self._file is not None:
-            write_report(self._file, self._spent)
-        if exitstatus == pytest.ExitCode.OK and any(self._grown()):
+        """Write the file, and fail the run where that cannot be done, or a test uses more than before."""
+        try:
+            if self._file is not None:
+                write_report(self._file, self._spent)
+        except TokensError as error:
+            self._unwritten = str(error)
+        if exitstatus == pytest.ExitCode.OK and (self._unwritten is not None or any(self._grown())):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show what each test used, and what grew."""
         terminalreporter.section("tokens")
         terminalreporter.write_line(report_table(self._spent) or "no test called a model")
-        if self._file is not None:
+        if self._unwritten is not None:
+            terminalreporter.write_line(self._unwritten, red=True)
+        elif self._file is not None:
             terminalreporter.write_line(f"written to {self._file}")
         if self._before is None:
             return

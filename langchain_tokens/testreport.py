@@ -13,7 +13,7 @@ from typing import Any
 from langchain_tokens.errors import TokensError
 from langchain_tokens.render import UNKNOWN, Table, text_table
 
-__all__ = ("Spent", "growth", "parse_tolerance", "read_report", "report_table", "write_report")
+__all__ = ("Spent", "growth", "parse_tolerance", "read_report", "report_table", "require_place", "write_report")
 
 _FORM = 1
 _MOST_ROWS = 50
@@ -79,14 +79,42 @@ def report_table(spent: Mapping[str, Spent]) -> str:
 
 
 def write_report(path: Path, spent: Mapping[str, Spent]) -> None:
-    """Write what each test used as JSON; tests that called no model are named, so that a baseline knows them."""
+    """Write what each test used as JSON; tests that called no model are named, so that a baseline knows them.
+
+    Raises:
+        TokensError: where it cannot be written.
+
+    """
     document = {
         "format": _FORM,
         "tests": {test: one.to_plain() for test, one in sorted(spent.items()) if one.calls},
         "without_calls": sorted(test for test, one in spent.items() if not one.calls),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    require_place(path)
+    try:
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def require_place(path: Path) -> None:
+    """Make sure that a report can be written there, as far as can be told without writing it; its folder is made.
+
+    Raises:
+        TokensError: where it cannot.
+
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if is_folder:
+        raise TokensError(f"{path} is a folder; expected a file's name")
+
+
+def _unwritable(path: Path, error: OSError) -> TokensError:
+    return TokensError(f"{path} cannot be written ({error.strerror})")
 
 
 def read_report(path: Path) -> dict[str, Spent]:

@@ -270,15 +270,34 @@ def test_a_run_within_the_baseline_passes(run: Any) -> None:
     ("arguments", "said"),
     [
         (["--token-report", "test_app.py"], "*expected a file that ends with .json*"),
+        (["--token-report=/dev/null/x.json"], "*/dev/null/x.json cannot be written (*)*"),
+        (["--token-report=folder.json"], "*folder.json is a folder*"),
         (["--token-report-baseline", "none.json"], "*none.json cannot be read (No such file or directory)*"),
         (["--token-report", "--token-tolerance", "5"], "*the tolerance is '5'; expected a percentage, such as 10%*"),
     ],
 )
 def test_options_that_cannot_be_are_refused(run: Any, arguments: list[str], said: str) -> None:
     """What is wrong is said before any test runs."""
+    Path("folder.json").mkdir()
     result = run("def test_it(): pass\n", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([said])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("os.mkdir('out/t.json')", "out/t.json is a folder*"),
+        ("os.rmdir('out'); open('out', 'w').close()", "out/t.json cannot be written (File exists)"),
+        ("os.symlink('nowhere/t.json', 'out/t.json')", "out/t.json cannot be written (No such file or directory)"),
+    ],
+)
+def test_report_that_cannot_be_written_any_more_fails_the_run(run: Any, spoil: str, said: str) -> None:
+    """What the tests did to the file's place is told at the end, after what they used, and the run fails."""
+    result = run(f"import os\ndef test_it(): say(); {spoil}\n", "--token-report=out/t.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*test_app.py::test_it*120*", said])
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
 
 
 def test_nothing_is_loaded_until_it_is_used(run: Any) -> None:
