@@ -84,6 +84,21 @@ def test_every_answer_has_the_policy(path: str, client: TestClient) -> None:
     assert headers["cache-control"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/login", "/healthz", "/static/app.js", "/api/v1/status", "/metrics", "/api/v1/export", "/nowhere"]
+)
+def test_head_is_answered_as_get_is(path: str, client: TestClient) -> None:
+    """A check of health that asks for no body gets the same status and headers, and none."""
+    whole, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers.keys() == whole.headers.keys()
+
+
+def test_head_needs_the_token(locked: TestClient) -> None:
+    """It tells no more than its status to somebody who does not know the token."""
+    assert (locked.head("/healthz").status_code, locked.head("/api/v1/status").status_code) == (200, 401)
+
+
 STRANGERS = [
     {},
     {"X-Requested-With": "XMLHttpRequest"},

@@ -51,9 +51,10 @@ class Guard:
                 return
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            refusal = self._refusal(scope)
+            refusal, is_head = self._refusal(scope), scope["method"] == "HEAD"
             app = self._app if refusal is None else refusal
-            await app(scope, receive, _with_headers(send))
+            asked = {**scope, "method": "GET"} if is_head else scope  # no route answers it by itself
+            await app(asked, receive, _with_headers(_without_body(send) if is_head else send))
         else:
             await self._app(scope, receive, send)
 
@@ -120,5 +121,12 @@ def _with_headers(send: Send) -> Send:
                 headers.setdefault(name, value)
             headers.setdefault("Cache-Control", "no-store")
         await send(message)
+
+    return sending
+
+
+def _without_body(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
     return sending
