@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from langchain_tokens.dashboard import create_app
 from langchain_tokens.dashboard.counts import Counts
 from langchain_tokens.dashboard.kept import Kept
 from langchain_tokens.dashboard.live import Pace
 from langchain_tokens.query import Query, make_query
+from langchain_tokens.reports import profile
 from langchain_tokens.store.stamping import Stamps
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
@@ -143,6 +147,31 @@ def test_one_makes_what_many_ask_for(file: UsageStore) -> None:
     for thread in threads:
         thread.join()
     assert make.times == 1
+
+
+async def test_those_who_wait_for_one_answer_take_no_threads(file: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More clients than there are threads ask one slow question: it is made once, and another is answered meanwhile."""
+    made, begun, go_on = Maker(), threading.Event(), threading.Event()
+
+    def slowly(*args: Any, **filters: Any) -> Any:
+        made()
+        begun.set()
+        assert go_on.wait(30)
+        return profile(*args, **filters)
+
+    monkeypatch.setattr("langchain_tokens.dashboard.numbers.profile", slowly)
+    app = create_app(file)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
+        waiting = [asyncio.create_task(client.get(f"{API}/profile")) for _ in range(20)]
+        try:
+            assert await asyncio.to_thread(begun.wait, 10)
+            status = await asyncio.wait_for(client.get(f"{API}/status"), 10)
+        finally:
+            go_on.set()
+            answers = await asyncio.gather(*waiting)
+    assert status.status_code == 200
+    assert {answer.status_code for answer in answers} == {200}
+    assert made.times == 1
 
 
 def test_an_error_is_not_kept(file: UsageStore) -> None:

@@ -64,17 +64,31 @@ class Kept:
         self._places: OrderedDict[str, _Place] = OrderedDict()
         self._bytes = 0
 
-    def get(self, question: str, make: Callable[[], bytes], seconds: float, *, is_fresh: bool = False) -> Body:
+    def stamp(self) -> object:
+        """What tells the database of this moment from a later one; None where nothing does."""
+        return self._stamps.now()
+
+    def get(
+        self,
+        question: str,
+        make: Callable[[], bytes],
+        seconds: float,
+        *,
+        stamp: object = None,
+        is_fresh: bool = False,
+    ) -> Body:
         """The answer to a question: as it was made before, where the database is as it was then, else made now.
 
         Args:
             question: what is asked; all that the answer depends on, but for the database and the time.
             make: makes the answer.
             seconds: how long the answer holds while the database stays as it is, since time goes on.
+            stamp: that of the moment when it was asked; None is now.
             is_fresh: make it in any case.
 
         """
-        stamp = self._stamps.now()
+        if stamp is None:
+            stamp = self.stamp()
         if stamp is None:
             return Body(make())
         place = self._place(question)

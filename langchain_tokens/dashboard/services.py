@@ -17,6 +17,7 @@ from langchain_tokens.dashboard.answering import answer, encode
 from langchain_tokens.dashboard.counts import Counts
 from langchain_tokens.dashboard.kept import Kept
 from langchain_tokens.dashboard.presence import Presence
+from langchain_tokens.dashboard.turns import Turns
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.repricing import usual_prices
 from langchain_tokens.store.store import UsageStore
@@ -49,6 +50,9 @@ class Services:
     counts: Counts = field(default_factory=Counts)
     limiter: Any = field(default_factory=_limiter)
     """The dashboard's own threads: those of an application that mounts it stay free."""
+
+    turns: Turns = field(default_factory=Turns)
+    """A slow answer that many ask for takes one of them."""
 
     @cached_property
     def prices(self) -> PriceBook:
@@ -86,7 +90,10 @@ class Services:
         """
         question = f"{request.url.path}?{request.url.query}"
         is_fresh = "no-cache" in request.headers.get("cache-control", "")
-        body = await self.ask(self.kept.get, question, lambda: write(make()), seconds, is_fresh=is_fresh)
+        kept = self.kept
+        stamp = await self.ask(kept.stamp)  # of now, so that what is made for others in the meantime is new enough
+        async with self.turns.of(question):
+            body = await self.ask(kept.get, question, lambda: write(make()), seconds, stamp=stamp, is_fresh=is_fresh)
         return answer(request, body, content_type)
 
     async def ask(self, function: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
