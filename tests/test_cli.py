@@ -588,6 +588,47 @@ def test_pipe_that_is_closed(seeded: Path) -> None:
     assert (done.returncode, b"Traceback" in done.stderr, b"Broken" in done.stderr) == (0, False, False)
 
 
+@pytest.mark.parametrize(
+    "arguments", ["report", "export --format csv", "check", "--version", "--help", "report --help"]
+)
+@pytest.mark.parametrize(
+    ("redirected", "said"),
+    [
+        (">&-", "standard output is closed; > /dev/null discards it"),
+        ("> /dev/full", "standard output cannot be written (No space left on device)"),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_error(arguments: str, redirected: str, said: str, seeded: Path) -> None:
+    """Without a standard output, or on a full device, a command says so in a line and fails."""
+    program = f"'{sys.executable}' -m langchain_tokens.cli {arguments} {redirected}"
+    done = shell(program, seeded)
+    assert (done.returncode, done.stderr.decode()) == (1, f"langchain-tokens: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("runs --session nobody > /dev/null 2>&-", 0),
+        ("runs --session nobody > /dev/null 2> /dev/full", 0),
+        ("check >&- 2>&-", 1),
+        ("check <&- >&- 2>&-", 1),
+        ("check > /dev/full 2>&1", 1),
+    ],
+)
+def test_exit_code_is_right_where_nothing_can_be_said(line: str, code: int, seeded: Path) -> None:
+    """What cannot be told on the standard error is left out, and changes no exit code."""
+    done = shell(f"'{sys.executable}' -m langchain_tokens.cli {line}", seeded)
+    assert (done.returncode, done.stdout + done.stderr) == (code, b"")
+
+
+def shell(program: str, database: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a line in a shell, which can close a process's streams."""
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "LANGCHAIN_TOKENS_URL": str(database)}
+    return subprocess.run(  # noqa: S602  # a line of this test
+        program, shell=True, env={**os.environ, **environment}, capture_output=True, timeout=60, check=False
+    )
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["reprice", "--help"], ["--version"], ["nonsense"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     """Help, version and wrong usage need neither a database library nor LangChain nor the prices."""

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from langchain_tokens.cli.commands import Commands, add_commands, named_command
-from langchain_tokens.cli.output import hint, say, take_any_text
+from langchain_tokens.cli.output import for_stdout, hint, prepare_streams, say
 from langchain_tokens.errors import QueryError, SettingsError, TokensError
 
 __all__ = ("main", "make_app")
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with the exit code.
 
     """
-    take_any_text()
+    prepare_streams()
     if (
         arguments is None
     ):  # a process of our own: the modules it loads make hardly any rubbish, looking for it takes long
@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     said = sys.argv[1:] if arguments is None else list(arguments)
     command = typer.main.get_command(make_app(named_command(said)))
     try:
-        command.main(said, prog_name=_NAME)
+        with for_stdout():  # help is printed by the library for commands
+            command.main(said, prog_name=_NAME)
     except Exception as error:  # told to whoever sits at the terminal, as an error and not as a traceback
         if os.environ.get(_DEBUG, "0") not in ("", "0"):
             raise

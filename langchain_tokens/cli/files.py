@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,7 +13,7 @@ import typer
 
 from langchain_tokens.cli.opening import has_content, opened, why_nothing
 from langchain_tokens.cli.options import Asked, Database, FailEmpty, Json, Prices, Shown, Without, tags_of
-from langchain_tokens.cli.output import NOTHING_MATCHED, hint, say, say_document
+from langchain_tokens.cli.output import NOTHING_MATCHED, for_stdout, hint, say, say_document
 from langchain_tokens.cli.progress import shown_progress
 from langchain_tokens.cli.tables import columns_of, say_report
 from langchain_tokens.errors import FormatError, QueryError
@@ -198,12 +197,9 @@ def _to_stdout(store: UsageStore, format: str, progress: Any, chosen: dict[str, 
     if format not in FORMATS:
         raise QueryError(f"--format {format!r}; expected one of {', '.join(FORMATS)}")
     out = sys.stdout.buffer
-    try:
+    with for_stdout():
         count = store.export_into(out, format, progress=progress, **chosen)
         out.flush()
-    except BrokenPipeError:  # whoever reads has enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes there at exit
-        sys.exit(0)
     return count
 
 
