@@ -25,6 +25,10 @@ __all__ = ("OpenRuns",)
 
 _KEPT_ENDED = 2_048
 _KEPT_OPEN_CALLS = 4_096
+_KEPT_LATE = 32_768
+"""Calls that were given up and may still be answered: 1 to 3 kB each, since their content is gone. A batch without a
+limit on its concurrency has all of its calls open at once.
+"""
 _KEPT_OPEN_FRAMES = 16_384
 _KEPT_TRACKED = 256
 _SWEEP_SECONDS = 60.0
@@ -229,6 +233,7 @@ class OpenRuns:
             aged = [call for call in self._calls.values() if _is_aged(call, clock)]
             for call in aged:
                 self._keep_late(self._calls.pop(call.run_id))
+            self._sweep_late(clock)
         return [*calls, *aged]
 
     def __len__(self) -> int:
@@ -242,6 +247,12 @@ class OpenRuns:
         for frame in tuple(self._ended.values()):
             if frame.root.is_idle_for(2 * _AGED_SECONDS, clock):
                 del self._ended[frame.run_id]
+
+    def _sweep_late(self, clock: float) -> None:
+        """Of many calls that were given up, let those go that are too old for an answer."""
+        for call in tuple(self._late.values())[:-_KEPT_ENDED]:
+            if clock - call.clock > _AGED_SECONDS:
+                del self._late[call.run_id]
 
     def _parent(self, started: Started) -> Frame | None:
         return self._frame(started.parent_run_id or started.ambient_parent)
@@ -296,7 +307,7 @@ class OpenRuns:
 
     def _keep_late(self, call: OpenCall) -> None:
         call.provisional = True
-        _keep(self._late, call.run_id, call, _KEPT_ENDED)
+        _keep(self._late, call.run_id, call, _KEPT_LATE)
 
 
 def _is_aged(call: OpenCall, clock: float) -> bool:

@@ -237,3 +237,26 @@ def test_many_calls_that_never_end_cost_bounded_memory(handler: TokenUsageHandle
     assert len(runs._late) <= 2_048
     handler.flush()
     assert handler.store.breakdown("status")["cancelled"].calls == 2_000 - len(runs)
+
+
+def test_more_calls_than_are_kept_open_are_all_answered(handler: TokenUsageHandler) -> None:
+    """Of a batch with more calls at once than are kept open, each is recorded with what it used."""
+    for run_id in [begin(handler) for _ in range(6_200)]:
+        answer(handler, run_id)
+    handler.flush()
+    total = handler.store.breakdown("status")["ok"]
+    assert (total.calls, total.total_tokens) == (6_200, 5 * 6_200)
+
+
+def test_calls_that_were_given_up_are_let_go(
+    handler: TokenUsageHandler, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of calls that were given up the newest are kept, and of those that are open for a day a few."""
+    for name, most in (("OPEN_CALLS", 10), ("LATE", 30), ("ENDED", 5)):
+        monkeypatch.setattr(f"langchain_tokens.runs._KEPT_{name}", most)
+    begun = [begin(handler) for _ in range(100)]
+    late = handler._capture.runs._late
+    assert list(late) == [str(run_id) for run_id in begun[60:90]]
+    clock.now += 24 * HOUR + 1
+    begin(handler)
+    assert list(late) == [str(run_id) for run_id in begun[95:]]
