@@ -46,6 +46,7 @@ class Answer:
     response_id: str | None
     """The id that the provider gave to its answer, where the message's own is one of LangChain's."""
     is_from_cache: bool
+    """The mark of LangChain's cache is on it, and nothing of its own says that it was paid."""
     is_counted_elsewhere: bool
     """LangChain gives the usage of a text model's whole batch to its first prompt, and nothing to the others."""
 
@@ -98,7 +99,8 @@ def read_result(
         tool_calls=(*_tool_names(message), *ran),
         message_id=message_id if isinstance(message_id, str) else None,
         response_id=_response_id(message_id, response_metadata),
-        is_from_cache=_is_from_cache(_mapping(getattr(message, "usage_metadata", None)), message_id, run_id),
+        is_from_cache=not llm_output
+        and _is_from_cache(_mapping(getattr(message, "usage_metadata", None)), message_id, run_id),
         is_counted_elsewhere=message is None and llm_output.get("token_usage") == {},
     )
 
@@ -206,7 +208,7 @@ def _response_id(message_id: Any, response_metadata: Mapping[str, Any]) -> str |
 
 def _is_from_cache(usage_metadata: Mapping[str, Any] | None, message_id: Any, run_id: str) -> bool:
     """LangChain's cache marks a hit with a total cost of 0; a fresh message names its own run all the same when the
-    cache shares the object, so both must agree.
+    cache shares the object, so both must agree. What a message with a provider's id lacks for that is told by `hits`.
     """
     if usage_metadata is None or usage_metadata.get("total_cost") != 0:
         return False

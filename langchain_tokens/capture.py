@@ -20,6 +20,7 @@ from langchain_tokens.closing import call_at_start, closed_call, ended_alone, ne
 from langchain_tokens.content import Content, Pieces, arrived_in, content_of, sent_with
 from langchain_tokens.errors import BudgetExceeded
 from langchain_tokens.frames import Started
+from langchain_tokens.hits import Hits
 from langchain_tokens.memory import RunMemory
 from langchain_tokens.names import CURRENT_SCOPE, Names, Scope, text_or_none
 from langchain_tokens.opencall import OpenCall
@@ -69,6 +70,7 @@ class Capture:
         self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults)
         self._repeats = Repeats()
+        self._hits = Hits()
         self._text_of = lru_cache(_KEPT_TEXTS)(str)
         """A run's id as text: asked for at its start, at its end, and by all that starts in it."""
 
@@ -214,6 +216,7 @@ class Capture:
         """In a forked child: locks that another thread of the parent held would never be free again."""
         self.runs.forget_after_fork()
         self._repeats.forget_after_fork()
+        self._hits.forget_after_fork()
         self.memory.forget_after_fork()
         self._opening = threading.Lock()
         if self.gate is not None:
@@ -352,7 +355,15 @@ class Capture:
     def _read(self, response: Any, error: BaseException | None, opened: OpenCall) -> Answer:
         running, opened.running = opened.running, None
         try:
-            return read_result(response, opened.run_id, error=error, running=running)
+            answer = read_result(response, opened.run_id, error=error, running=running)
+            is_hit = self._hits.is_hit(
+                opened,
+                answer.message_id,
+                response,
+                is_marked=answer.is_from_cache,
+                has_twin=lambda: self.runs.has_twin(opened),
+            )
+            return answer if is_hit == answer.is_from_cache else replace(answer, is_from_cache=is_hit)
         except Exception as trouble:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
             self.warnings.once("answer", "an answer could not be read; its usage is unknown", trouble)
             return UNREAD

@@ -165,6 +165,15 @@ class OpenRuns:
         """Tell whether a call has neither ended nor been stopped."""
         return self._calls.get(call.run_id) is call
 
+    def has_twin(self, call: OpenCall) -> bool:
+        """Tell whether another open call of the same size of batch asks the same model the same."""
+        with self._lock:
+            return any(
+                (one.asked, one.parent, one.requested_model, one.batch_size)
+                == (call.asked, call.parent, call.requested_model, call.batch_size)
+                for one in self._calls.values()
+            )
+
     def close_frame(
         self, run_id: str, clock: float, error: BaseException | None
     ) -> tuple[RunFact | None, list[OpenCall]]:

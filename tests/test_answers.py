@@ -367,3 +367,10 @@ def test_a_class_name_is_no_provider(
         handler.on_chat_model_start(**started, metadata={"ls_provider": said_at_start, "ls_model_name": "m"})
         handler.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run_id)
         assert [call.provider for call in handler.runs[0].calls] == [expected]
+
+
+def test_an_answer_with_the_providers_output_is_no_hit() -> None:
+    """LangChain's cache keeps messages alone: a marked one beside the provider's output is the paid call's own."""
+    marked = message(metadata(10, 5, total_cost=0), id="msg_1")
+    assert answered(marked).is_from_cache
+    assert not answered(marked, llm_output={"model_name": "m"}).is_from_cache

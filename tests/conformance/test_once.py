@@ -64,6 +64,63 @@ async def cold_cache_missed_twice(handler: TokenUsageHandler) -> None:
     assert model.calls == 2
 
 
+class SlowCache(InMemoryCache):
+    """A cache that holds an answer before its writing is over, as one in another process does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = asyncio.Event()
+        self.is_written = asyncio.Event()
+
+    async def aupdate(self, *args: Any) -> None:
+        """Hold the answer, and come back when the test says so."""
+        self.update(*args)
+        self.held.set()
+        await self.is_written.wait()
+
+
+ANSWER = AIMessage("answer", id="msg_1")
+
+
+@TABLE.row(
+    "46",
+    "one prompt twice on a cold cache, and a provider's id",
+    "- | - | - | 1 | ok 10/5",
+    "- | - | - | 1 | cached 0/0",
+    runs=2,
+)
+def cold_cache_with_a_provider_id(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel(cache=InMemoryCache(), steps=(ANSWER,))
+    model.generate(PROMPTS, callbacks=[handler])
+    assert model.calls == 1
+
+
+@TABLE.row(
+    "46",
+    "a hit that ends before the call that was paid, and a provider's id",
+    "- | - | - | 1 | ok 10/5",
+    "- | - | - | 1 | cached 0/0",
+    runs=2,
+)
+async def cache_that_is_slow_to_write(handler: TokenUsageHandler) -> None:
+    cache = SlowCache()
+    model = ScriptedModel(cache=cache, steps=(ANSWER,))
+    paid = asyncio.create_task(model.ainvoke("q", config(handler)))
+    await cache.held.wait()
+    await model.ainvoke("q", config(handler))
+    cache.is_written.set()
+    await paid
+    assert model.calls == 1
+
+
+@TABLE.row("46", "hits of an answer that nobody saw", *["- | - | - | 1 | cached 0/0"] * 2, runs=2)
+async def cache_filled_elsewhere(handler: TokenUsageHandler) -> None:
+    model = ScriptedModel(cache=InMemoryCache(), steps=(ANSWER,))
+    await model.ainvoke("q")
+    await model.abatch(["q", "q"], config(handler))
+    assert model.calls == 1
+
+
 @TABLE.row("47", "a model that asks another model", "R | - | R | 1 | ok 10/5")
 def delegating(handler: TokenUsageHandler) -> None:
     chain(DelegatingModel(inner=ScriptedModel()), "R").invoke(QUESTION, config(handler))
