@@ -48,7 +48,9 @@ class Answer:
     is_from_cache: bool
     """The mark of LangChain's cache is on it, and nothing of its own says that it was paid."""
     is_counted_elsewhere: bool
-    """LangChain gives the usage of a text model's whole batch to its first prompt, and nothing to the others."""
+    """LangChain gives the usage of a text model's whole batch to its first prompt, and nothing to the others. Whether
+    there was any, only the first call tells.
+    """
 
 
 _make_answer = maker(Answer)

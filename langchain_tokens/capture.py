@@ -20,9 +20,9 @@ from langchain_tokens.closing import call_at_start, closed_call, ended_alone, ne
 from langchain_tokens.content import Content, Pieces, arrived_in, content_of, sent_with
 from langchain_tokens.errors import BudgetExceeded
 from langchain_tokens.frames import Started
-from langchain_tokens.hits import Hits
 from langchain_tokens.memory import RunMemory
 from langchain_tokens.names import CURRENT_SCOPE, Names, Scope, text_or_none
+from langchain_tokens.neighbours import Neighbours
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.recorder import Recorder
@@ -70,7 +70,7 @@ class Capture:
         self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults)
         self._repeats = Repeats()
-        self._hits = Hits()
+        self._neighbours = Neighbours()
         self._text_of = lru_cache(_KEPT_TEXTS)(str)
         """A run's id as text: asked for at its start, at its end, and by all that starts in it."""
 
@@ -102,6 +102,7 @@ class Capture:
         model = model or text_or_none(parameters.get("model")) or text_or_none(parameters.get("model_name"))
         provider = text_or_none(started.metadata.get("ls_provider"))
         opened = self.runs.open_call(started, _class_name(serialized), model, provider)
+        self._neighbours.note_start(opened, asked, parameters)
         if self._refiner.keeps_asked and isinstance(asked, (list, tuple)):
             opened.asked_content = (tuple(asked), parameters)  # a copy: the host may go on with its list
         if self.gate is not None or (started.scope is not None and started.scope.budgets):
@@ -216,7 +217,7 @@ class Capture:
         """In a forked child: locks that another thread of the parent held would never be free again."""
         self.runs.forget_after_fork()
         self._repeats.forget_after_fork()
-        self._hits.forget_after_fork()
+        self._neighbours.forget_after_fork()
         self.memory.forget_after_fork()
         self._opening = threading.Lock()
         if self.gate is not None:
@@ -356,14 +357,7 @@ class Capture:
         running, opened.running = opened.running, None
         try:
             answer = read_result(response, opened.run_id, error=error, running=running)
-            is_hit = self._hits.is_hit(
-                opened,
-                answer.message_id,
-                response,
-                is_marked=answer.is_from_cache,
-                has_twin=lambda: self.runs.has_twin(opened),
-            )
-            return answer if is_hit == answer.is_from_cache else replace(answer, is_from_cache=is_hit)
+            return self._neighbours.corrected(opened, answer, response, lambda: self.runs.has_twin(opened))
         except Exception as trouble:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
             self.warnings.once("answer", "an answer could not be read; its usage is unknown", trouble)
             return UNREAD

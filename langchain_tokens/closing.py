@@ -86,7 +86,7 @@ def closed_call(
         error_type=None if failure is None else type(failure).__name__,
         error_message=None if failure is None else error_text(failure),
         streamed=opened.streamed,
-        **({} if answer is None else _said(answer, status, is_batch=opened.batch_size > 1)),
+        **({} if answer is None else _said(answer, status)),
         estimate_basis=basis,
         revision=1 if opened.provisional and (answer is not None or error is not None) else 0,
     )
@@ -118,12 +118,12 @@ def _status(answer: Answer | None, error: BaseException | None) -> CallStatus:
     return "cached" if answer.is_from_cache else "ok"
 
 
-def _said(answer: Answer, status: CallStatus, *, is_batch: bool) -> dict[str, Any]:
+def _said(answer: Answer, status: CallStatus) -> dict[str, Any]:
     """The fields that the answer says. One from LangChain's cache reached no provider, and used nothing; of a batch of
     prompts the first call says what all of them used, and the others used and cost nothing beyond that.
     """
     reading = answer.reading
-    is_cached, is_in_first = status == "cached", is_batch and answer.is_counted_elsewhere
+    is_cached, is_in_first = status == "cached", answer.is_counted_elsewhere
     return {
         "usage": NOTHING_USED if is_cached or is_in_first else reading.usage,
         "saved_usage": reading.usage if is_cached else None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, cast
 
+from langchain_tokens.batches import Batch
 from langchain_tokens.call import Call, RetryKind
 from langchain_tokens.frames import Frame, Started
 from langchain_tokens.masking import error_text
@@ -64,6 +65,7 @@ class OpenCall:
         "step",
         "streamed",
         "tags",
+        "text_batch",
         "tried_by",
         "user",
     )
@@ -118,6 +120,8 @@ class OpenCall:
         """What has arrived of a streamed answer, likewise."""
         self.running: Any = None
         """What the pieces of a streamed answer say of usage."""
+        self.text_batch: Batch | None = None
+        """The request that a text model's call shares with others."""
 
     def _begin_unnamed(self) -> None:
         self.chain: str | None = None

@@ -365,3 +365,20 @@ def test_a_provider_id_names_the_inner_call_too(tmp_path: Path) -> None:
         lambda handler: chain(DelegatingModel(inner=inner), "R").invoke(QUESTION, config(handler)), tmp_path
     )
     assert [call.model for call in stored_calls(handler)] == ["inner"]
+
+
+@pytest.mark.parametrize("prompts", [["a"], ["a", "b", "c"]], ids=["one", "three"])
+@pytest.mark.parametrize("usage", [{}, {"requests": 1}], ids=["empty", "unknown"])
+def test_a_text_batch_whose_usage_nobody_says_is_estimated(
+    prompts: list[str], usage: dict[str, int], tmp_path: Path
+) -> None:
+    """Where the first prompt has no usage either, nothing is counted in it: each call is estimated and marked."""
+    model = TextModel(usage=usage)
+    with TokenUsageHandler(tmp_path / "t.db") as handler:
+        model.generate(prompts, callbacks=[handler])
+    calls = handler.store.calls()
+    assert len(calls) == len(prompts)
+    for call in calls:
+        assert (call.usage_source, call.price_source) == ("estimated", None)
+        assert call.usage is not None
+        assert call.usage.output_tokens
