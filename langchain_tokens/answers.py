@@ -11,12 +11,14 @@ from typing import Any, Final
 
 import orjson
 
+from langchain_tokens.content import is_answer
 from langchain_tokens.making import maker
 from langchain_tokens.plain import as_mapping
 from langchain_tokens.reading.counting import UNREADABLE
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.reading.servertools import server_tools
 from langchain_tokens.shapes import Reading, read, read_answer
+from langchain_tokens.usage import TokenUsage
 
 __all__ = ("UNREAD", "Answer", "read_result")
 
@@ -130,9 +132,18 @@ def _read_generation(generation: Any, llm_output: Mapping[str, Any], totals: Map
         llm_output=llm_output,
         generation_info=_mapping(getattr(generation, "generation_info", None)),
     )
-    if totals is None:
+    if totals is not None:
+        reading = replace(reading, flags=tuple(sorted({*reading.flags, "cumulative_chunks"})))
+    usage = reading.usage
+    if usage is None or usage.input_tokens != 0 or usage.output_tokens != 0 or usage.total_tokens:
         return reading
-    return replace(reading, flags=tuple(sorted({*reading.flags, "cumulative_chunks"})))
+    return _without_zeros(reading, usage) if is_answer(generation) else reading
+
+
+def _without_zeros(reading: Reading, usage: TokenUsage) -> Reading:
+    """What is left where all counts are 0 and yet there is an answer: its client or server had no counts."""
+    left = TokenUsage(other_units=usage.other_units, service_tier=usage.service_tier) if usage.other_units else None
+    return replace(reading, usage=left, flags=tuple(sorted({*reading.flags, "usage_missing"})))
 
 
 def _held_by(error: BaseException) -> Mapping[Any, Any] | None:

@@ -17,6 +17,8 @@ __all__ = ("Check", "Difference", "check")
 
 _BATCH = 1_000
 _SHOWN = 20
+_SAID_BESIDE_RAW = frozenset({"billed_units_only", "usage_missing"})
+"""Flags of what the raw usage alone does not say: that its units are no tokens, that its zeros are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def _counts(call: Call) -> Iterator[Difference]:
     stored = call.saved_usage if call.status == "cached" else call.usage
     if call.raw_usage is None or stored is None or call.usage_source == "missing":
         return
-    if "billed_units_only" in call.usage_flags:  # the raw units alone do not say that they are no tokens
+    if not _SAID_BESIDE_RAW.isdisjoint(call.usage_flags):
         return
     derived = read(call.raw_usage).usage
     for name in COUNTS if derived is not None else ():

@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_tokens.estimate import Arrived, Sent, characters
 
-__all__ = ("Content", "Pieces", "arrived_in", "content_of", "has_content", "sent_with")
+__all__ = ("Content", "Pieces", "arrived_in", "content_of", "has_content", "is_answer", "sent_with")
 
 _TEXT = ("text",)
 _ANNOUNCES = frozenset({"type", "id", "index", "status", "phase", "annotations", "container_id"})
@@ -67,6 +67,16 @@ def arrived_in(response: Any, pieces: Pieces | None) -> Arrived:
     generations = [item for group in getattr(response, "generations", None) or () for item in group or ()]
     if not generations:
         return pieces.arrived() if pieces is not None else Arrived()
+    return _arrived(generations)
+
+
+def is_answer(generation: Any) -> bool:
+    """Tell whether a generation holds any text, reasoning or call of a tool."""
+    arrived = _arrived((generation,))
+    return bool(arrived.text or arrived.reasoning or arrived.tool_calls)
+
+
+def _arrived(generations: Sequence[Any]) -> Arrived:
     texts: list[str] = []
     reasoning: list[str] = []
     calls: list[Mapping[str, Any]] = []

@@ -374,3 +374,53 @@ def test_an_answer_with_the_providers_output_is_no_hit() -> None:
     marked = message(metadata(10, 5, total_cost=0), id="msg_1")
     assert answered(marked).is_from_cache
     assert not answered(marked, llm_output={"model_name": "m"}).is_from_cache
+
+
+ZEROS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+TOOL = {"name": "search", "args": {}, "id": "c1"}
+
+
+@pytest.mark.parametrize(
+    ("generation", "llm_output", "expected", "flags"),
+    [
+        pytest.param(
+            message(metadata(0, 0, input_token_details={"cache_read": 0})),
+            {"token_usage": {"input_tokens": 10, "output_tokens": 5}},
+            metadata(10, 5),
+            (),
+            id="the payload says it in other names",
+        ),
+        pytest.param(message(metadata(0, 0)), None, None, ("usage_missing",), id="text"),
+        pytest.param(message(metadata(0, 0)), {"token_usage": ZEROS}, None, ("usage_missing",), id="zeros twice"),
+        pytest.param(
+            message(metadata(0, 0)),
+            {"token_usage": dict.fromkeys(ZEROS)},
+            None,
+            ("usage_missing",),
+            id="a payload of nothing",
+        ),
+        pytest.param(
+            message(metadata(0, 0), content="", tool_calls=[TOOL]), None, None, ("usage_missing",), id="a tool's call"
+        ),
+        pytest.param(Generation(text="hi"), {"token_usage": ZEROS}, None, ("usage_missing",), id="a text model"),
+        pytest.param(message(metadata(0, 0), content=""), {"token_usage": ZEROS}, metadata(0, 0), (), id="no answer"),
+        pytest.param(message(metadata(10, 0)), None, metadata(10, 0), (), id="an input"),
+    ],
+)
+def test_zeros_beside_an_answer_say_nothing(
+    generation: Any, llm_output: dict[str, Any] | None, expected: dict[str, int] | None, flags: tuple[str, ...]
+) -> None:
+    """A client that finds no counts it knows fills in zeros: what the payload says counts, and else nothing is known
+    where there is an answer.
+    """
+    reading = answered(generation, llm_output=llm_output).reading
+    counts = None if reading.usage is None else said(answered(generation, llm_output=llm_output))
+    assert (counts, reading.flags) == (expected, flags)
+
+
+def test_zeros_leave_what_is_billed_beside_tokens() -> None:
+    """Searches that are counted beside the zeros stay."""
+    raw = {**ZEROS, "num_search_queries": 2}
+    usage = answered(message(metadata(0, 0)), llm_output={"token_usage": raw}).reading.usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens, usage.other_units) == (None, None, {"num_search_queries": 2})

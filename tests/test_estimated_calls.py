@@ -229,6 +229,19 @@ def test_half_known_usage_keeps_what_was_said(tmp_path: Path) -> None:
     assert not any(flag.startswith("estimated_output") for flag in call.usage_flags)
 
 
+@pytest.mark.usefixtures("tokenizers")
+def test_zeros_beside_an_answer_are_estimated(tmp_path: Path) -> None:
+    """Where all counts are said to be 0 though there is an answer they are estimated, and a check finds nothing."""
+    zeros: Any = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    with TokenUsageHandler(tmp_path / "t.db") as handler:
+        Silent(usage=zeros).invoke(QUESTION, config={"callbacks": [handler]})
+        call = only_call(handler)
+    assert counts(call)[1] in range(5, 11)
+    assert call.usage_source == "estimated"
+    assert "usage_missing" in call.usage_flags
+    assert handler.store.check().is_clean
+
+
 def test_messages_are_not_kept_after_the_call(tmp_path: Path) -> None:
     """Nothing of a conversation is held once its call is stored, and nothing of it is in the database's files."""
     import gc

@@ -15,6 +15,7 @@ __all__ = ("LARGEST", "Draft", "as_count", "at", "section_of")
 
 LARGEST: Final = 2**63 - 1
 """The largest count: what a BIGINT column holds."""
+_BOTH: Final = frozenset({"input_tokens", "output_tokens"})
 
 
 @dataclass(slots=True)
@@ -33,6 +34,11 @@ class Draft:
     def is_empty(self) -> bool:
         """Whether nothing was counted."""
         return not self.counts and not self.units
+
+    @property
+    def says_zero(self) -> bool:
+        """Whether input and output are said to be 0, and all else that is said."""
+        return self.counts.keys() >= _BOTH and not any(self.counts.values())
 
     def add(self, name: str, value: object) -> None:
         """Add to a count; what cannot be a count is left out and named."""
@@ -57,6 +63,8 @@ class Draft:
 
     def fill(self, other: Draft) -> None:
         """Take what this one leaves unsaid from another payload of the same answer."""
+        if self.says_zero and any(other.counts.values()):
+            self.counts = {}  # a client that knows none of the payload's names fills in zeros
         if self.is_empty:
             self.shape = other.shape
         if not other.is_empty:
