@@ -13,7 +13,7 @@ import orjson
 
 from langchain_tokens.content import is_answer
 from langchain_tokens.making import maker
-from langchain_tokens.plain import as_mapping
+from langchain_tokens.plain import as_mapping, undoubled
 from langchain_tokens.reading.counting import UNREADABLE
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.reading.servertools import server_tools
@@ -97,9 +97,9 @@ def read_result(
     ran, units = server_tools(message, response_metadata)
     return _make_answer(
         reading=_with_units(reading, units) if units else reading,
-        model=_undoubled(_first_text(_MODEL_KEYS, response_metadata, llm_output, held or _EMPTY)),
-        provider=_undoubled(_first_text(("model_provider",), response_metadata, llm_output)),
-        finish_reason=_undoubled(_first_text(_FINISH_KEYS, response_metadata, generation_info)),
+        model=_first_text(_MODEL_KEYS, response_metadata, llm_output, held or _EMPTY),
+        provider=_first_text(("model_provider",), response_metadata, llm_output),
+        finish_reason=_first_text(_FINISH_KEYS, response_metadata, generation_info),
         tool_calls=(*_tool_names(message), *ran),
         message_id=message_id if isinstance(message_id, str) else None,
         response_id=_response_id(message_id, response_metadata),
@@ -188,20 +188,8 @@ def _first_text(keys: tuple[str, ...], *sources: Mapping[str, Any]) -> str | Non
         for key in keys:
             value = source.get(key)
             if isinstance(value, str) and value:
-                return value
+                return undoubled(value)
     return None
-
-
-def _undoubled(text: str | None) -> str | None:
-    """Merged stream chunks concatenate text: a name that two chunks said stands there twice, end to end."""
-    if text is None:
-        return None
-    length = len(text)
-    for parts in (2, 3):
-        size = length // parts
-        if size > 1 and size * parts == length and text == text[:size] * parts:
-            return text[:size]
-    return text
 
 
 def _tool_names(message: Any) -> tuple[str, ...]:
@@ -216,7 +204,7 @@ def _tool_names(message: Any) -> tuple[str, ...]:
 def _response_id(message_id: Any, response_metadata: Mapping[str, Any]) -> str | None:
     if not isinstance(message_id, str) or not message_id.startswith(_OWN_ID):
         return None
-    return _undoubled(_first_text(("id",), response_metadata))
+    return _first_text(("id",), response_metadata)
 
 
 def _is_from_cache(usage_metadata: Mapping[str, Any] | None, message_id: Any, run_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What does a foreign object hold? A view of it as a mapping, and a detached copy of it that any JSON encoder takes."""
+"""What does a foreign object hold? It as a mapping, a detached copy that any JSON encoder takes, a name said once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import orjson
 
 from langchain_tokens.masking import error_text
 
-__all__ = ("as_mapping", "detached")
+__all__ = ("as_mapping", "detached", "undoubled")
 
 _LARGEST: Final = 2**63 - 1
 _MOST_NODES: Final = 1_000  # of a payload that has to be copied by hand; a real one has below a hundred
 _DEEPEST: Final = 8
 _LONGEST_NAME: Final = 120  # names of models with their whole path stay below
 _SHORTEST_SECRET: Final = 10
+_SYLLABLE: Final = 2
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
@@ -110,3 +111,14 @@ def _short(text: str) -> str:
     if len(text) <= _SHORTEST_SECRET:
         return text
     return error_text(text) if len(text) <= _LONGEST_NAME else "…"
+
+
+def undoubled(text: str) -> str:
+    """A name that merged chunks of a stream said each: they join text end to end, as often as it was said.
+
+    A name of its own may be two equal syllables, such as `koko`; one with a digit, such as `o1`, was said twice.
+    """
+    size = (text + text).find(text, 1)
+    name = text[:size]
+    is_own = size < _SYLLABLE or (size == _SYLLABLE and text == name * 2 and name.isalpha())
+    return text if is_own else name

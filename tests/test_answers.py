@@ -424,3 +424,14 @@ def test_zeros_leave_what_is_billed_beside_tokens() -> None:
     usage = answered(message(metadata(0, 0)), llm_output={"token_usage": raw}).reading.usage
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens, usage.other_units) == (None, None, {"num_search_queries": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"),
+    [*(("gpt-4o", copies) for copies in (1, 2, 3, 4, 5, 6, 8)), ("o1", 2), ("o1", 4), ("koko", 1), ("aa", 1)],
+)
+def test_a_name_that_each_piece_says_is_said_once(name: str, copies: int) -> None:
+    """Names that a client repeats in the pieces of a stream are joined end to end; one of them counts."""
+    said_often = {"model_name": name * copies, "finish_reason": "stop" * copies}
+    answer = answered(message(metadata(8, 5), response_metadata=said_often))
+    assert (answer.model, answer.finish_reason) == (name, "stop")

@@ -652,6 +652,8 @@ def test_details_are_filled_from_the_provider() -> None:
     [
         ({"response_metadata": {"service_tier": "flex"}}, "flex"),
         ({"llm_output": {"service_tier": "flex"}}, "flex"),
+        ({"response_metadata": {"service_tier": "defaultdefault"}}, "default"),
+        ({"response_metadata": {"usage": {**ANTHROPIC, "service_tier": "standard" * 5}}}, "standard"),
         ({"response_metadata": {"usage": ANTHROPIC}}, "standard"),
         ({"response_metadata": {"service_tier": "priority", "usage": ANTHROPIC}}, "priority"),
         ({"response_metadata": {"service_tier": 5}}, None),

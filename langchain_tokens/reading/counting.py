@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from langchain_tokens.making import maker
-from langchain_tokens.plain import as_mapping, detached
+from langchain_tokens.plain import as_mapping, detached, undoubled
 from langchain_tokens.reading.agreement import check, derive
 from langchain_tokens.reading.drafts import LARGEST, Draft, as_count, section_of
 from langchain_tokens.reading.extras import read_cost, read_units, read_words
@@ -239,7 +239,7 @@ def _tier(draft: Draft) -> str | None:
     for key in draft.shape.tier_keys:
         said = payload.get(key)
         if isinstance(said, str) and said:
-            return said.lower().removeprefix(draft.shape.tier_prefix)
+            return undoubled(said).lower().removeprefix(draft.shape.tier_prefix)
     for section, marks in draft.shape.tier_marks.items():
         part = payload.get(section)
         if type(part) is dict or isinstance(part, Mapping):

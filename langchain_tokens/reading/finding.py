@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from langchain_tokens.plain import as_mapping
+from langchain_tokens.plain import as_mapping, undoubled
 from langchain_tokens.reading.counting import parse
 from langchain_tokens.reading.drafts import Draft, at
 from langchain_tokens.reading.formats import row
@@ -59,7 +59,7 @@ def tier_beside(said: Said) -> str | None:
     tier = said.get("service_tier")
     if tier is None and "serviceTier" in said:
         tier = at(said, ("serviceTier", "type"))
-    return tier if isinstance(tier, str) and tier else None
+    return undoubled(tier) if isinstance(tier, str) and tier else None
 
 
 def take_beside(draft: Draft, shape: Shape, *holders: Said) -> None:
