@@ -200,6 +200,7 @@ RUNNING = [
     pytest.param([metadata(10, 1), metadata(10, 2), metadata(10, 3)], id="a running total in each piece"),
     pytest.param([metadata(10, 0), metadata(10, 3)], id="two pieces"),
     pytest.param([metadata(9, 1), metadata(10, 2), metadata(10, 3)], id="an input that grew once"),
+    pytest.param([metadata(0, 0), metadata(10, 1), metadata(10, 2), metadata(10, 3)], id="zeros first"),
 ]
 PARTS = [
     pytest.param([metadata(10, 0), metadata(0, 3)], id="anthropic: input first, output last"),
@@ -211,6 +212,7 @@ PARTS = [
     pytest.param([metadata(8, 1), metadata(2, 2)], id="a smaller part"),
     pytest.param([metadata(5, 2), metadata(5, 1)], id="output that falls"),
     pytest.param([metadata(10, 3)], id="one piece"),
+    pytest.param([metadata(0, 0), metadata(10, 3), metadata(0, 0)], id="one piece among zeros"),
     pytest.param([metadata(0, 1), metadata(0, 2), metadata(10, 0)], id="input last"),
 ]
 
@@ -263,3 +265,13 @@ def test_messages_of_a_conversation_are_added() -> None:
     """Whole messages are several calls, which are added even where the input repeats."""
     messages = [AIMessage("a", usage_metadata=metadata(10, 1)), AIMessage("b", usage_metadata=metadata(10, 3))]
     assert said(read(messages)) == counts(20, 4)
+
+
+def test_pieces_of_several_messages_are_told_apart() -> None:
+    """Pieces of several answers, as a graph streams them, are each added up or taken as running totals by itself."""
+    said_in_turn = [("1", metadata(10, 5)), ("2", metadata(10, 1)), ("3", metadata(10, 6)), ("2", metadata(10, 2))]
+    parts: list[Any] = [AIMessageChunk(content="x", id=name, usage_metadata=usage) for name, usage in said_in_turn]  # type: ignore[arg-type]
+    reading = read([parts[0], parts[2]])
+    assert (said(reading), reading.flags) == (counts(20, 11), ())
+    reading = read(parts)
+    assert (said(reading), reading.flags) == (counts(30, 13), ("cumulative_chunks",))

@@ -72,21 +72,28 @@ def _folded(kept: tuple[Shape, Said] | None, shape: Shape, payload: Said) -> tup
 
 
 def _read_messages(messages: list[Said]) -> Reading:
-    """Add up the usages of messages, or of one message's pieces, unless the pieces say running totals."""
-    running = RunningUsage()
-    total: Said = {}
+    """Add up the usages of messages, each whole or in pieces, unless a message's pieces say running totals."""
+    running: dict[object, RunningUsage] = {}
+    totals: dict[object, Said] = {}
     for message in messages:
-        said = as_mapping(message.get("usage_metadata"))
+        said, key = as_mapping(message.get("usage_metadata")), _id_of(message)
         if not said:
             continue
         if message.get("type") == _PIECE:
-            running.note(said)
-        total = _added(total, said)
-    verdict = running.verdict()
-    if verdict is None:
-        return finish(parse(LANGCHAIN, total)) if total else NOTHING
-    reading = finish(parse(LANGCHAIN, verdict))
-    return replace(reading, flags=tuple(sorted({*reading.flags, "cumulative_chunks"})))
+            running.setdefault(key, RunningUsage()).note(said)
+        totals[key] = _added(totals.get(key, {}), said)
+    verdicts = {key: verdict for key, one in running.items() if (verdict := one.verdict()) is not None}
+    total: Said = {}
+    for usage in ({**totals, **verdicts}).values():
+        total = _added(total, usage)
+    reading = finish(parse(LANGCHAIN, total)) if total else NOTHING
+    return replace(reading, flags=tuple(sorted({*reading.flags, "cumulative_chunks"}))) if verdicts else reading
+
+
+def _id_of(message: Said) -> str | None:
+    """What tells whose piece this is, where pieces of several messages were collected; None where nothing does."""
+    said = message.get("id")
+    return said if isinstance(said, str) else None
 
 
 def _added(total: Said, part: Said) -> Said:

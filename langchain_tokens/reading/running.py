@@ -34,6 +34,8 @@ class RunningUsage:
         if type(said_input) is not int or type(said_output) is not int:
             self._is_running = False
             return
+        if not said_input and not said_output:
+            return  # as before anything was counted: a part of nothing, and no total of what came before
         self._is_running = (
             self._is_running and said_input > 0 and self._input <= said_input and self._output <= said_output
         )
