@@ -44,6 +44,7 @@ __all__ = ("Capture",)
 _EMPTY: Mapping[str, Any] = {}
 _READ_WAIT_SECONDS = 5.0
 _KEPT_TEXTS = 4_096
+_BLOCK_EVENTS = ("content-block-start", "content-block-delta")
 
 
 class Capture:
@@ -148,6 +149,19 @@ class Capture:
         if said:
             call.running = call.running or RunningUsage()
             call.running.note(said)
+
+    def note_event(self, run_id: UUID, event: Any) -> None:
+        """An event of a v3 stream arrived; likewise."""
+        call = self.runs.get_call(run_id)
+        if call is None:
+            return
+        call.streamed = True
+        kind = event.get("event") if isinstance(event, Mapping) else None
+        if kind in _BLOCK_EVENTS and call.asked_content is not None:
+            call.pieces = call.pieces or Pieces()
+            call.pieces.add_event(event)
+        if kind == "content-block-delta" and call.first_token is None:
+            call.first_token = time.perf_counter()
 
     def close_call(self, run_id: UUID, response: Any, error: BaseException | None) -> None:
         """A call ends, well or not; a second end of the same call changes nothing."""

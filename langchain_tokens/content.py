@@ -27,17 +27,24 @@ class Content:
 
 
 class Pieces:
-    """What has arrived of a streamed answer so far."""
+    """What has arrived of a streamed answer so far.
 
-    __slots__ = ("_calls", "_reasoning", "_texts")
+    Of a v3 stream its events tell, and many clients tell of each piece as well: whoever tells first is listened to.
+    """
+
+    __slots__ = ("_are_events", "_calls", "_reasoning", "_texts")
 
     def __init__(self) -> None:
+        self._are_events: bool | None = None
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[Mapping[str, Any]] = []
 
     def add(self, token: Any, chunk: Any) -> None:
         """Keep the text of one piece, or the part of a tool call that it holds."""
+        if self._are_events:
+            return
+        self._are_events = False
         if isinstance(token, str) and token:
             self._texts.append(token)
             return
@@ -47,6 +54,18 @@ class Pieces:
         self._texts += _texts(message.content)
         self._reasoning += _reasoning(message)
         self._calls += _calls(getattr(message, "tool_call_chunks", None))
+
+    def add_event(self, event: Mapping[str, Any]) -> None:
+        """Keep what an event of a v3 stream adds to its block; the beginning of a tool's call holds its name."""
+        if self._are_events is False:
+            return
+        self._are_events = True
+        block = event.get("content" if event.get("event") == "content-block-start" else "delta")
+        if not isinstance(block, Mapping):
+            return
+        self._texts += _texts([block])
+        self._reasoning += _texts([block], _REASONING)
+        self._calls += [block] if "args" in block else []
 
     def arrived(self) -> Arrived:
         """All of it so far."""

@@ -318,7 +318,7 @@ class TokenUsageHandler(BaseCallbackHandler):
     @shielded
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """An event of a v3 stream arrived."""
-        self._capture.note_piece(run_id, isinstance(event, Mapping) and event.get("event") == "content-block-delta")
+        self._capture.note_event(run_id, event)
 
     @shielded
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:

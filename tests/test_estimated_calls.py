@@ -18,6 +18,8 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_tokens import Call, TokenUsageHandler, open_store
 from langchain_tokens.codec import decode, encode
+from langchain_tokens.content import Pieces
+from langchain_tokens.estimate import Arrived
 from langchain_tokens.refining import Refiner, make_estimator
 from langchain_tokens.trouble import Warnings
 
@@ -175,6 +177,71 @@ def test_abandoned_stream_is_estimated_as_far_as_it_came(tmp_path: Path) -> None
     assert answered is not None
     assert 0 < answered < 6
     assert call.wasted_cost_usd == call.cost_usd
+
+
+class Untold(Silent):
+    """The same; nobody is told of its pieces but by the stream itself."""
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        return super()._stream(messages, stop)
+
+
+@pytest.mark.filterwarnings("ignore:.*is in beta")
+@pytest.mark.usefixtures("tokenizers")
+async def test_event_stream_that_was_given_up_is_estimated(tmp_path: Path) -> None:
+    """A v3 stream that the caller gave up counts what had arrived until then, also what the caller had not taken."""
+    model = Untold()
+    with TokenUsageHandler(tmp_path / "t.db") as handler:
+        stream = await model.astream_events(QUESTION, {"callbacks": [handler]}, version="v3")
+        texts = []
+        async for event in stream:
+            if event["event"] == "content-block-delta":
+                texts.append(event["delta"]["text"])
+            if len(texts) == 2:
+                break
+        await stream.aclose()
+        call = only_call(handler)
+    assert (call.status, call.usage_source) == ("cancelled", "estimated")
+    estimator = make_estimator(Warnings())
+    arrived = [Arrived(text="".join(model.pieces[:count])) for count in (2, 3)]
+    assert counts(call)[1] in [estimator.estimate_output(one, model.model_name, "openai").tokens for one in arrived]
+
+
+def test_pieces_that_are_told_twice_count_once() -> None:
+    """Where a client tells of each piece that is an event as well, either is kept."""
+    piece = ChatGenerationChunk(message=AIMessageChunk("hi "))
+    event = {"event": "content-block-delta", "delta": {"type": "text-delta", "text": "hi "}}
+    for is_event_first in (False, True):
+        pieces = Pieces()
+        for is_event in (is_event_first, not is_event_first) * 2:
+            if is_event:
+                pieces.add_event(event)
+            else:
+                pieces.add("hi ", piece)
+        assert pieces.arrived().text == "hi hi "
+
+
+def test_event_stream_is_estimated_with_its_reasoning_and_tools() -> None:
+    """Events hold text, reasoning, and calls of tools with the name at their beginning; others add nothing."""
+    pieces = Pieces()
+    for event in (
+        {"event": "content-block-start", "content": {"type": "text", "text": ""}},
+        {"event": "content-block-delta", "delta": {"type": "text-delta", "text": "hi"}},
+        {"event": "content-block-delta", "delta": {"type": "reasoning-delta", "reasoning": "hm"}},
+        {"event": "content-block-start", "content": {"type": "tool_call_chunk", "name": "find", "args": ""}},
+        {"event": "content-block-delta", "delta": {"type": "tool-call-delta", "args": "{}"}},
+        {"event": "content-block-delta", "delta": None},
+    ):
+        pieces.add_event(event)
+    arrived = pieces.arrived()
+    assert (arrived.text, arrived.reasoning) == ("hi", "hm")
+    assert [(call.get("name"), call["args"]) for call in arrived.tool_calls] == [("find", ""), (None, "{}")]
 
 
 @pytest.mark.usefixtures("tokenizers")
