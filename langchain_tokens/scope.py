@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import replace
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from langchain_core.utils.uuid import uuid7
@@ -178,7 +178,7 @@ def label(
     named = {name: text for name, value in given.items() if (text := checked_name(name, value)) is not None}
     if not named:
         raise TokensError("a label without a name; expected at least one of chain, agent and mode")
-    return runnable.with_config(metadata={METADATA_KEYS[name]: text for name, text in named.items()})
+    return _labelled(runnable, {METADATA_KEYS[name]: text for name, text in named.items()})
 
 
 @functools.cache
@@ -278,6 +278,30 @@ def _checked_agents(agents: object, nodes: Collection[str] | None) -> dict[str, 
     if nodes is not None and unknown:
         raise TokensError(f"agents names {', '.join(unknown)}; the nodes of this graph are {', '.join(sorted(nodes))}")
     return {node: checked_text(f"agents[{node!r}]", agent) for node, agent in named.items()}
+
+
+def _labelled(runnable: Runnable[Any, Any], names: dict[str, str]) -> Runnable[Any, Any]:
+    """Bind metadata that names of runs around do not replace; a graph remains one, and takes what it is given."""
+    before = runnable.config.get("metadata") or {} if isinstance(runnable, RunnableBinding) else {}
+    bound = runnable.with_config(metadata={**before, **names})  # a binding would drop the metadata that it has
+    if not isinstance(bound, RunnableBinding):
+        return bound
+    return bound.model_copy(update={"config_factories": [*bound.config_factories, _kept_below(names)]})
+
+
+def _kept_below(names: Mapping[str, str]) -> Callable[[RunnableConfig], RunnableConfig]:
+    """What makes the last part of a call's config: the names, unless the call's own config says others. What it has
+    from the run around it is further away than the label.
+    """
+
+    def keep(config: RunnableConfig) -> RunnableConfig:
+        said: Mapping[str, Any] = config.get("metadata") or {}
+        around: Mapping[str, Any] = getattr(config.get("callbacks"), "inheritable_metadata", None) or {}
+        return {
+            "metadata": {key: name for key, name in names.items() if key not in said or said[key] == around.get(key)}
+        }
+
+    return keep
 
 
 def _nodes(runnable: Any) -> Collection[str] | None:

@@ -623,6 +623,76 @@ def test_label_of_a_chain_holds_for_all_in_it(model: ScriptedChat, handler: Toke
     assert [call.chain for call in stored()] == ["outer", "inner"]
 
 
+PASSED: Any = RunnableLambda(lambda text: text)
+
+
+def as_state(text: str) -> State:
+    """A graph's input."""
+    return {"text": text}
+
+
+def plan_with(fix: Any) -> Any:
+    """A node that makes one call."""
+    return RunnableLambda(lambda state: state["text"]) | fix | RunnableLambda(lambda _: {})
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(lambda fix: PASSED | fix, id="a sequence"),
+        pytest.param(lambda fix: RunnableLambda(lambda text: fix.invoke(text).text), id="a function"),
+        pytest.param(
+            lambda fix: RunnableLambda(lambda text, config: fix.invoke(text, config).text), id="a config passed on"
+        ),
+        pytest.param(lambda fix: RunnableLambda(as_state) | two_nodes(plan_with(fix), lambda state: {}), id="a graph"),
+        pytest.param(lambda fix: PASSED | fix.with_config(tags=["t"]).with_retry(), id="bound"),
+        pytest.param(lambda fix: PASSED | label(fix, agent="Fixer"), id="a label on it"),
+    ],
+)
+async def test_the_nearer_label_wins(model: ScriptedChat, handler: TokenUsageHandler, step: Any) -> None:
+    """A label in what another label names has its own names, however it is reached and run."""
+    fix = label(PASSED | model, chain="fix", agent="Fixer")
+    boss = label(step(fix), chain="pipeline", agent="Boss", mode="m")
+    config = {"callbacks": [handler]}
+    boss.invoke("hi", config)
+    boss.batch(["hi"], config)
+    list(boss.stream("hi", config))
+    await boss.ainvoke("hi", config)
+    await boss.abatch(["hi"], config)
+    async for _ in boss.astream("hi", config):
+        pass
+    assert {(call.chain, call.agent, call.mode) for run in handler.runs for call in run.calls} == {
+        ("fix", "Fixer", "m")
+    }
+    assert handler.breakdown().total.calls == 6
+
+
+@pytest.mark.parametrize(
+    ("named", "agent"),
+    [
+        (lambda model: label(model, agent="a").invoke("hi", {"metadata": {"tokens_agent": "b"}}), "b"),
+        (lambda model: label(label(model, agent="a"), agent="b").invoke("hi"), "b"),
+        (lambda model: label(model.with_config(metadata={"tokens_agent": "a"}), agent="b").invoke("hi"), "b"),
+        (lambda model: label(label(model, agent="b"), chain="c").invoke("hi"), "b"),
+        (lambda model: label(model, agent="b").with_config(metadata={"x": 1}).invoke("hi"), "b"),
+    ],
+)
+def test_what_a_label_gives_way_to(model: ScriptedChat, named: Any, agent: str) -> None:
+    """The call's own config says another name, and a later label of the same; what else is bound takes none away."""
+    with track(STORE):
+        named(model)
+    assert [call.agent for call in stored()] == [agent]
+
+
+def test_label_keeps_what_is_bound(model: ScriptedChat) -> None:
+    """A labelled graph remains one, and a labelled binding holds the arguments that were bound."""
+    graph = two_nodes(lambda state: {}, lambda state: {})
+    assert type(label(graph, agent="a")) is type(graph)
+    labelled: Any = label(model.bind(stop=["x"]), agent="a")
+    assert labelled.kwargs == {"stop": ["x"]}
+    assert labelled.bound is model
+
+
 def test_label_wins_over_track(model: ScriptedChat) -> None:
     """A name on the runnable is closer to the call than the block around it."""
     with track(STORE, chain="block", agent="a"):
