@@ -67,7 +67,7 @@ def track(
     Args:
         store: where calls go that have no `TokenUsageHandler` in their callbacks; as for `TokenUsageHandler`.
         session: the session; so for `mode`, `agent`, `chain`, `user` and `tags`.
-        run: the run's name, or its id as a UUID.
+        run: the run's name, or its id as a UUID; inside a LangChain run, which has its own, neither counts.
         attempt: the how-many-eth try the calls inside are, from 1 on.
         error: the error that made this attempt necessary.
         budgets: limits for the calls inside, with those of blocks around. What counts is all that the store has of a
@@ -99,7 +99,7 @@ def track(
             tags={} if tags is None else tags,
         ),
     )
-    enclosing = None if run is not None else _enclosing_run()
+    enclosing = _enclosing_run()
     if enclosing is not None:
         with _entered(CURRENT_SCOPE, Scope(names=names, log=None, run_id=enclosing.run_id, **limits)):
             yield enclosing

@@ -517,6 +517,22 @@ def test_block_in_a_node_only_names(model: ScriptedChat, handler: TokenUsageHand
     assert (len(stored()), not Path("langchain_tokens.db").exists()) == (2, True)
 
 
+@pytest.mark.parametrize("run", ["own", UUID(int=7)])
+def test_block_with_a_run_in_a_chain_only_names(model: ScriptedChat, handler: TokenUsageHandler, run: Any) -> None:
+    """Inside a chain that a handler hears, a block that names a run yields the chain's run, where its calls are."""
+    seen: list[Run] = []
+
+    def work(text: str) -> str:
+        with track(run=run, session="s") as tracked:
+            seen.append(tracked)
+            return model.invoke(text).text
+
+    RunnableLambda(work).with_config(run_name="outer").invoke("hi", {"callbacks": [handler]})
+    (kept,) = handler.store.runs()
+    assert [(tracked.run_id, tracked.name, len(tracked.calls)) for tracked in seen] == [(kept.run_id, "outer", 1)]
+    assert [call.session for call in seen[0].calls] == ["s"]
+
+
 @pytest.mark.parametrize("place", ["same", "other"])
 def test_handler_in_the_callbacks_is_the_one_that_catches(model: ScriptedChat, place: str) -> None:
     """With a handler of ours in the callbacks nothing is stored twice, and the block's run sees the calls all the same."""
