@@ -24,6 +24,7 @@ from langchain_tokens.memory import RunMemory
 from langchain_tokens.names import CURRENT_SCOPE, Names, Scope, text_or_none
 from langchain_tokens.neighbours import Neighbours
 from langchain_tokens.opencall import OpenCall
+from langchain_tokens.questions import question_mark
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Refine, refined_call
@@ -364,7 +365,7 @@ class Capture:
             configurable=ambient.get("configurable"),
             tool_call_id=kwargs.get("tool_call_id"),
             batch_size=kwargs.get("batch_size") or 1,
-            asked=_mark(asked),
+            asked=question_mark(asked),
         )
 
     def _read(self, response: Any, error: BaseException | None, opened: OpenCall) -> Answer:
@@ -375,15 +376,6 @@ class Capture:
         except Exception as trouble:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
             self.warnings.once("answer", "an answer could not be read; its usage is unknown", trouble)
             return UNREAD
-
-
-def _mark(asked: Any) -> int | None:
-    """A mark of a call's question, equal for equal questions: a retry asks what failed once more, word for word."""
-    if not isinstance(asked, (list, tuple)) or not asked:
-        return None
-    last = asked[-1]
-    content = last if isinstance(last, str) else getattr(last, "content", None)
-    return hash((len(asked), content)) if isinstance(content, str) else len(asked)
 
 
 def _class_name(serialized: Mapping[str, Any] | None) -> str | None:

@@ -151,7 +151,7 @@ class OpenCall:
         self.tried_by = fallbacks
         frame = self.frame
         if frame is not None:
-            asked_again = frame.work.asked_again(self.asked, self.requested_model)
+            asked_again = frame.work.asked_again(self.asked, (self.provider, self.requested_model))
             kind, error, repeats = count_call(self, self.path, frame.works, frame.redone)
             self.attempt_error = self.attempt_error or error
             self.retry_kind, self.repeats = kind or asked_again, cast("tuple[OpenCall, ...]", repeats)
@@ -167,7 +167,7 @@ class OpenCall:
             self.tried_by.is_given_up = True
         if self.frame is not None:
             self.frame.open_calls.discard(self.run_id)
-            self.frame.work.note_call(self.asked, self.requested_model, failed=failed)
+            self.frame.work.note_call(self.asked, (self.provider, self.requested_model), failed=failed)
         self.frame = self.tried_by = None  # who holds a call that ended must not hold the runs around it
 
     def delay(self, seconds: float) -> None:

@@ -20,6 +20,11 @@ _KEPT_UNFINISHED_CALLS = 8_192
 _KEPT_FAILED = 64
 _KEPT_CALLS = 64
 
+type_asked = tuple[str | None, int | None]
+"""Which question: its chain, and its mark."""
+type_model = tuple[str | None, str | None]
+"""Which model: its provider, and its name there."""
+
 
 class Repeatable(Protocol):
     """A call that may have to be made again."""
@@ -79,8 +84,8 @@ class Work:
         """The calls that the earlier execution had made and this one has not yet; None: all of this is done again."""
         self.failed: dict[Any, MadeCalls] = {}
         """What runs directly in this one had done when they failed."""
-        self.failed_calls: dict[tuple[str | None, int | None], str | None] = {}
-        """The calls directly in this run that failed last time: chain and question → model."""
+        self.failed_calls: dict[type_asked, type_model] = {}
+        """The calls directly in this run that failed last time."""
         self.is_given_up = False
         """An attempt of this `with_fallbacks` failed."""
 
@@ -120,14 +125,14 @@ class Work:
         if made and len(self.failed) < _KEPT_FAILED:
             self.failed[key] = made
 
-    def note_call(self, asked: tuple[str | None, int | None], model: str | None, *, failed: bool) -> None:
+    def note_call(self, asked: type_asked, model: type_model, *, failed: bool) -> None:
         """Remember that a call directly in this run failed, until it succeeds."""
         if not failed:
             self.failed_calls.pop(asked, None)
         elif len(self.failed_calls) < _KEPT_FAILED:
             self.failed_calls[asked] = model
 
-    def asked_again(self, asked: tuple[str | None, int | None], model: str | None) -> RetryKind | None:
+    def asked_again(self, asked: type_asked, model: type_model) -> RetryKind | None:
         """Say why a call directly in this run is made again: the same question failed, of this model or another."""
         if asked not in self.failed_calls:
             return None
