@@ -7,11 +7,12 @@ bounded. The rules and their numbers are those of the project's study of LangCha
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict, deque
 from datetime import timedelta
 from typing import TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from langchain_tokens.call import RunFact
 from langchain_tokens.frames import Frame, Started, is_generic
@@ -37,6 +38,8 @@ _AGED_SECONDS = 24 * 3_600.0
 _KEPT_REFUSED_BATCHES = 16
 _REFUSED_SECONDS = 5.0
 
+_PROCESS = uuid4()
+
 Value = TypeVar("Value")
 
 
@@ -50,7 +53,8 @@ class OpenRuns:
         self._ended: OrderedDict[str, Frame] = OrderedDict()
         self._calls: OrderedDict[str, OpenCall] = OrderedDict()
         self._late: OrderedDict[str, OpenCall] = OrderedDict()
-        self._ended_calls: OrderedDict[str, None] = OrderedDict()
+        self._ended_calls: OrderedDict[str, int] = OrderedDict()
+        """Run ids of calls that ended → how many had them."""
         self._tracked: OrderedDict[str, Root] = OrderedDict()
         self._refused: OrderedDict[str, float] = OrderedDict()
         """Calls that other handlers' budgets stopped before they were seen to start here → when, monotonic."""
@@ -93,8 +97,8 @@ class OpenRuns:
             root = frame.root if frame is not None else self._new_root(started)
             root.seen = started.clock
             call = OpenCall(started, root, frame)
-            if started.run_id in self._ended_calls:  # somebody gave two calls the same run id
-                call.call_id = str(uuid4())
+            if (before := self._ended_calls.get(started.run_id)) is not None:  # somebody gave two calls the same run id
+                call.call_id = _id_of_another(started.run_id, before)
             call.model_class, call.requested_model, call.provider = model_class, model, provider
             call.attribute(started, explicit_names(started, frame), self._defaults)
             call.find_redone(started, self._fallbacks(started, frame))
@@ -128,7 +132,7 @@ class OpenRuns:
                 call.close(failed=failed)
                 if self._asked_for[1] is call:
                     self._asked_for = (None, None)
-                _keep(self._ended_calls, run_id, None, _KEPT_ENDED)
+                _keep(self._ended_calls, run_id, self._ended_calls.get(run_id, 0) + 1, _KEPT_ENDED)
             return call
 
     def refuse_call(self, run_id: str, clock: float) -> list[OpenCall]:
@@ -323,6 +327,11 @@ def _is_aged(call: OpenCall, clock: float) -> bool:
     """Tell whether a call is open for longer than any answer takes, or long after its run was over."""
     age, is_over = clock - call.clock, call.root.is_over_for(_OVER_SECONDS, clock)
     return age > _AGED_SECONDS or (is_over and age > _OVER_SECONDS)
+
+
+def _id_of_another(run_id: str, before: int) -> str:
+    """The id of a call whose run id that many calls had before: the same in all handlers here, in no other process."""
+    return str(uuid5(_PROCESS, f"{os.getpid()} {run_id} {before}"))  # forked children have this one's number
 
 
 def _keep(kept: OrderedDict[str, Value], key: str, value: Value, most: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +331,23 @@ def test_two_handlers_on_one_store(invoked: str, tmp_path: Path) -> None:
     assert [line(call) for call in stored_calls(first)] == ["n | G | G/n | 1 | ok 10/5"]
     assert first.store.breakdown().total.total_tokens == 15
     assert [run.total.total_tokens for run in first.store.runs()] == [15]
+
+
+def test_two_handlers_agree_on_a_run_id_used_again(tmp_path: Path) -> None:
+    """Calls that were given one run id are each one row, however many handlers on a store see them; in another process,
+    too.
+    """
+    path, run_id = tmp_path / "usage.db", uuid7()
+    first, second = TokenUsageHandler(store=path), TokenUsageHandler(store=path)
+    for _ in range(3):
+        ScriptedModel().invoke("q", {"callbacks": [first, second], "run_id": run_id})
+    first.close()
+    second.close()
+    ids = {call.call_id for call in stored_calls(first)}
+    script = f"from langchain_tokens.runs import _id_of_another; print(_id_of_another({str(run_id)!r}, 1))"
+    elsewhere = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert (len(ids), first.store.breakdown().total.total_tokens) == (3, 45)
+    assert elsewhere.strip() not in ids
 
 
 def test_a_late_end_corrects_a_cancelled_call(tmp_path: Path) -> None:
