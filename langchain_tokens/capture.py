@@ -139,7 +139,9 @@ class Capture:
         call = self.runs.get_call(run_id)
         if call is None:
             return
-        call.streamed = True
+        if not call.streamed:
+            call.streamed = True
+            self._repeats.note_piece(call, getattr(getattr(chunk, "message", None), "id", None))
         if has_content:
             if call.asked_content is not None:
                 call.pieces = call.pieces or Pieces()
@@ -180,11 +182,17 @@ class Capture:
         opened.record = closed_call(opened, ended, answer, error, None if content is None else content.basis)
         if opened.is_superseded:
             opened.record = replace(opened.record, superseded=True)
-        self._repeats.note(opened, answer.message_id, error)
+        around = self.runs.calls_around(opened) if isinstance(error, Exception) else ()
+        self._repeats.note(opened, answer.message_id, error, around)
         self._keep_ended(opened, opened.record, error, content, asked)
 
     def keep_unended(self, opened: OpenCall, ended: float | None = None) -> None:
         """Record a call that has not ended as cancelled; a late end corrects it. `ended` is when it was given up."""
+        inner = self._repeats.inner_call(opened, opened.message_id, None)
+        if inner is not None:
+            opened.provisional = False  # its late end is dropped like this one
+            self._hand_over(opened, inner)
+            return
         error, asked = CancelledError(), opened.asked_content
         content = self._content(opened, None, None, error)
         call = closed_call(opened, ended, None, None, None if content is None else content.basis)

@@ -43,8 +43,10 @@ class OpenCall:
         "estimate_basis",
         "first_token",
         "frame",
+        "inner_failure",
         "is_admitted",
         "is_superseded",
+        "message_id",
         "mode",
         "model_class",
         "node",
@@ -122,6 +124,10 @@ class OpenCall:
         """What the pieces of a streamed answer say of usage."""
         self.text_batch: Batch | None = None
         """The request that a text model's call shares with others."""
+        self.message_id: str | None = None
+        """The message that they are of."""
+        self.inner_failure: tuple[BaseException, OpenCall] | None = None
+        """How the last call failed that this one may have made."""
 
     def _begin_unnamed(self) -> None:
         self.chain: str | None = None
@@ -191,6 +197,7 @@ class OpenCall:
         if self.counters is not inner.counters or self.counted_as != inner.counted_as:
             return
         self.counters[self.counted_as] -= 1
+        self.counters = {}  # it has given its number once and for all
         if inner.attempt == self.attempt + 1:
             inner.attempt = self.attempt
 

@@ -37,6 +37,7 @@ _OVER_SECONDS = 600.0
 _AGED_SECONDS = 24 * 3_600.0
 _KEPT_REFUSED_BATCHES = 16
 _REFUSED_SECONDS = 5.0
+_MOST_AROUND = 64
 
 _PROCESS = uuid4()
 
@@ -208,6 +209,17 @@ class OpenRuns:
         """Note that a call only handed on what another was asked."""
         with self._lock:
             outer.give_number_to(inner)
+
+    def calls_around(self, call: OpenCall) -> list[OpenCall]:
+        """The open calls that may have made one which just ended: those of other models in its chain, begun before it;
+        none where too many are open to look at.
+        """
+        with self._lock:
+            frame = self._frame(call.parent)
+            if frame is None or len(frame.open_calls) > _MOST_AROUND:
+                return []
+            around = [self._calls[run_id] for run_id in frame.open_calls if run_id in self._calls]
+            return [one for one in around if one.clock < call.clock and one.model_class != call.model_class]
 
     def root_of(self, run_id: str) -> Root | None:
         """The root of an open run."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_core.utils.uuid import uuid7
 
@@ -35,6 +39,31 @@ TABLE = Table()
 
 class OtherDelegatingModel(DelegatingModel):
     """Another kind of model that hands on what it is asked."""
+
+
+class StreamingDelegatingModel(DelegatingModel):
+    """A model that hands on the pieces of another one's stream."""
+
+    def _stream(self, messages: Any, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+        for piece in self.inner.stream(messages):
+            yield ChatGenerationChunk(message=piece)
+
+    async def _astream(self, messages: Any, *_: Any, **__: Any) -> AsyncIterator[ChatGenerationChunk]:
+        async for piece in self.inner.astream(messages):
+            yield ChatGenerationChunk(message=piece)
+
+
+class OtherStreamingModel(StreamingModel):
+    """Another kind of model that streams."""
+
+
+class StubbornModel(DelegatingModel):
+    """A model that asks another one, and fails by itself when that does."""
+
+    def _generate(self, *arguments: Any, **more: Any) -> ChatResult:
+        with suppress(TimeoutError):
+            return super()._generate(*arguments, **more)
+        raise TimeoutError("slow")
 
 
 PROMPTS = [[HumanMessage("z")], [HumanMessage("z")]]
@@ -148,6 +177,59 @@ async def delegating_in_a_loop(handler: TokenUsageHandler) -> None:
 def delegating_failure(handler: TokenUsageHandler) -> None:
     with pytest.raises(ScriptedError):
         chain(DelegatingModel(inner=failing_first(1)), "R").invoke(QUESTION, config(handler))
+
+
+@TABLE.row("47", "a model that asks another model, which times out", "R | - | R | 1 | error -")
+def delegating_timeout(handler: TokenUsageHandler) -> None:
+    with pytest.raises(TimeoutError):
+        chain(DelegatingModel(inner=ScriptedModel(steps=(TimeoutError("slow"),))), "R").invoke(
+            QUESTION, config(handler)
+        )
+
+
+@TABLE.row(
+    "47",
+    "a model that asks another model, and fails like it, but by itself",
+    *[f"R | - | R | {attempt} | error -" for attempt in (1, 2)],
+)
+def failing_alike(handler: TokenUsageHandler) -> None:
+    with pytest.raises(TimeoutError):
+        chain(StubbornModel(inner=ScriptedModel(steps=(TimeoutError("slow"),))), "R").invoke(QUESTION, config(handler))
+
+
+@TABLE.row("47", "a model that hands on another one's stream, given up", "R | - | R | 1 | cancelled -")
+def delegating_stream(handler: TokenUsageHandler) -> None:
+    pieces = _handing_on_a_stream().stream("q", config(handler, run_name="R"))
+    next(pieces)
+    pieces.close()
+
+
+@TABLE.row("47", "a model that hands on another one's stream, given up in a task", "R | - | R | 1 | cancelled -")
+async def delegating_stream_in_a_task(handler: TokenUsageHandler) -> None:
+    pieces: Any = _handing_on_a_stream().astream("q", config(handler, run_name="R"))
+    await anext(pieces)
+    await pieces.aclose()
+
+
+@TABLE.row("47", "a model that hands on another one's stream to a parser, given up", "R | - | R | 1 | cancelled -")
+async def delegating_stream_to_a_parser(handler: TokenUsageHandler) -> None:
+    pieces: Any = (_handing_on_a_stream() | StrOutputParser()).astream("q", config(handler, run_name="R"))
+    await anext(pieces)
+    await pieces.aclose()
+
+
+@TABLE.row(
+    "47",
+    "two models' streams side by side, both given up",
+    *[f"R | - | R | {attempt} | cancelled -" for attempt in (1, 2)],
+)
+def two_streams(handler: TokenUsageHandler) -> None:
+    models = OtherStreamingModel(), StreamingModel()
+
+    def read(_: Any) -> None:
+        next(zip(*(model.stream("q") for model in models), strict=True))
+
+    RunnableLambda(read).with_config(run_name="R").invoke(QUESTION, config(handler))
 
 
 @TABLE.row("47", "a model that asks one that asks another", "R | - | R | 1 | ok 10/5", "R | - | R | 2 | ok 10/5")
@@ -279,6 +361,11 @@ def bare_run_id_reused(handler: TokenUsageHandler) -> None:
 def tracked_with_handler(handler: TokenUsageHandler) -> None:
     with track(handler.store):
         line_of(("n", asks()), name="G").invoke(QUESTION, config(handler))
+
+
+def _handing_on_a_stream() -> Any:
+    """A chain whose model asks another one, and hands on its stream."""
+    return RunnableLambda(lambda text: text) | StreamingDelegatingModel(inner=StreamingModel())
 
 
 def _text_model() -> TextModel:
