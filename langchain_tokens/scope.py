@@ -169,6 +169,8 @@ def label(
 ) -> Runnable[Any, Any]:
     """Name one runnable for good: its calls belong to this chain, agent or mode wherever it is used.
 
+    What the call's own config says wins; and for a graph, which remains one, what a label or metadata around it says.
+
     Raises:
         TokensError: for anything but a runnable and at least one name.
 
