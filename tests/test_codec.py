@@ -18,14 +18,16 @@ from langchain_tokens.codec import decode, encode
 from langchain_tokens.usage import TokenUsage
 from tests.builders import MOMENTS, MONEY, NOON, make_call, make_fact, make_usage, random_calls
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+"""Such as are mended already; see `tests.test_unstorable` for others."""
+RAW_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    | RAW_TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(RAW_TEXTS, inner, max_size=3),
     max_leaves=6,
 )
 MILLISECONDS = st.none() | st.floats(0, 1e9)
@@ -52,7 +54,7 @@ CALLS = st.builds(
     usage=USAGES,
     saved_usage=USAGES,
     usage_flags=st.lists(TEXTS, max_size=2).map(tuple),
-    raw_usage=st.none() | st.dictionaries(TEXTS, PLAIN, max_size=3),
+    raw_usage=st.none() | st.dictionaries(RAW_TEXTS, PLAIN, max_size=3),
     cost_usd=MONEY,
     other_cost_usd=MONEY,
     unit_prices=st.none() | st.dictionaries(TEXTS, TEXTS, max_size=2),

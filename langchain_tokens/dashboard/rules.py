@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from starlette.requests import cookie_parser
-
 from langchain_tokens.errors import DashboardError
 
 __all__ = ("LEAST_TOKEN", "Rules", "make_rules", "make_token")
@@ -52,6 +50,8 @@ class Rules:
         kind, _, said = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self.is_token(said.strip())
+        from starlette.requests import cookie_parser
+
         shown = cookie_parser(headers.get("cookie", "")).get(self.cookie_name)  # forgives other cookies, as browsers do
         return shown is not None and hmac.compare_digest(shown.encode(), self.cookie_value.encode())
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, or_, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.plan import moment_in, needs_rows
 from langchain_tokens.store.prepared import asked, count_statement, whole_statement
 from langchain_tokens.store.rolluptables import NAMES
 from langchain_tokens.store.state import rows_since
-from langchain_tokens.store.sums import conditions, run_conditions, split_run_filters
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.sums import conditions, run_conditions, split_run_filters, unindexed
+from langchain_tokens.store.tables import CALLS, RUNS, STARTS_LATE
 
 __all__ = ("count_calls", "count_knowing_runs", "count_runs", "count_sessions", "count_untimed")
 
 MOST_ROWS = 200_000
 """Calls that are walked through for a count."""
+_MOST_UNKNOWN = 50_000
+"""Runs that do not know a number of which all are counted."""
 
 
 def count_calls(connection: Connection, query: Query) -> int:
@@ -65,15 +68,49 @@ def count_knowing_runs(connection: Connection, query: Query, runs: int, name: st
         None where it would take too long.
 
     """
-    if not unknown_calls or unknown_calls > MOST_ROWS:
-        return None if unknown_calls else runs
+    if not unknown_calls:
+        return runs
     dialect = connection.dialect.name
     if _is_about_calls(query):
+        if unknown_calls > MOST_ROWS:
+            return None
         known = and_(conditions(query, dialect), CALLS.c[name].is_not(None))
         return int(connection.execute(select(func.count(CALLS.c.run_id.distinct())).where(known)).scalar_one())
-    # Those that do not know it are few, and an index begins with them.
-    unknown = and_(run_conditions(query, dialect), RUNS.c[name].is_(None), RUNS.c.calls > 0)
-    return runs - int(connection.execute(select(func.count()).select_from(RUNS).where(unknown)).scalar_one())
+    unknown = _count_unknown_runs(connection, query, name)
+    return None if unknown > _MOST_UNKNOWN else runs - unknown
+
+
+def _count_unknown_runs(connection: Connection, query: Query, name: str) -> int:
+    """How many of a query's runs have calls none of which knows a number, up to one more than are counted.
+
+    They are few, and an index begins with them. It has the times of their calls, too, so that only those are looked up
+    whose calls were not all over before the range; runs of it that started after all their calls have their own index.
+    """
+    kept, dialect = RUNS.c, connection.dialect.name
+    number: ColumnElement[Any] = kept[name]
+    started: ColumnElement[Any] = kept.started_at
+    if dialect == "sqlite":  # which would take the other index
+        number, started = unindexed(number), unindexed(started)
+    others = run_conditions(replace(query, since=None, until=None), dialect)
+    where = [kept[name].is_(None), kept.calls > 0, others]
+    if query.since is None:
+        return _count(connection, *where, *_started(query, kept.started_at))
+    goes_on = or_(kept.last_call_at.is_(None), kept.last_call_at >= query.since)
+    found = _count(connection, *where, goes_on, *_started(query, started))
+    late = [number.is_(None), others, STARTS_LATE, kept.last_call_at < query.since]
+    return found + _count(connection, *late, *_started(query, kept.started_at))
+
+
+def _started(query: Query, started: ColumnElement[Any]) -> Iterator[ColumnElement[bool]]:
+    if query.since is not None:
+        yield started >= query.since
+    if query.until is not None:
+        yield started < query.until
+
+
+def _count(connection: Connection, *where: Any) -> int:
+    some = select(literal_column("1")).select_from(RUNS).where(*where).limit(_MOST_UNKNOWN + 1).subquery()
+    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def count_untimed(connection: Connection, query: Query) -> Mapping[tuple[str | None, str | None], int]:
