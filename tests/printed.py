@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def expect_shown(page: Path, after: str, said: str, settle: Callable[[str], obje
     if IS_RENEWED:
         page.write_text(text[: block.start(1)] + said.strip() + text[block.end(1) :], encoding="utf-8")
         return
-    assert take(said.strip()) == take(block[1]), f"{page} below {after!r}: UPDATE_GOLDEN=1 renews it"
+    shown, found = str(take(block[1])).splitlines(), str(take(said.strip())).splitlines()
+    differences = "\n".join(unified_diff(shown, found, "shown", "printed", lineterm=""))
+    assert not differences, f"{page} below {after!r}: UPDATE_GOLDEN=1 renews it\n{differences}"
 
 
 def table_below(title: str, text: str) -> dict[str, Row]:

@@ -34,6 +34,7 @@ from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.trouble import Warnings
 from tests.builders import make_call, make_fact
+from tests.opened import open_files
 
 ROOT = Path(__file__).resolve().parent.parent
 LINE = b'{"call": "one line"}\n'
@@ -473,13 +474,12 @@ def test_file_whose_name_the_device_refuses_is_taken_back(folder: Path, monkeypa
     """
     folder.mkdir()
     monkeypatch.setattr(os, "fsync", failing_with(errno.EIO))
-    open_before = len(list(Path("/proc/self/fd").iterdir()))
     with opened(folder, is_synced=True) as journal:
         for _ in range(3):
             with pytest.raises(OSError, match=os.strerror(errno.EIO)):
                 journal.append(LINE)
 
-        assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+        assert open_files(folder) == []
         assert segments(folder) == []
 
 

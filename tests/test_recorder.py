@@ -28,6 +28,7 @@ from langchain_tokens.segments import Segment
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_call, make_fact
 from tests.models import FailingStore, StuckStore
+from tests.opened import open_files
 
 LONG = 15.0
 """Seconds that no test takes: a limit for what must come soon."""
@@ -766,7 +767,6 @@ def test_journal_that_cannot_be_removed_is_no_obstacle_to_close(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "not allowed")
 
-    open_before = len(list(Path("/proc/self/fd").iterdir()))
     with recording(UsageStore(parse_target(path)), folder) as recorder:
         for _ in range(2):
             recorder.record(make_call())
@@ -774,7 +774,7 @@ def test_journal_that_cannot_be_removed_is_no_obstacle_to_close(
             with monkeypatch.context() as patch:
                 patch.setattr(Path, "unlink", refuse)
                 assert recorder.close(LONG)
-            assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+            assert open_files(folder) == []
     assert len([message for message in caplog.messages if "could not be removed" in message]) == 1
     assert open_store(path).breakdown().total.calls == 2
     assert list(folder.iterdir()) == []
