@@ -298,7 +298,9 @@ def _kept_below(names: Mapping[str, str]) -> Callable[[RunnableConfig], Runnable
 
     def keep(config: RunnableConfig) -> RunnableConfig:
         said: Mapping[str, Any] = config.get("metadata") or {}
-        around: Mapping[str, Any] = getattr(config.get("callbacks"), "inheritable_metadata", None) or {}
+        manager: Any = config.get("callbacks")
+        kinds = ("metadata", "inheritable_metadata")  # where older versions of LangChain keep it, and newer ones
+        around = {key: value for kind in kinds for key, value in (getattr(manager, kind, None) or {}).items()}
         return {
             "metadata": {key: name for key, name in names.items() if key not in said or said[key] == around.get(key)}
         }
