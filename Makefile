@@ -91,8 +91,8 @@ $(LOWEST)/.made: pyproject.toml .venv/.made
 
 prepared: .venv/.made-dev $(LOWEST)/.made  ## make both environments, that of `check` and that of `lowest`
 
-# Deselected: what an older LangGraph or LangChain does not do, intervals drawn by an older scipy, and hundreds of simulations of what
-# other tests ask statsmodels and scipy for once.
+# Deselected: what an older LangGraph or LangChain does not do, intervals drawn by an older scipy, and hundreds of
+# simulations of what other tests ask statsmodels and scipy for once.
 lowest: $(LOWEST)/.made  ## a part of the tests at the lowest versions of the dependencies, as CI does
 	$(LOWEST)/bin/python -m pytest -q $(PARALLEL) -W ignore::DeprecationWarning \
 		--deselect "tests/conformance/test_graphs.py::test_calls_belong_to_their_node[55 a node's error handler]" \
