@@ -38,8 +38,9 @@ _AGED_SECONDS = 24 * 3_600.0
 _KEPT_REFUSED_BATCHES = 16
 _REFUSED_SECONDS = 5.0
 _MOST_AROUND = 64
-
+"""Open calls of one chain that are looked at for one that made another."""
 _PROCESS = uuid4()
+"""Made here, and not when it is first needed: two threads that need it first must not have two."""
 
 Value = TypeVar("Value")
 

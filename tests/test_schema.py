@@ -26,7 +26,7 @@ from langchain_tokens.store.looking import changing
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE, current_revision, upgrade
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.tables import METADATA
-from langchain_tokens.store.target import parse_target
+from langchain_tokens.store.target import StoreTarget, parse_target
 from tests.builders import make_call, make_fact
 from tests.schemas import remembering
 
@@ -264,17 +264,21 @@ def test_other_schema_is_one_difference(lasting_database: Database, revision: st
     assert found.differences == (f"its schema is {revision or 'none'}, and {HEAD} is needed",)
 
 
-def test_damaged_file_is_found(tmp_path: Path) -> None:
-    """SQLite's own check of the file is part of it: what it finds is shown."""
-    target = parse_target(tmp_path / "tokens.db")
+def say_otherwise(target: StoreTarget, name: str, old: str, new: str) -> None:
+    """Let the schema of a database with a call say something of a table or an index that its pages do not hold."""
     store = UsageStore(target)
     store.add([make_call()], [make_fact()])
     store.close()
-    with closing(sqlite3.connect(tmp_path / "tokens.db")) as connection:
+    with closing(sqlite3.connect(target.path or "")) as connection:
         connection.execute("PRAGMA writable_schema=ON")
-        change = "sql = replace(sql, 'mode TEXT', 'mode TEXT NOT NULL')"
-        connection.execute(f"UPDATE sqlite_master SET {change} WHERE name = 'llm_run'")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ?", (old, new, name))
         connection.commit()
+
+
+def test_damaged_file_is_found(tmp_path: Path) -> None:
+    """SQLite's own check of the file is part of it: what it finds is shown."""
+    target = parse_target(tmp_path / "tokens.db")
+    say_otherwise(target, "llm_run", "mode TEXT", "mode TEXT NOT NULL")
     found = inspect_store(target)
     assert not found.is_right
     assert found.damage
@@ -284,15 +288,8 @@ def test_damaged_file_is_found(tmp_path: Path) -> None:
 def test_index_that_does_not_fit_is_found_and_copied(tmp_path: Path) -> None:
     """A check asks each index for each row; a copy takes the rows as they are, since all of them are there."""
     target = parse_target(tmp_path / "tokens.db")
-    store = UsageStore(target)
-    store.add([make_call()], [make_fact()])
-    store.close()
-    with closing(sqlite3.connect(tmp_path / "tokens.db")) as connection:
-        connection.execute("PRAGMA writable_schema=ON")
-        change = "sql = replace(sql, '(run_id)', '(session_id)')"
-        connection.execute(f"UPDATE sqlite_master SET {change} WHERE name = 'ix_llm_call_run_id'")
-        connection.commit()
-    assert "row 1 missing from index ix_llm_call_run_id" in inspect_store(target).damage
+    say_otherwise(target, "ix_llm_call_run_id", "(run_id)", "(session_id)")
+    assert "row 1 missing from index ix_llm_call_run_id" in (inspect_store(target).damage or ())
     assert back_up(target).rows["llm_call"] == 1
 
 

@@ -84,7 +84,6 @@ NAMED: Mapping[str, str] = {
     "attempt": "attempt",
 }
 """The same for all dimensions that are summed by themselves, too, so that no combinations have to be added up."""
-_NONE: Mapping[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +105,11 @@ class Rollup:
 
 
 def _rollup(
-    name: str, step: Step, names: tuple[str, ...], finer: Rollup | None, indexes: Mapping[str, tuple[str, ...]] = _NONE
+    name: str,
+    step: Step,
+    names: tuple[str, ...],
+    finer: Rollup | None,
+    indexes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Rollup:
     moment = () if step == "ever" else (step,)
     keys = ("dimension", *moment, "name") if names == BY_NAME else (*moment, *names)
@@ -120,7 +123,7 @@ def _rollup(
         *(Column(count, BigInteger(), nullable=False) for count in COUNTS),
         *(Column(summed, BigInteger(), nullable=True) for summed in SUMMED),
         *([Column(LAST_DAY, Text(), nullable=False)] if step == "ever" else []),
-        *(Index(f"ix_{name}_{of}", *columns) for of, columns in indexes.items()),
+        *(Index(f"ix_{name}_{of}", *columns) for of, columns in (indexes or {}).items()),
         sqlite_with_rowid=False,
     )
     return Rollup(table=table, step=step, keys=keys, finer=finer)
