@@ -35,12 +35,12 @@ PATIENCE_SECONDS = 20.0
 """For the rounds of one question; what takes longer is asked fewer times."""
 RANGES: Mapping[str, dict[str, Any]] = {
     "7d": {"since": "7d"},
-    "7d/h": {"since": "7d/h"},
+    "168h": {"since": "168h"},
     "30d": {"since": "30d"},
-    "30d/h": {"since": "30d/h"},
+    "720h": {"since": "720h"},
     "all": {},
 }
-"""Those of days alone begin within an hour, whose rows are read; a dashboard asks from a whole hour on."""
+"""Those of hours begin with a moment: rows are read of what is left of its hour, more or less of them by the clock."""
 DIMENSIONS = ("chain", "agent", "model", "mode", "provider", "path", "status", "attempt")
 MANY = ("user", "session", "run")
 FILTERS: Mapping[str, dict[str, Any]] = {"chain": {"chain": "write_sql"}, "model": {"model": "gemini-2.5-flash"}}

@@ -32,6 +32,8 @@ EQUALITY_FILTERS = ("session", "run", "mode", "agent", "chain", "model", "provid
 _TAG = "tag:"
 _SPAN = re.compile(r"(\d+)\s*([mhdw])(?:\s*/\s*([hd]))?", re.IGNORECASE)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_STEPS = {"d": "h", "w": "h"}
+"""Unit of a span → the step with which it begins, where none is named: nobody means the minute of last week's day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +105,11 @@ def missing_labels(dimension: str) -> tuple[str, ...]:
 def parse_moment(value: Any, now: datetime, name: str = "since", zone: tzinfo = UTC) -> datetime:
     """Read a moment: aware datetime, date, timedelta (back from now) or text, as UTC.
 
-    Texts are spans back from now (`90m`, `24h`, `7d`, `2w`), which `/h` and `/d` take back to where that hour (UTC) or
-    that day (of the zone) began (`7d/h`, `30d/d`), `today`, `yesterday`, `mtd` (when this month began), or ISO 8601
-    dates and times; a date means its first moment in the zone, and a text without an offset is of the zone.
+    Texts are spans back from now: in minutes and hours to the moment (`90m`, `24h`), in days and weeks to where that
+    hour (UTC) began (`7d`, `2w`), since sums of whole hours are kept; `/h` and `/d` take any of them back to where that
+    hour, or that day (of the zone), began (`36h/h`, `30d/d`). Others are `today`, `yesterday`, `mtd` (when this month
+    began), and ISO 8601 dates and times; a date means its first moment in the zone, and a text without an offset is of
+    the zone.
 
     Raises:
         QueryError: for anything else, a naive datetime among them.
@@ -147,7 +151,8 @@ def _moment_from_text(text: str, now: datetime, name: str, zone: tzinfo) -> date
     span = _SPAN.fullmatch(cleaned)
     try:
         if span is not None:
-            return _begin(now - timedelta(**{_UNITS[span[2]]: int(span[1])}), span[3], zone)
+            back = timedelta(**{_UNITS[span[2]]: int(span[1])})
+            return _begin(now - back, span[3] or (_STEPS.get(span[2]) if back else None), zone)
         moment = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
         raise QueryError(f"{name}={text!r} is not a moment; {_EXPECTED_MOMENT}") from None

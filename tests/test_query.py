@@ -17,15 +17,17 @@ from langchain_tokens.query import DIMENSIONS, EQUALITY_FILTERS, Query, make_que
 NOW = datetime(2026, 11, 20, 15, 30, 45, tzinfo=UTC)
 KOLKATA = timezone(timedelta(hours=5, minutes=30))
 TEXTS = {
-    "7d": datetime(2026, 11, 13, 15, 30, 45, tzinfo=UTC),
+    "7d": datetime(2026, 11, 13, 15, tzinfo=UTC),
+    "168h": datetime(2026, 11, 13, 15, 30, 45, tzinfo=UTC),
+    "36h/h": datetime(2026, 11, 19, 3, tzinfo=UTC),
     "24h": datetime(2026, 11, 19, 15, 30, 45, tzinfo=UTC),
     "90m": datetime(2026, 11, 20, 14, 0, 45, tzinfo=UTC),
-    "2w": datetime(2026, 11, 6, 15, 30, 45, tzinfo=UTC),
+    "2w": datetime(2026, 11, 6, 15, tzinfo=UTC),
     "0d": NOW,
     "7d/h": datetime(2026, 11, 13, 15, tzinfo=UTC),
     "30 D / d": datetime(2026, 10, 21, tzinfo=UTC),
     "0m/h": datetime(2026, 11, 20, 15, tzinfo=UTC),
-    " 7 D ": datetime(2026, 11, 13, 15, 30, 45, tzinfo=UTC),
+    " 7 D ": datetime(2026, 11, 13, 15, tzinfo=UTC),
     "today": datetime(2026, 11, 20, tzinfo=UTC),
     "Yesterday": datetime(2026, 11, 19, tzinfo=UTC),
     "2026-11-01": datetime(2026, 11, 1, tzinfo=UTC),
@@ -121,6 +123,7 @@ def test_moment_from_value(value: Any, expected: datetime) -> None:
 def test_a_day_begins_in_its_zone_and_an_hour_in_utc() -> None:
     """What a span goes back to is an hour of UTC, of which sums are kept, or a day of the zone that is asked for."""
     assert parse_moment("7d/h", NOW, zone=KOLKATA) == datetime(2026, 11, 13, 15, tzinfo=UTC)
+    assert parse_moment("7d", NOW, zone=KOLKATA) == datetime(2026, 11, 13, 15, tzinfo=UTC)
     assert parse_moment("7d/d", NOW, zone=KOLKATA) == datetime(2026, 11, 12, 18, 30, tzinfo=UTC)
     assert parse_moment("7d/h", NOW.astimezone(KOLKATA)) == datetime(2026, 11, 13, 15, tzinfo=UTC)
 
@@ -146,9 +149,11 @@ def test_today_is_the_day_in_utc() -> None:
 
 
 def test_range_is_read_against_one_now() -> None:
-    """`since` and `until` count back from the same moment."""
-    query = make_query((), {"since": "7d", "until": "1d"}, now=NOW)
+    """`since` and `until` count back from the same moment, and days from the same hour: no call is in two of them."""
+    query = make_query((), {"since": "168h", "until": "24h"}, now=NOW)
     assert (query.since, query.until) == (NOW - timedelta(days=7), NOW - timedelta(days=1))
+    query = make_query((), {"since": "7d", "until": "1d"}, now=NOW)
+    assert (query.since, query.until) == (TEXTS["7d"], make_query((), {"since": "1d"}, now=NOW).since)
 
 
 @pytest.mark.parametrize(

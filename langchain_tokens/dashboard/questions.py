@@ -47,7 +47,7 @@ class Filters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     since: Annotated[
-        str | None, Field(description="From when on: 7d, 7d/h (a whole hour), 24h, today, 2026-11-01, a moment.")
+        str | None, Field(description="From when on: 7d (from a whole hour on), 24h, today, 2026-11-01, a moment.")
     ] = None
     until: Annotated[str | None, Field(description="Until when, itself excluded.")] = None
     tz: Annotated[str | None, Field(description="Time zone of hours, days, weeks and months; UTC by default.")] = None
