@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from langchain_tokens.query import Query
+from langchain_tokens.store.keptnames import past_spans
 from langchain_tokens.store.largest import RANKS as LARGEST_RUNS
 from langchain_tokens.store.largest import is_of_runs, largest_runs
 from langchain_tokens.store.largestnames import is_of_names, largest_names
 from langchain_tokens.store.measures import read_groups
-from langchain_tokens.store.plan import family_of
-from langchain_tokens.store.prepared import asked, largest_statement, whole_statement
+from langchain_tokens.store.plan import Span, family_of
+from langchain_tokens.store.prepared import Asked, asked, largest_statement, whole_statement
 from langchain_tokens.store.rolluptables import MANY, NAMES
 from langchain_tokens.store.sums import SUMS
 from langchain_tokens.sums import Sums
@@ -36,10 +37,10 @@ RANKS: Mapping[str, str] = {
 """What may make a group large, and the sum that tells."""
 
 
-def read_answer(connection: Connection, query: Query) -> Answer:
-    """All groups of an answer."""
+def read_answer(connection: Connection, query: Query, spans: Sequence[Span] | None = None) -> Answer:
+    """All groups of an answer; from the parts of its range that the plan says, unless others are given."""
     _work_alone(connection, query)
-    question = asked(query, connection.dialect.name)
+    question = asked(query, connection.dialect.name, spans=spans)
     return read_groups(connection.execute(whole_statement(question.form), question.values), len(query.by))
 
 
@@ -58,20 +59,22 @@ def read_some(
 
 def read_largest(connection: Connection, query: Query, limit: int, order: str = "total_tokens") -> Answer:
     """The groups of an answer with the most tokens, or of what `order` (see `RANKS`) says; unknown comes last."""
-    rank = RANKS[order]
+    rank, dialect = RANKS[order], connection.dialect.name
     _work_alone(connection, query)
     if not _are_many(query) or limit > _FEW:
-        return read_groups(_largest(connection, query, limit, SUMS, rank), len(query.by))
+        return read_groups(_largest(connection, asked(query, dialect), limit, rank), len(query.by))
+    spans = past_spans(connection, query) if is_of_names(query) else None
+    found = None if spans else _without_all(connection, query, limit, SUMS, rank)
+    if found is not None:
+        return read_groups(found, len(query.by))
     # To add up all sums of all of them would take long: first which they are, then all sums of those few.
     if is_of_runs(query) and rank in LARGEST_RUNS:
         names = tuple(largest_runs(connection, query, limit, rank))
     else:
-        found = _without_all(connection, query, limit, SUMS, rank)
-        if found is not None:
-            return read_groups(found, len(query.by))
-        names = tuple(row[0] for row in _largest(connection, query, limit, _few_sums(rank), rank))
+        question = asked(query, dialect, _few_sums(rank), spans)
+        names = tuple(row[0] for row in _largest(connection, question, limit, rank))
     few = replace(query, equals={**query.equals, query.by[0]: names})
-    return read_answer(connection, few) if names else []
+    return read_answer(connection, few, spans) if names else []
 
 
 def ranked_names(connection: Connection, query: Query, limit: int, rank: str = "total_tokens") -> Sequence[Any]:
@@ -79,7 +82,9 @@ def ranked_names(connection: Connection, query: Query, limit: int, rank: str = "
     only = _few_sums(rank)
     _work_alone(connection, query)
     found = _without_all(connection, query, limit, only, rank) if limit <= _FEW else None
-    return [row[0] for row in (_largest(connection, query, limit, only, rank) if found is None else found)]
+    if found is None:
+        found = _largest(connection, asked(query, connection.dialect.name, only), limit, rank)
+    return [row[0] for row in found]
 
 
 def _few_sums(rank: str) -> tuple[str, ...]:
@@ -91,7 +96,8 @@ def _without_all(
     connection: Connection, query: Query, limit: int, only: Sequence[str], rank: str
 ) -> Sequence[tuple[Any, ...]] | None:
     """The largest groups with some sums, where they can be found without adding up all; None where they cannot."""
-    return largest_names(connection, query, limit, rank, only) if is_of_names(query, rank) else None
+    is_indexed = is_of_names(query) and rank in LARGEST_RUNS
+    return largest_names(connection, query, limit, rank, only) if is_indexed else None
 
 
 def _are_many(query: Query) -> bool:
@@ -112,8 +118,7 @@ def _work_alone(connection: Connection, query: Query) -> None:
         connection.exec_driver_sql(_ALONE)
 
 
-def _largest(connection: Connection, query: Query, limit: int, only: Sequence[str], rank: str) -> list[Row[Any]]:
-    question = asked(query, connection.dialect.name, only)
+def _largest(connection: Connection, question: Asked, limit: int, rank: str) -> list[Row[Any]]:
     if question.form.spans[0][0] != "ever":
         statement = largest_statement(question.form, rank, is_known=None)
         return list(connection.execute(statement, {**question.values, "asked_most": limit}))

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.largest import RANKS, Size, ordered
+from langchain_tokens.store.largest import Size, ordered
 from langchain_tokens.store.namesearch import names_statement, rows_of_days, sample_statement
 from langchain_tokens.store.plan import ceiling_of, moment_in, spans_of
 from langchain_tokens.store.prepared import asked, whole_statement
@@ -70,11 +70,11 @@ class _Days:
         return begins and (self.asked_end is None or name.last_day < self.asked_end)
 
 
-def is_of_names(query: Query, rank: str) -> bool:
+def is_of_names(query: Query) -> bool:
     """Whether a question is one for `largest_names`: about sessions or users, of a range, without other filters."""
     is_range = query.since is not None or query.until is not None
     is_plain = len(query.by) == 1 and query.by[0] in MANY and not query.equals and not query.tags
-    return is_range and is_plain and rank in RANKS
+    return is_range and is_plain
 
 
 def largest_names(
@@ -86,7 +86,7 @@ def largest_names(
         connection: one that reads.
         query: whose names, and which range; see `is_of_names`.
         limit: the most names.
-        rank: one of `RANKS`.
+        rank: one of `largest.RANKS`.
         only: the sums that come with a name; calls and `rank` are among them.
 
     Returns:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, func, union_all
 
@@ -30,13 +30,14 @@ from langchain_tokens.store.rolluptables import (
     Step,
 )
 from langchain_tokens.store.rows import CALL_COLUMNS
-from langchain_tokens.store.sums import SUMS, added_parts, are_few, rollup_statement, sums_statement
+from langchain_tokens.store.sums import SUMS, added_parts, are_few, past_statement, rollup_statement, sums_statement
 
 __all__ = (
     "FINER",
     "Family",
     "Piece",
     "Span",
+    "SpanStep",
     "ceiling_of",
     "family_of",
     "floor_of",
@@ -46,15 +47,17 @@ __all__ = (
     "pieces",
     "planned_statement",
     "put_together",
+    "spans_between",
     "spans_of",
 )
 
 FINER: Mapping[str, Step] = {"month": "day", "day": "hour"}
 """What the sums of a step are made of."""
 _LENGTHS = {"hour": 13, "day": 10, "month": 7}
-Span = tuple[Step | None, Any, Any]
+SpanStep = Step | Literal["past"]
+Span = tuple[SpanStep | None, Any, Any]
 """A part of a range: the step of the sums that answer it, None for rows; its first moment and the first after it, as
-that table writes them.
+that table writes them. Of all its past days (`past`) is kept what names had, from a moment on; see `keptnames`.
 """
 
 
@@ -86,6 +89,11 @@ def spans_of(query: Query) -> Sequence[Span]:
     family = family_of(query)
     step = None if family is None else _coarsest(query, family)
     return [_span(piece) for piece in pieces(query.since, query.until, step)]
+
+
+def spans_between(since: datetime | None, until: datetime | None, step: Step) -> Sequence[Span]:
+    """The parts of a range, of which the sums of a step are the coarsest."""
+    return [_span(piece) for piece in pieces(since, until, step)]
 
 
 def put_together(query: Query, spans: Sequence[Span], dialect: str, only: Sequence[str]) -> Select[Any]:
@@ -177,6 +185,8 @@ def _statement(
     step, since, until = span
     if step is None or family is None:
         return sums_statement(replace(query, since=since, until=until), dialect, only, is_part=is_part)
+    if step == "past":
+        return past_statement(query, family.dimension, since, only, is_part=is_part)
     rollup, within = family.rollups[step], (since, until)
     is_given = is_part and family.rollups is NAMES  # of combinations there are so many that to add up first is faster
     is_sought = dialect == "sqlite" and rollup is NAMES["day"] and _is_of_few(query, family.dimension)

@@ -14,8 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, String, bindparam, collate, func, select, union
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.plan import Span, parts_of, put_together, spans_of
-from langchain_tokens.store.rolluptables import Step
+from langchain_tokens.store.plan import Span, SpanStep, parts_of, put_together, spans_of
 from langchain_tokens.store.sums import SUMS, Later, are_few
 
 __all__ = ("Asked", "Form", "asked", "count_statement", "largest_statement", "question_of", "whole_statement")
@@ -33,7 +32,7 @@ class Form:
     by: tuple[str, ...]
     equals: tuple[_Named, ...]
     tags: tuple[_Named, ...]
-    spans: tuple[tuple[Step | None, bool, bool], ...]
+    spans: tuple[tuple[SpanStep | None, bool, bool], ...]
     """Of each part of the range: the step of the sums that answer it, whether it has a beginning, and an end."""
     only: tuple[str, ...]
     """Which sums."""
@@ -60,7 +59,7 @@ def asked(query: Query, dialect: str, only: Sequence[str] = SUMS, spans: Sequenc
 
     """
     values: dict[str, Any] = {}
-    ends: list[tuple[Step | None, bool, bool]] = []
+    ends: list[tuple[SpanStep | None, bool, bool]] = []
     for index, (step, since, until) in enumerate(spans_of(query) if spans is None else spans):
         values |= {f"asked_since_{index}": since, f"asked_until_{index}": until}
         ends.append((step, since is not None, until is not None))

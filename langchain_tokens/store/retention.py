@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
 from langchain_tokens.errors import StoreError
 from langchain_tokens.query import Query
+from langchain_tokens.store.keptnames import wrong_names
 from langchain_tokens.store.keptsums import drop_sums, forget_names, lock_maintenance, lock_writers
+from langchain_tokens.store.localkept import wrong_local
 from langchain_tokens.store.plan import ceiling_of, moment_in
 from langchain_tokens.store.reach import answered
-from langchain_tokens.store.rebuilding import rebuild_rollups, wrong_rollups
+from langchain_tokens.store.rebuilding import impossible_counts, rebuild_rollups, wrong_rollups
 from langchain_tokens.store.rolluptables import MANY
+from langchain_tokens.store.settling import wrong_waste
 from langchain_tokens.store.state import keep_rows_since, rows_since
 from langchain_tokens.store.unsettling import unsettle_range
 from langchain_tokens.store.writes import delete_calls
 
-__all__ = ("answered", "delete", "rebuild")
+__all__ = ("answered", "delete", "rebuild", "wrong_sums")
 
 
 def delete(connection: Connection, query: Query) -> int:
@@ -82,3 +87,11 @@ def rebuild(connection: Connection) -> int:
     for row, column, found, right in wrong_rollups(connection):
         raise StoreError(f"{row} {column} is {found} also when it is derived again, not {right}; nothing was changed")
     return wrong
+
+
+def wrong_sums(connection: Connection) -> Iterator[tuple[str, str, Any, Any]]:
+    """Where sums that are kept are not those of the rows, nor what was found out of past times: which, column, what is
+    stored, what it should be.
+    """
+    for wrong in (wrong_rollups, impossible_counts, wrong_waste, wrong_local, wrong_names):
+        yield from wrong(connection)

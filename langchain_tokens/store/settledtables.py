@@ -12,7 +12,7 @@ from langchain_tokens.store.rolluptables import COUNTS
 from langchain_tokens.store.rolluptables import SUMMED as ROLLUP_SUMMED
 from langchain_tokens.store.tables import METADATA, UtcDateTime
 
-__all__ = ("LOCAL", "SETTLED", "SUMMED", "WASTE", "WHO")
+__all__ = ("LOCAL", "SETTLED", "SUMMED", "WASTE", "WHO", "past_step")
 
 WHO = ("chain_name", "agent_name", "model_name", "provider")
 """Whose calls were in vain."""
@@ -50,4 +50,11 @@ LOCAL = Table(
     *(Column(name, BigInteger(), nullable=True) for name in ROLLUP_SUMMED),
     sqlite_with_rowid=False,
 )
-"""What calls add up to in days, weeks and months of zones, by one name at a time; a missing one is the empty text."""
+"""What calls add up to in days, weeks and months of zones, by one name at a time; a missing one is the empty text. And
+on all past days of a range, by users.
+"""
+
+
+def past_step(dimension: str) -> str:
+    """What the past days of a range are called, of which is kept what each name had."""
+    return f"days by {dimension}"

@@ -23,6 +23,7 @@ from langchain_tokens.run import Run
 from langchain_tokens.store.breakdowns import check_order, keep_past, read_breakdown, read_groups
 from langchain_tokens.store.engine import reading
 from langchain_tokens.store.exchange import Exchange
+from langchain_tokens.store.keptnames import keep_names, unkept
 from langchain_tokens.store.latest import latest_calls, read_calls
 from langchain_tokens.store.latestruns import latest_runs
 from langchain_tokens.store.opener import Opener
@@ -90,7 +91,11 @@ class UsageStore(Exchange):
             _check_page(limit, 0)
         keep_past(self._engine(), self.target, query)
         with self._reading() as connection:
-            return read_breakdown(connection, query, limit=limit, order=order)
+            found = read_breakdown(connection, query, limit=limit, order=order)
+            past = None if limit is None else unkept(connection, query)
+        if past is not None:
+            keep_names(self._engine(), self.target, query.by[0], past)
+        return found
 
     def timeline(self, every: str = "day", *, by: str | None = None, **filters: Any) -> Breakdown:
         """Sums for each hour, day, week or month, oldest first, optionally split by one more dimension.
@@ -293,13 +298,10 @@ class UsageStore(Exchange):
 
     def wrong_rollups(self) -> Sequence[tuple[str, str, Any, Any]]:
         """Where sums that are kept are not those of the rows: which, column, what is stored, what it should be."""
-        from langchain_tokens.store.localkept import wrong_local
-        from langchain_tokens.store.rebuilding import impossible_counts, wrong_rollups
-        from langchain_tokens.store.settling import wrong_waste
+        from langchain_tokens.store.retention import wrong_sums
 
         with self._reading(is_long=True) as connection:
-            wrong = [*wrong_rollups(connection), *impossible_counts(connection)]
-            return [*wrong, *wrong_waste(connection), *wrong_local(connection)]
+            return list(wrong_sums(connection))
 
     def rebuild_rollups(self) -> int:
         """Derive all sums that are kept beside the rows again, and say how many numbers were not those of the rows."""

@@ -28,6 +28,7 @@ from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.store.measures import call_sums, rollup_sums
 from langchain_tokens.store.rolluptables import ALL, BY_NAME, COUNTS, SUMMED, Rollup
 from langchain_tokens.store.rows import CALL_COLUMNS
+from langchain_tokens.store.settledtables import LOCAL, past_step
 from langchain_tokens.store.tables import CALLS, RUNS
 
 __all__ = (
@@ -132,6 +133,25 @@ def rollup_statement(
     if is_given or _is_row(query, rollup, dimension):
         return _labelled(named, {name: kept[name] for name in only}).where(where)
     return _labelled(named, rollup_sums(kept, only)).where(where).group_by(*keys)
+
+
+def past_statement(
+    query: Query, dimension: str, since: Any, only: Sequence[str], *, is_part: bool = False
+) -> Select[Any]:
+    """The statement that reads what is kept of the past days of a range by name, see `keptnames`.
+
+    Args:
+        query: groups by that dimension; its range is not looked at.
+        dimension: whose names.
+        since: the first of the days.
+        only: which sums.
+        is_part: as for `rollup_statement`.
+
+    """
+    where = [LOCAL.c.step == past_step(dimension), LOCAL.c.since == since]
+    where += [LOCAL.c.name.in_(_kept_values(allowed)) for allowed in query.equals.values()]
+    key = LOCAL.c.name if is_part else shown(dimension, LOCAL.c.name)
+    return _labelled([key], {name: LOCAL.c[name] for name in only}).where(*where)
 
 
 def _is_row(query: Query, rollup: Rollup, dimension: str) -> bool:
