@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from langchain_tokens.call import Call, RunFact, bounded_call, bounded_fact
 from langchain_tokens.importing.imported import Tally
+from langchain_tokens.render import counted
 from langchain_tokens.store.engine import RowError
 from langchain_tokens.store.existing import Existing
+from langchain_tokens.store.importable import PrunedError, add_importable
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -128,16 +130,19 @@ class Storing:
     def _write(self, new: Sequence[Found], facts: Sequence[RunFact]) -> None:
         calls = [self._priced(found) for found in new]
         try:
-            self._store.add(calls, facts)
+            add_importable(self._store, calls, facts)
         except RowError:
             self._write_singly(new, calls, facts)
+        except PrunedError as error:
+            before = self.tally.stored + self.tally.corrected - len(new)
+            raise PrunedError(f"{error}; {_said_before(before)}") from error
 
     def _write_singly(self, new: Sequence[Found], calls: Sequence[Call], facts: Sequence[RunFact]) -> None:
         """Store what the database takes, where it refuses something of a batch."""
         refused: set[str] = set()
         for found, call in zip(new, calls, strict=True):
             try:
-                self._store.add([call])
+                add_importable(self._store, [call])
             except RowError as error:
                 self.tally.stored -= 1
                 self.tally.refuse(found.row, str(error))
@@ -152,6 +157,11 @@ class Storing:
     def _priced(self, found: Found) -> Call:
         assert found.call is not None  # noqa: S101  # of `_new`
         return found.call if found.is_own else self._price(found.call)
+
+
+def _said_before(stored: int) -> str:
+    first = "nothing was stored" if not stored else f"{counted(stored, 'call')} before that are stored"
+    return f"{first}. Import what started from then on, or into another database"
 
 
 def _bounded(found: Found) -> Found:
