@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
 from langchain_tokens.journal import Journal
+from langchain_tokens.portions import Portions
 from langchain_tokens.recovery import (
     AT_ONCE,
     Pieces,
@@ -82,6 +83,8 @@ class Delivery:
         """Held while spilled records are taken back: a thread that the store held up may still be at it."""
         self._recovery: Iterator[Recovered] | None = None
         self._pieces: Pieces = {}
+        self._portions = Portions()
+        """For whoever holds `busy`."""
         self._recover_at = 0.0
 
     def note_waiting(self, more: int) -> None:
@@ -121,7 +124,10 @@ class Delivery:
         with self.busy:
             if self._recovery is None:
                 self._recover_at = time.monotonic() + _RECOVER_SECONDS
-                self._recovery = recovering(self._journal.folder, self._sink, self.refine, self._warnings, self._pieces)
+                folder, sink = self._journal.folder, self._sink
+                self._recovery = recovering(
+                    folder, sink, self.refine, self._warnings, self._pieces, portions=self._portions
+                )
             try:
                 found = next(self._recovery, None)
             except BaseException as error:  # noqa: BLE001  # the journals stay for a later look, or the next opener
@@ -220,7 +226,7 @@ class Delivery:
         while True:
             try:
                 with self.busy:
-                    refused = add_or_refuse(self._sink, facts, self._warnings)
+                    refused = add_or_refuse(self._sink, facts, self._warnings, self._portions)
                     if self._journal is not None and self._journal.is_synced:
                         make_lasting(self._sink)
             except BaseException as error:  # noqa: BLE001  # any sink, any trouble: the host must not notice

@@ -12,6 +12,7 @@ from typing import Protocol
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import Abandoned, abandoned
+from langchain_tokens.portions import Portions
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.syncing import sync_file, sync_sqlite
 from langchain_tokens.trouble import Warnings, may_be_a_signal
@@ -108,7 +109,13 @@ def recover(folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings)
 
 
 def recovering(
-    folder: Path, sink: Sink, refine: Refine | None, warnings: Warnings, pieces: Pieces | None = None
+    folder: Path,
+    sink: Sink,
+    refine: Refine | None,
+    warnings: Warnings,
+    pieces: Pieces | None = None,
+    *,
+    portions: Portions | None = None,
 ) -> Generator[Recovered, None, None]:
     """The same piece by piece: each step delivers a transaction of facts. A journal that is not gone through to its
     end, or cannot be removed, stays, whole, for the next opener; the sink knows what it has of it.
@@ -119,13 +126,14 @@ def recovering(
         refine: what is done to calls before.
         warnings: logs trouble.
         pieces: remembers what was delivered, for a later try of the same process, which counts nothing twice then.
+        portions: remembers how many facts its server takes at once.
 
     """
-    unreadable, pieces = 0, {} if pieces is None else pieces
+    unreadable, pieces, portions = 0, {} if pieces is None else pieces, portions or Portions()
     try:
         for segment in abandoned(folder, sink.target.mark_in(folder)):
             try:
-                for piece in _deliver(segment, sink, refine, warnings, pieces):
+                for piece in _deliver(segment, sink, refine, warnings, pieces, portions=portions):
                     unreadable += piece.unreadable
                     yield piece
             except OSError as error:
@@ -136,7 +144,7 @@ def recovering(
 
 
 def _deliver(
-    segment: Abandoned, sink: Sink, refine: Refine | None, warnings: Warnings, pieces: Pieces
+    segment: Abandoned, sink: Sink, refine: Refine | None, warnings: Warnings, pieces: Pieces, *, portions: Portions
 ) -> Iterator[Recovered]:
     known = pieces.setdefault(segment.path, {})
     for lines in segment.batches(batch_size(sink.target)):
@@ -144,7 +152,7 @@ def _deliver(
         if is_kept:
             continue
         facts, bad = read_facts(lines)
-        refused = add_or_refuse(sink, [refined(fact, refine, warnings) for fact in facts], warnings)
+        refused = add_or_refuse(sink, [refined(fact, refine, warnings) for fact in facts], warnings, portions)
         known[segment.place] = keep_aside(segment.path.parent, [*bad.lines, *map(encode, refused)], warnings)
         found = Recovered(delivered=len(facts) - len(refused), refused=len(refused), unreadable=bad.count)
         yield found if is_kept is None else _COUNTED
@@ -201,9 +209,11 @@ def refined_call(call: Call, refine: Refine, warnings: Warnings) -> Call:
         return call
 
 
-def add_or_refuse(sink: Sink, facts: Sequence[Call | RunFact], warnings: Warnings) -> Sequence[Call | RunFact]:
+def add_or_refuse(
+    sink: Sink, facts: Sequence[Call | RunFact], warnings: Warnings, portions: Portions
+) -> Sequence[Call | RunFact]:
     """Hand facts over; where the sink refuses a value, hand them over one by one, and where its server
-    allows less time than they take, in halves.
+    allows less time than they take, in smaller portions.
 
     Returns:
         The facts that were refused.
@@ -212,14 +222,28 @@ def add_or_refuse(sink: Sink, facts: Sequence[Call | RunFact], warnings: Warning
         Exception: what the sink raises beside a refusal.
 
     """
+    refused: list[Call | RunFact] = []
+    start = 0
+    while start < len(facts):
+        portion = facts[start : start + portions.of(len(facts) - start)]
+        began = time.monotonic()
+        try:
+            refused += _refused_of(sink, portion, warnings)
+        except Exception as error:
+            if len(portion) == 1 or not _is_too_slow(error):
+                raise
+            portions.note_too_slow(len(portion), time.monotonic() - began)
+        else:
+            start += len(portion)
+            portions.note_stored(len(portion), time.monotonic() - began)
+    return refused
+
+
+def _refused_of(sink: Sink, facts: Sequence[Call | RunFact], warnings: Warnings) -> Sequence[Call | RunFact]:
+    """Hand facts over at once, or one by one where the sink refuses a value."""
     try:
         _add(sink, facts)
     except Exception as error:
-        if len(facts) > 1 and _is_too_slow(error):
-            middle = len(facts) // 2
-            return [
-                refused for part in (facts[:middle], facts[middle:]) for refused in add_or_refuse(sink, part, warnings)
-            ]
         if not is_refusal(error):
             raise
         return [fact for fact in facts if not _is_taken(sink, fact, warnings)]

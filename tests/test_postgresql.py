@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ import pytest
 from sqlalchemy import event
 
 from langchain_tokens import TokenUsageHandler
+from langchain_tokens.call import Call, RunFact
 from langchain_tokens.codec import encode
 from langchain_tokens.errors import StoreError
 from langchain_tokens.query import make_query
@@ -170,7 +171,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION take_long();
 
 
 @pytest.mark.parametrize("way", ["recorded", "left by the dead"])
-def test_batch_that_takes_too_long_is_stored_in_halves(
+def test_batch_that_takes_too_long_is_stored_in_portions(
     postgresql_database: Database, tmp_path: Path, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Calls that a server does not take at once within its limit are all stored, each once, without a word."""
@@ -192,6 +193,33 @@ def test_batch_that_takes_too_long_is_stored_in_halves(
 
         assert {call.call_id for call in store.calls()} == {call.call_id for call in calls}
     assert caplog.messages == []
+
+
+def test_what_a_server_takes_at_once_is_not_sought_in_vain_again(
+    postgresql_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two batches of 500 calls of which a dozen go at once cost a few timeouts in all, and two before the first is in."""
+    calls = [make_call() for _ in range(1_000)]
+    tried: list[int] = []
+    with _store(_add_to(postgresql_database.url, "options=-cstatement_timeout%3D300ms")) as store:
+        store.add([])
+        _execute(postgresql_database.url, LIMIT_ROWS)
+        add = UsageStore.add
+
+        def noted(self: UsageStore, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+            tried.append(len(calls))
+            add(self, calls, runs)
+
+        monkeypatch.setattr(UsageStore, "add", noted)
+        folder = tmp_path / "pending"
+        folder.mkdir()
+        for number in range(2):
+            lines = b"".join(map(encode, calls[number * 500 : number * 500 + 500]))
+            (folder / f"{number}-dead.jsonl").write_bytes(lines)
+        assert recover(folder, store, None, Warnings()) == len(calls)
+        assert {call.call_id for call in store.calls(limit=2_000)} == {call.call_id for call in calls}
+    assert tried[:3] == [500, 31, 1]
+    assert sum(1 for count in tried if count > 12) <= 8
 
 
 # Connections
