@@ -23,6 +23,7 @@ from langchain_tokens.store.downgrade import BASE, downgrade_store
 from langchain_tokens.store.inspection import inspect_store
 from langchain_tokens.store.looking import changing, looking
 from langchain_tokens.store.ours import OURS, is_ours, our_tables
+from langchain_tokens.store.safeguard import safeguarded
 from langchain_tokens.store.schema import HEAD, current_revision, upgrade
 from langchain_tokens.store.surroundings import look_around
 from langchain_tokens.store.target import StoreTarget, parse_target
@@ -232,6 +233,58 @@ def test_adoption_that_touches_more_changes_nothing(
         adopt_store(application)
     assert surroundings(application) == before
     assert names(application) == set(ROWS)
+
+
+def copies_of(target: StoreTarget) -> list[Path]:
+    """The copies that lie beside a file."""
+    return [] if target.path is None else list(target.path.parent.glob("*.backup-*"))
+
+
+@pytest.mark.parametrize(
+    "error", [SchemaError("no"), RuntimeError("no"), KeyboardInterrupt()], ids=lambda e: type(e).__name__
+)
+def test_failed_adoption_leaves_nothing_behind(
+    application: StoreTarget, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Whatever ends it after the copy was made: no table of ours is there, no copy, and nothing is said of one."""
+
+    def failing(connection: Connection) -> None:
+        upgrade(connection)
+        raise error
+
+    monkeypatch.setattr(adoption, "upgrade", failing)
+    before = surroundings(application)
+    with pytest.raises(type(error)) as caught:
+        adopt_store(application)
+    assert caught.value is error
+    assert (surroundings(application), names(application), copies_of(application)) == (before, set(ROWS), [])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(SchemaError("no"), SchemaError), (KeyboardInterrupt(), KeyboardInterrupt), (RuntimeError("no"), RuntimeError)],
+    ids=["ours", "Ctrl+C", "another's"],
+)
+def test_copy_stays_and_is_named_where_the_file_was_changed(
+    application: StoreTarget, error: BaseException, kind: type[BaseException]
+) -> None:
+    """A file that cannot be seen to be as it was keeps its copy, and whatever is raised says where that is."""
+    if application.path is None:
+        pytest.skip("a server is not copied")
+
+    def change_and_fail() -> None:
+        with safeguarded(application, is_wanted=True) as guard:
+            guard.make()
+            with changing(application) as connection:
+                upgrade(connection)
+            raise error
+
+    with pytest.raises(kind) as caught:
+        change_and_fail()
+    (copy,) = copies_of(application)
+    said = [str(caught.value), *getattr(caught.value, "__notes__", ())]
+    assert any(text.endswith(f"the file as it was: {copy}") for text in said)
+    assert found_revision(parse_target(copy)) is None
 
 
 def test_dry_run_prints_what_would_be_run(

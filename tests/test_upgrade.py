@@ -132,7 +132,7 @@ def test_several_processes_upgrade_at_once(lasting_database: Database) -> None:
 
 
 def test_upgrade_that_would_lose_rows_changes_nothing(old: str, revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows are counted before and after; a difference takes all of it back, and the copy stays."""
+    """Rows are counted before and after; a difference takes all of it back, and the copy goes again."""
 
     def forgetful(connection: Any) -> None:
         upgrade(connection)
@@ -142,6 +142,7 @@ def test_upgrade_that_would_lose_rows_changes_nothing(old: str, revision: str, m
     with pytest.raises(SchemaError, match="llm_call 2 → 1"):
         upgrade_store(parse_target(old))
     assert found_revision(parse_target(old)) == revision
+    assert copies_of(parse_target(old)) == []
     monkeypatch.undo()
     assert upgrade_store(parse_target(old)).calls == 2
 
@@ -279,6 +280,11 @@ def test_upgrade_by_a_newer_version_loses_nothing_of_a_process_that_goes_on(
     assert (handler.stats().pending, handler.stats().dropped) == (0, 0)
     handler.close()
     assert (store.breakdown().total.calls, store.check().is_clean) == (3, True)
+
+
+def copies_of(target: StoreTarget) -> list[Path]:
+    """The copies that lie beside a file."""
+    return [] if target.path is None else list(target.path.parent.glob("*.backup-*"))
 
 
 @contextmanager

@@ -23,11 +23,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from langchain_tokens.errors import SchemaError
-from langchain_tokens.store.backup import back_up
 from langchain_tokens.store.dependants import refuse_dependants
 from langchain_tokens.store.downgrade import BASE, downgrade, known_revisions, lost_tables, scripts
 from langchain_tokens.store.looking import changing, looking, require_content
 from langchain_tokens.store.ours import OURS, is_ours, our_tables, refuse_foreign, refuse_newer, taken_views
+from langchain_tokens.store.safeguard import safeguarded
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE, current_revision, lock_schema, upgrade
 from langchain_tokens.store.surroundings import changed_names, look_around
 from langchain_tokens.store.target import StoreTarget
@@ -52,7 +52,8 @@ def adopt_store(target: StoreTarget, *, backup: bool = True) -> Adoption:
 
     Args:
         target: the database.
-        backup: whether a SQLite file is copied first, to `NAME.backup-none-TIME` beside it.
+        backup: whether a SQLite file is copied first, to `NAME.backup-none-TIME` beside it. Where adopting fails
+            and the file is as it was, the copy goes again.
 
     Raises:
         SchemaError: where tables of our names are not ours, or ours have another schema; and where anything else in the
@@ -61,12 +62,12 @@ def adopt_store(target: StoreTarget, *, backup: bool = True) -> Adoption:
 
     """
     require_content(target)
-    with changing(target) as connection:
+    with safeguarded(target, is_wanted=backup) as copy, changing(target) as connection:
         lock_schema(connection)
         before = look_around(connection)
         if _is_adopted(connection, target):
             return Adoption(added=(), other_tables=before.tables, backup=None)
-        copy = back_up(target).path if backup and target.path is not None else None
+        copy.make()
         had = our_tables(connection)
         upgrade(connection)
         changed = changed_names(before, look_around(connection))
@@ -76,7 +77,7 @@ def adopt_store(target: StoreTarget, *, backup: bool = True) -> Adoption:
         if not OURS - taken_views(connection) <= set(there) or current_revision(connection) != HEAD:
             raise SchemaError(f"adopting {target} did not make all tables; nothing was changed")
     added = tuple(name for name in there if name not in had)
-    return Adoption(added=added, other_tables=before.tables, backup=copy)
+    return Adoption(added=added, other_tables=before.tables, backup=copy.path)
 
 
 def adoption_sql(target: StoreTarget) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, inspect, text
 
 from langchain_tokens.errors import SchemaError, StoreError
-from langchain_tokens.store.backup import back_up
 from langchain_tokens.store.dependants import refuse_dependants
 from langchain_tokens.store.looking import changing, looking, require_content
 from langchain_tokens.store.ours import DERIVED, TABLES, lock_tables, our_tables, refuse_newer, row_counts
 from langchain_tokens.store.partitioning import unpartition
 from langchain_tokens.store.partitions import is_partitioned
+from langchain_tokens.store.safeguard import safeguarded
 from langchain_tokens.store.schema import VERSION_TABLE, current_revision, lock_schema, upgrade
 from langchain_tokens.store.target import StoreTarget
 
@@ -99,20 +99,20 @@ def downgrade_store(target: StoreTarget, revision: str | None = None, *, backup:
 
     """
     require_content(target)
-    with changing(target) as connection:
+    with safeguarded(target, is_wanted=backup) as copy, changing(target) as connection:
         lock_schema(connection)
         plan = _plan(connection, target, revision)
         if plan.before == plan.after:
             return Downgrade(plan=plan, rows=row_counts(connection), backup=None)
         if target.path is not None and plan.lost_columns and sqlite3.sqlite_version_info < _SQLITE_DROPS_COLUMNS:
             raise StoreError(f"taking columns away needs SQLite 3.35; Python here has {sqlite3.sqlite_version}")
-        copy = back_up(target).path if backup and target.path is not None else None
+        copy.make()
         lock_tables(connection)
         rows = {name: count for name, count in row_counts(connection).items() if name not in plan.lost_rows}
         downgrade(connection, plan.after)
         kept = row_counts(connection, rows)
         _verify(connection, target, plan.after, rows, kept)
-    return Downgrade(plan=plan, rows=kept, backup=copy)
+    return Downgrade(plan=plan, rows=kept, backup=copy.path)
 
 
 def downgrade(connection: Connection, revision: str) -> None:

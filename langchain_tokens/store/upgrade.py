@@ -8,10 +8,10 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from langchain_tokens.errors import SchemaError
-from langchain_tokens.store.backup import back_up
 from langchain_tokens.store.engine import make_engine, writing
 from langchain_tokens.store.looking import PATIENCE_SECONDS, found_revision, has_content, looking
 from langchain_tokens.store.ours import DERIVED, lock_tables, refuse_foreign, refuse_newer, row_counts
+from langchain_tokens.store.safeguard import safeguarded
 from langchain_tokens.store.schema import HEAD, current_revision, lock_schema, upgrade
 from langchain_tokens.store.tables import CALLS, RUNS
 from langchain_tokens.store.target import StoreTarget
@@ -49,13 +49,13 @@ def upgrade_store(target: StoreTarget, *, backup: bool = True) -> Upgrade:
     _look_first(target)
     engine = make_engine(replace(target, timeout=max(target.timeout, PATIENCE_SECONDS)))
     try:
-        with writing(engine, target, is_long=True) as connection:
+        with safeguarded(target, is_wanted=backup) as copy, writing(engine, target, is_long=True) as connection:
             lock_schema(connection)
             before = current_revision(connection)  # another process may have been faster
             refuse_newer(before, target)
             # The lock lets others read: the copy is of what is upgraded, with nothing written in between.
-            is_older = before not in (None, HEAD)
-            copy = back_up(target).path if backup and is_older and target.path is not None else None
+            if before not in (None, HEAD):
+                copy.make()
             if before is None:
                 refuse_foreign(connection, target)
             if before != HEAD:
@@ -63,7 +63,7 @@ def upgrade_store(target: StoreTarget, *, backup: bool = True) -> Upgrade:
             calls = row_counts(connection, [CALLS.name])[CALLS.name]
     finally:
         engine.dispose()
-    return Upgrade(before=before, after=HEAD, calls=calls, backup=copy)
+    return Upgrade(before=before, after=HEAD, calls=calls, backup=copy.path)
 
 
 def _look_first(target: StoreTarget) -> None:
