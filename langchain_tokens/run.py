@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from langchain_tokens.breakdown import Breakdown, BreakdownRow, aggregate
 from langchain_tokens.call import Call, RunFact, RunStatus, plain
+from langchain_tokens.errors import QueryError
 from langchain_tokens.notebook import facts_html, total_facts
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, clean, counted
@@ -32,15 +33,20 @@ class RunSource(Protocol):
     def calls(self) -> Sequence[Call]:
         """Its calls so far, in the order they started."""
 
+    @property
+    def is_shortened(self) -> bool:
+        """Whether some of its calls were pruned, so that the others are not all."""
+
 
 class FixedRun:
     """A run that no longer changes, as a store hands it out."""
 
-    __slots__ = ("calls", "fact")
+    __slots__ = ("calls", "fact", "is_shortened")
 
-    def __init__(self, fact: RunFact, calls: Sequence[Call]) -> None:
+    def __init__(self, fact: RunFact, calls: Sequence[Call], *, is_shortened: bool = False) -> None:
         self.fact = fact
         self.calls = tuple(calls)
+        self.is_shortened = is_shortened
 
 
 class Run:
@@ -117,8 +123,23 @@ class Run:
 
     @property
     def calls(self) -> Sequence[Call]:
-        """Its calls so far, in the order they started."""
+        """Its calls so far, in the order they started; of a stored run those that were not pruned."""
         return self._source.calls
+
+    @property
+    def _all_calls(self) -> Sequence[Call]:
+        """Its calls, for sums.
+
+        Raises:
+            QueryError: where some were pruned, and the others would say too little.
+
+        """
+        calls = self._source.calls
+        if self._source.is_shortened:
+            raise QueryError(
+                f"calls of the run {self.run_id} were pruned; what is left of them ({len(calls):,}) is no total"
+            )
+        return calls
 
     @property
     def total(self) -> BreakdownRow:
@@ -129,16 +150,16 @@ class Run:
         """Sums by dimension, as `UsageStore.breakdown`.
 
         Raises:
-            QueryError: for an unknown dimension.
+            QueryError: for an unknown dimension; and as all sums of a stored run of which calls were pruned.
 
         """
-        return aggregate(self.calls, make_query(by))
+        return aggregate(self._all_calls, make_query(by))
 
     def tree(self) -> RunNode:
         """Its calls at the names along their paths, from the root down; each place has sums of its own calls (`own`)
         and with all below (`subtree`). The own sums of all places add up to `total`. `print(run.tree())` shows it.
         """
-        return call_tree(self.calls, self.name)
+        return call_tree(self._all_calls, self.name)
 
     def summary(self) -> str:
         """A text for people: title, id, duration, calls, tokens, then each chain with its success rate.
@@ -168,7 +189,7 @@ class Run:
         only, and `total_tokens_used` sums all that is known. `calls_without_usage` appears where there are any. Calls
         without a chain stand under `(unattributed)`.
         """
-        calls = self.calls  # one moment of a run that may go on
+        calls = self._all_calls  # one moment of a run that may go on
         total = aggregate(calls, make_query()).total
         return _by_chain(calls, _response_tokens, {"total_tokens_used": total.total_tokens, **_missing(total)})
 
@@ -184,7 +205,7 @@ class Run:
             breakdown unknown is null.
 
         """
-        calls = self.calls  # one moment of a run that may go on
+        calls = self._all_calls  # one moment of a run that may go on
         total = aggregate(calls, make_query()).total
         return {
             "total_input_tokens": total.input_tokens or 0,

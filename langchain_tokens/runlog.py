@@ -20,7 +20,7 @@ class RunLog:
     refines itself, by the same function.
     """
 
-    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "has_left", "is_rest", "recorders")
+    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "has_left", "is_rest", "is_shortened", "recorders")
 
     def __init__(self, fact: RunFact) -> None:
         self.fact = fact
@@ -30,6 +30,8 @@ class RunLog:
         """The memory that held it has let it go, and counts its calls in sums."""
         self.is_rest = False
         """Earlier calls of this run have left the memory; the store has them all."""
+        self.is_shortened = False
+        """Nothing of a run in memory is pruned."""
         self._lock = threading.Lock()
         self._calls: dict[str, Call] = {}
         self._unrefined: dict[str, Refine] = {}

@@ -17,7 +17,7 @@ from langchain_tokens.cli.output import say_document, say_lines
 from langchain_tokens.cli.report import Order
 from langchain_tokens.cli.sheets import Column, sheet, wrapped
 from langchain_tokens.cli.terminal import look
-from langchain_tokens.query import missing_label
+from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN
 from langchain_tokens.usage import TokenUsage
 
@@ -164,16 +164,24 @@ def call_columns(found: Sequence[Call], zone: tzinfo) -> list[Column]:
     ]
 
 
-def _totals_of_runs(store: UsageStore, run_ids: Sequence[str]) -> Mapping[str, BreakdownRow]:
-    found: dict[str, BreakdownRow] = {}
-    for start in range(0, len(run_ids), _BATCH):
-        rows = store.breakdown("run", run=list(run_ids[start : start + _BATCH]))
+def _totals_of_runs(store: UsageStore, run_ids: Sequence[str]) -> Mapping[str, BreakdownRow | None]:
+    """The sums of runs: None of one that lost calls to a prune; a run that has no call is not in it."""
+    from langchain_tokens.store.storedruns import shortened_runs
+
+    lost = shortened_runs(store, run_ids)
+    found: dict[str, BreakdownRow | None] = dict.fromkeys(lost)
+    whole = [run_id for run_id in run_ids if run_id not in lost]
+    for start in range(0, len(whole), _BATCH):
+        rows = store.breakdown("run", run=whole[start : start + _BATCH])
         found |= {str(row.key["run"]): row for row in rows}
     return found
 
 
-def _run_columns(found: Sequence[Run], totals: Mapping[str, BreakdownRow], zone: tzinfo) -> list[Column]:
-    rows = [totals.get(run.run_id) for run in found]
+def _run_columns(found: Sequence[Run], totals: Mapping[str, BreakdownRow | None], zone: tzinfo) -> list[Column]:
+    from langchain_tokens.breakdown import aggregate
+
+    without_calls = aggregate((), make_query(())).total
+    rows = [totals.get(run.run_id, without_calls) for run in found]
     return [
         Column(heading="run", cells=[run.run_id for run in found], is_text=True, least=ID_LEAST),
         *_moments([moment(run.started_at, zone) for run in found]),
@@ -190,8 +198,8 @@ def _sums(rows: Sequence[BreakdownRow | None]) -> list[Column]:
         [Cost(None, 0, 0) if row is None else Cost(row.cost_usd, row.calls, row.unpriced_calls) for row in rows]
     )
     return [
-        Column(heading="calls", cells=[count(0 if row is None else row.calls) for row in rows], goes=3),
-        Column(heading="failed", cells=[count(0 if row is None else row.failed_calls) for row in rows], goes=4),
+        Column(heading="calls", cells=[count(None if row is None else row.calls) for row in rows], goes=3),
+        Column(heading="failed", cells=[count(None if row is None else row.failed_calls) for row in rows], goes=4),
         Column(heading="tokens", cells=[count(None if row is None else row.total_tokens) for row in rows], goes=2),
         Column(heading=COST, cells=amounts, goes=1),
     ]

@@ -34,6 +34,7 @@ from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.latest import latest_calls
 from langchain_tokens.store.paging import find_call, find_run, next_calls, next_runs
 from langchain_tokens.store.store import UsageStore
+from langchain_tokens.store.storedruns import calls_of
 
 __all__ = ("Records",)
 
@@ -119,7 +120,8 @@ def _run(store: UsageStore, run_id: str) -> dict[str, Any]:
     line = find_run(store, run_id)
     if line is None:
         raise HTTPException(404, f"there is no run {run_id!r}; it may have been deleted")
-    run = Run(FixedRun(line.fact, store._calls_of(run_id)))
+    calls, is_shortened = calls_of(store, run_id)
+    run = Run(FixedRun(line.fact, calls, is_shortened=is_shortened))
     return {
         "run": run_document(line),
         "total": row_record(run.total),

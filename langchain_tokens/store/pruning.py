@@ -25,7 +25,7 @@ from langchain_tokens.store.keptsums import drop_sums, first_sum, lock_maintenan
 from langchain_tokens.store.partitions import is_partitioned, partitions_before
 from langchain_tokens.store.plan import floor_of, moment_in
 from langchain_tokens.store.schema import storing
-from langchain_tokens.store.state import keep_rows_since, rows_since
+from langchain_tokens.store.state import keep_rows_since, note_shortened_by, rows_since
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, RUNS
 from langchain_tokens.store.target import StoreTarget
@@ -177,6 +177,8 @@ class _Pruning:
                 lock_calls(connection)
                 if self.parts is not None and _count(connection, _within(partition.since, partition.until)):
                     continue
+                if self.keeps_sums:
+                    note_shortened_by(connection, _within(partition.since, partition.until))
                 dropped = drop_partitions_before(connection, partition.until)
                 calls, runs = sum(one.calls for one in dropped), sum(one.runs for one in dropped)
                 piece = _Piece(since=partition.since, until=partition.until, calls=calls, runs=runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -11,13 +11,14 @@ from sqlalchemy import Connection, func, select
 
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query
+from langchain_tokens.store.inserts import chunks
 from langchain_tokens.store.plan import ceiling_of, floor_of, needs_rows
 from langchain_tokens.store.rolluptables import MANY, NAMES
 from langchain_tokens.store.rows import CALL_COLUMNS
-from langchain_tokens.store.state import rows_since
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.state import rows_since, shortened
+from langchain_tokens.store.tables import CALLS, RUNS, UtcDateTime
 
-__all__ = ("answered",)
+__all__ = ("answered", "whole_runs")
 
 Answer = TypeVar("Answer")
 
@@ -79,9 +80,8 @@ def _has_all_rows(connection: Connection, query: Query, first: datetime) -> bool
         names = [name for name in asked if name is not None]
         if len(names) < len(asked) or dimension not in (*MANY, "run"):
             continue
-        if dimension == "run":  # a run begins with its first call
-            found = select(func.count()).select_from(RUNS).where(RUNS.c.run_id.in_(names), RUNS.c.started_at >= first)
-            if connection.execute(found).scalar_one() == len(set(names)):
+        if dimension == "run":
+            if whole_runs(connection, names, first) == set(names):
                 return True
             continue
         of_them = CALLS.c[CALL_COLUMNS[dimension]].in_(names)
@@ -91,3 +91,18 @@ def _has_all_rows(connection: Connection, query: Query, first: datetime) -> bool
         if connection.execute(select(func.coalesce(counted.scalar_subquery(), 0) == stored.scalar_subquery())).scalar():
             return True
     return False
+
+
+def whole_runs(connection: Connection, run_ids: Sequence[str], first: datetime) -> set[str]:
+    """Those of some runs none of whose calls lost its row, where rows before a moment are gone.
+
+    A run begins with its first call. But one that went whole may have got a call since, and seems to begin with that:
+    the prune has noted it.
+    """
+    begun: set[str] = set()
+    start = func.least if connection.dialect.name == "postgresql" else func.min
+    for chunk in chunks(run_ids):
+        began = start(RUNS.c.started_at, func.coalesce(RUNS.c.first_call_at, RUNS.c.started_at), type_=UtcDateTime())
+        found = select(RUNS.c.run_id).where(RUNS.c.run_id.in_(chunk), began >= first)
+        begun.update(connection.execute(found).scalars())
+    return begun - shortened(connection, sorted(begun))

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, Engine, select
+from sqlalchemy import Column, ColumnElement, Engine
 
 from langchain_tokens.breakdown import Breakdown
 from langchain_tokens.call import Call, RunFact
@@ -31,6 +31,7 @@ from langchain_tokens.store.ordering import NUMBERS, calls_by
 from langchain_tokens.store.rows import call_from_row, fact_from_row
 from langchain_tokens.store.schema import storing
 from langchain_tokens.store.sessions import Span, latest_sessions, runs_like
+from langchain_tokens.store.storedruns import StoredRun
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.sums import Sums
@@ -138,14 +139,14 @@ class UsageStore(Exchange):
         _check_page(limit, offset)
         with self._reading() as connection:
             rows = latest_runs(connection, query, limit, offset)
-        return [Run(_StoredRun(self, fact_from_row(row))) for row in rows]
+        return [Run(StoredRun(self, fact_from_row(row))) for row in rows]
 
     def find_runs(self, start: str, *, limit: int = 10) -> Sequence[Run]:
         """The runs whose id begins so; one whose id is the text itself is the only one."""
         _check_page(limit, 0)
         with self._reading() as connection:
             rows = runs_like(connection, start, limit)
-        return [Run(_StoredRun(self, fact_from_row(row))) for row in rows]
+        return [Run(StoredRun(self, fact_from_row(row))) for row in rows]
 
     def spans(self, *sessions: str | None, limit: int = 100, **filters: Any) -> Sequence[Span]:
         """When sessions were used, the one with the newest call first; with names, those only."""
@@ -351,11 +352,6 @@ class UsageStore(Exchange):
         with self._reading() as connection:
             return list(read_groups(connection, query))
 
-    def _calls_of(self, run_id: str) -> Sequence[Call]:
-        statement = select(CALLS).where(CALLS.c.run_id == run_id).order_by(CALLS.c.started_at, CALLS.c.call_id)
-        with self._reading() as connection:
-            return [call_from_row(row) for row in connection.execute(statement).all()]
-
     @property
     def _dialect(self) -> str:
         return self._opener.dialect
@@ -370,21 +366,6 @@ class UsageStore(Exchange):
 
     def _engine(self) -> Engine:
         return self._opener.engine()
-
-
-class _StoredRun:
-    """A run as the database holds it; its calls are read when somebody asks."""
-
-    def __init__(self, store: UsageStore, fact: RunFact) -> None:
-        self._store = store
-        self.fact = fact
-        self._calls: Sequence[Call] | None = None
-
-    @property
-    def calls(self) -> Sequence[Call]:
-        if self._calls is None:
-            self._calls = self._store._calls_of(self.fact.run_id)
-        return self._calls
 
 
 def _direction(order: object) -> ColumnElement[Any]:

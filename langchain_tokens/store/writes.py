@@ -17,6 +17,7 @@ from langchain_tokens.store.revisions import Change, correct_calls
 from langchain_tokens.store.rollups import add_facts, added_sums
 from langchain_tokens.store.runrows import lock_runs, refresh_totals, run_statements
 from langchain_tokens.store.sending import send_all
+from langchain_tokens.store.state import note_shortened
 from langchain_tokens.store.sums import conditions, run_conditions
 from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
 from langchain_tokens.store.unsettling import unsettle, unsettle_range
@@ -62,7 +63,8 @@ def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = Fal
     Args:
         connection: one that writes, in which all that is settled until the range's end was deleted.
         query: which calls.
-        keeps_sums: whether the sums that are kept beside the rows stay as they are.
+        keeps_sums: whether the sums that are kept beside the rows stay as they are; then the runs that lost calls are
+            noted.
 
     Returns:
         How many calls were deleted.
@@ -73,8 +75,11 @@ def delete_calls(connection: Connection, query: Query, *, keeps_sums: bool = Fal
     for day in _days(connection, condition):
         gone = _delete_day(connection, and_(condition, day))
         deleted += len(gone)
-        _delete_runs(connection, sorted({fact[RUN] for fact in gone}))
-        if not keeps_sums:
+        run_ids = sorted({fact[RUN] for fact in gone})
+        _delete_runs(connection, run_ids)
+        if keeps_sums:
+            note_shortened(connection, run_ids)
+        else:
             add_facts(connection, (), gone)
     # The number of a row is that of now, whoever adds a call to it meanwhile.
     is_empty = and_(RUNS.c.calls == 0, ~_has_calls())
