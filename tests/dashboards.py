@@ -42,7 +42,7 @@ def served(store: UsageStore, *, port: int = 0, **more: Any) -> Iterator[str]:
     server.config.timeout_graceful_shutdown = 10  # a browser on a busy machine takes its time to let go
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    assert is_up.wait(10)
+    assert is_up.wait(60)  # a busy machine takes its time
     try:
         yield page_url(listener, "127.0.0.1")
     finally:
