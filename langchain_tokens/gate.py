@@ -33,7 +33,10 @@ __all__ = ("Gate", "Means")
 
 _SCOPED = 10_000
 _NAMES = ("session", "chain", "agent", "mode", "user", "model", "provider")
-_FLUSH_SECONDS = 1.0
+_FLUSH_SECONDS = 5.0
+"""How long a call that would be refused waits until those that ended before it are stored, and count by what they used;
+half of what a hook waits at most, so that it can be asked for once more.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

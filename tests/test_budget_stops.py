@@ -8,7 +8,7 @@ import operator
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from functools import partial
@@ -25,10 +25,11 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy, Send
 
 from langchain_tokens import Budget, BudgetExceeded, PriceBook, TokenUsageHandler, gate, ledger, open_store, track
-from langchain_tokens.call import Call
+from langchain_tokens.call import Call, RunFact
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.store.budgetreading import read_reservations
 from langchain_tokens.store.engine import reading
+from langchain_tokens.store.store import UsageStore
 from tests.models import Reply, ScriptedChat, StreamingChat, in_turn
 
 if TYPE_CHECKING:
@@ -404,6 +405,24 @@ def test_what_a_call_used_takes_the_place_of_its_worst_case(tmp_path: Path) -> N
     with TokenUsageHandler(tmp_path / "t.db", budgets=[Budget(limit_usd=worst, action="stop")]) as handler:
         model = ScriptedChat().bind(max_tokens=1_000)
         assert made(lambda: model.invoke("q", {"callbacks": [handler]}), 10)[0] == 10
+
+
+def test_a_database_that_stores_slowly_stops_no_call_that_fits(
+    script: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that fits once those before it are stored waits for that, also on a machine with far too much to do."""
+    add = UsageStore.add
+
+    def late(store: UsageStore, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+        threading.Event().wait(1.3 if calls else 0)
+        add(store, calls, runs)
+
+    monkeypatch.setattr(UsageStore, "add", late)
+    budget = stopping(limit_calls=None, limit_tokens=1_000, assumed_output_tokens=700)
+    with TokenUsageHandler(tmp_path / "tokens.db", budgets=[budget]) as handler:
+        for _ in range(2):
+            ScriptedChat(script=script).invoke("q", {"callbacks": [handler]})
+    assert script.asked == 2
 
 
 def test_failed_and_cancelled_calls_hold_nothing(tmp_path: Path) -> None:
