@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_tokens.call import RetryKind
 from langchain_tokens.masking import error_text
-from langchain_tokens.names import NO_NAMES, Scope, text_or_none
+from langchain_tokens.names import NO_LABELS, NO_NAMES, Scope, metadata_labels, nearer_labels, text_or_none
 from langchain_tokens.redo import MadeCalls, Unfinished, Work, retry_tag
 from langchain_tokens.roots import Root, is_interrupt, run_status
 
@@ -70,6 +70,7 @@ class Frame:
         "is_node",
         "is_open",
         "is_resumed",
+        "labels",
         "lane",
         "lc_agent",
         "metadata_names",
@@ -121,6 +122,8 @@ class Frame:
         """Node name → agent name, for the nodes of the graph that this run is or holds (set by `attach`)."""
         self.explicit: dict[str, str] = {}
         self.metadata_names, self.explicit_chain = NO_NAMES, None
+        self.labels: Mapping[str, Mapping[str, Any]] = NO_LABELS
+        """Those in the metadata: its own, and those around it."""
         self.scope: Scope | None = None
         self.named: tuple[str, ...] = ()
         """The named runs at or below the innermost node, outermost first."""
@@ -156,7 +159,7 @@ class Frame:
         """Make the frame of a run that starts below `parent` (None: at the top)."""
         frame = cls(started.run_id, root)
         frame.explicit, frame.metadata_names = explicit
-        frame.scope = started.scope
+        frame.scope, frame.labels = started.scope, metadata_labels(started.metadata)
         frame.namespace = text_or_none(started.metadata.get("langgraph_checkpoint_ns"))
         frame.lc_agent = text_or_none(started.metadata.get("lc_agent_name"))
         if parent is not None:
@@ -251,18 +254,20 @@ class Frame:
             if not self.is_node:
                 self.named = (*self.named, name)
         before = parent.metadata_names if parent is not None else NO_NAMES
-        chain = self.metadata_names[0]
-        if chain is not None and chain != before[0]:
+        chain, said = self.metadata_names[0], self.explicit.get("chain")
+        is_labelled = any("tokens_chain" in label for label in self._nearer_labels(parent))
+        if chain is not None and chain != before[0] and chain == said:
             self.explicit_chain = chain
-        elif self.explicit.get("chain") != (parent.explicit.get("chain") if parent is not None else None):
-            self.explicit_chain = self.explicit.get("chain")
+        elif is_labelled or said != (parent.explicit.get("chain") if parent is not None else None):
+            self.explicit_chain = said
 
     def _bound_agent(self, started: Started, parent: Frame | None) -> None:
         """Rule 4, a and b: an agent named in metadata begins where the name appears or changes."""
-        named = self.explicit.get("agent")
+        named, nearer = self.explicit.get("agent"), self._nearer_labels(parent)
+        is_said = parent is None or named != parent.explicit.get("agent")
         lc_agent = None if self.host_is_agent else self.lc_agent
         mapped = parent.agent_nodes.get(self.node or "") if parent is not None and self.is_node else None
-        if named is not None and (parent is None or named != parent.explicit.get("agent")):
+        if named is not None and (is_said or any("tokens_agent" in label for label in nearer)):
             self.agent, self.agent_key = named, self.run_id
         elif mapped is not None:
             self.agent, self.agent_key = str(mapped), self.run_id
@@ -271,6 +276,12 @@ class Frame:
         self.agent_map = started.metadata.get("tokens_agents")
         if isinstance(self.agent_map, dict) and (parent is None or self.agent_map != parent.agent_map):
             self.agent_nodes = self.agent_map
+        for label in nearer:
+            if isinstance(label.get("tokens_agents"), dict):
+                self.agent_nodes = label["tokens_agents"]
+
+    def _nearer_labels(self, parent: Frame | None) -> Sequence[Mapping[str, Any]]:
+        return nearer_labels(self.labels, NO_LABELS if parent is None else parent.labels)
 
     def become_graph(self) -> None:
         """The first node below proves that this run is a graph (rule 4, c and d): a graph with a name of its own is an

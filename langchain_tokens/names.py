@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from langchain_tokens.budgets import Budget
 from langchain_tokens.errors import TokensError
@@ -15,14 +15,19 @@ from langchain_tokens.runlog import RunLog
 
 __all__ = (
     "CURRENT_SCOPE",
+    "NO_LABELS",
     "NO_NAMES",
     "Names",
     "Scope",
     "checked_name",
     "checked_text",
     "introduced",
+    "label_metadata",
+    "labelled",
+    "metadata_labels",
     "metadata_names",
     "metadata_tags",
+    "nearer_labels",
     "session_of",
     "text_or_none",
 )
@@ -42,6 +47,9 @@ METADATA_KEYS = {
 }
 """Name → the key of LangChain's metadata that carries it. The last four are what applications set anyway."""
 TAG_PREFIX = "tokens_tag_"
+_LABELLED = "tokens_labelled"
+"""In the metadata below a label: there are labels to look for."""
+_LABEL_PREFIX = "tokens_label_"
 _SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
 _KEYS = tuple(METADATA_KEYS.values())
 _KEY_SET = frozenset(_KEYS)
@@ -50,6 +58,9 @@ _POSITIONS = tuple(METADATA_KEYS)
 type_names = tuple[str | None, ...]
 NO_NAMES: type_names = (None,) * len(_KEYS)
 """What metadata says that names nothing."""
+type_labels = Mapping[str, Mapping[str, Any]]
+"""Labels by their keys in the metadata, each with the entries of the metadata that it stands for."""
+NO_LABELS: type_labels = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +172,39 @@ def metadata_names(metadata: Mapping[str, Any]) -> type_names:
         if value is not None and type(value) is not str:
             return tuple([text_or_none(value) for value in found])
     return found
+
+
+def label_metadata(names: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of something labelled: the names, and the label itself under a key that nothing else has. Where
+    LangGraph merges configs, names of runs around replace those of a graph in them; the key stays, and tells.
+
+    Args:
+        names: the entries of the metadata that name it.
+        before: the metadata that it has.
+
+    """
+    labels = metadata_labels(before)
+    key = next(iter(labels), None) or f"{_LABEL_PREFIX}{uuid4().hex}"
+    return {**names, _LABELLED: True, key: {**labels.get(key, {}), **names}}
+
+
+def metadata_labels(metadata: Mapping[Any, Any]) -> type_labels:
+    """The labels in a run's metadata: its own, and those of the runs around it."""
+    if _LABELLED not in metadata:
+        return NO_LABELS
+    keys = [key for key in metadata if isinstance(key, str) and key.startswith(_LABEL_PREFIX)]
+    return {key: metadata[key] for key in keys if isinstance(metadata[key], Mapping)}
+
+
+def nearer_labels(labels: type_labels, around: type_labels) -> list[Mapping[str, Any]]:
+    """The labels that the run around does not have, outermost first."""
+    return [label for key, label in labels.items() if key not in around] if labels else []
+
+
+def labelled(labels: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The names that labels say; of several the last one's."""
+    pairs = ((name, text_or_none(label.get(key))) for label in labels for name, key in METADATA_KEYS.items())
+    return {name: text for name, text in pairs if text is not None}
 
 
 def introduced(before: type_names, now: type_names) -> dict[str, str]:

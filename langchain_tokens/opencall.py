@@ -10,7 +10,19 @@ from langchain_tokens.batches import Batch
 from langchain_tokens.call import Call, RetryKind
 from langchain_tokens.frames import Frame, Started
 from langchain_tokens.masking import error_text
-from langchain_tokens.names import NO_NAMES, Names, introduced, metadata_names, metadata_tags, session_of, text_or_none
+from langchain_tokens.names import (
+    NO_LABELS,
+    NO_NAMES,
+    Names,
+    introduced,
+    labelled,
+    metadata_labels,
+    metadata_names,
+    metadata_tags,
+    nearer_labels,
+    session_of,
+    text_or_none,
+)
 from langchain_tokens.paths import join_path
 from langchain_tokens.redo import Work, count_call, retry_tag
 from langchain_tokens.roots import Root
@@ -145,8 +157,10 @@ class OpenCall:
             defaults: what the handler names.
 
         """
-        self._place(started, explicit[0])
-        self._name_chain(started, explicit[0])
+        around = NO_LABELS if self.frame is None else self.frame.labels
+        nearer = labelled(nearer_labels(metadata_labels(started.metadata), around))
+        self._place(started, explicit[0], is_labelled="agent" in nearer)
+        self._name_chain(started, explicit[0], is_labelled="chain" in nearer)
         self.agent = self.agent or defaults.agent
         self._name_circumstances(started, explicit[0], defaults)
         self._count(explicit[0].get("attempt"))
@@ -201,7 +215,7 @@ class OpenCall:
         if inner.attempt == self.attempt + 1:
             inner.attempt = self.attempt
 
-    def _place(self, started: Started, names: Mapping[str, str]) -> None:
+    def _place(self, started: Started, names: Mapping[str, str], *, is_labelled: bool) -> None:
         """Rules 4 and 5: agent and node."""
         frame, metadata = self.frame, started.metadata
         if frame is not None and not (frame.root.is_partial and frame.run_id == frame.root.run_id):
@@ -210,17 +224,17 @@ class OpenCall:
             self.agent = names.get("agent") or text_or_none(metadata.get("lc_agent_name"))
             self.node = text_or_none(metadata.get("langgraph_node"))
         inherited = frame.explicit.get("agent") if frame is not None else None
-        if names.get("agent") not in (None, inherited):
+        if names.get("agent") not in (None, inherited) or is_labelled:
             self.agent = names["agent"]
 
-    def _name_chain(self, started: Started, names: Mapping[str, str]) -> None:
+    def _name_chain(self, started: Started, names: Mapping[str, str], *, is_labelled: bool) -> None:
         """Rule 6, first match: chain, and with it the path."""
         frame, root = self.frame, self.root
         inherited = frame.explicit.get("chain") if frame is not None else None
         named = _without(frame.named if frame is not None else (), self.model_class)
         path = _without(frame.path if frame is not None else root.base_path, self.model_class)
         self.chain = (
-            (names.get("chain") if names.get("chain") != inherited else None)
+            (names.get("chain") if names.get("chain") != inherited or is_labelled else None)
             or (frame.explicit_chain if frame is not None else None)
             or started.name
             or text_or_none(started.metadata.get("lc_source"))
@@ -258,7 +272,9 @@ class OpenCall:
 
 def explicit_names(started: Started, parent: Frame | None) -> type_explicit:
     """The explicit names in force at a run, with what the metadata itself says there."""
-    names, scope = metadata_names(started.metadata), started.scope
+    names, scope, labels = metadata_names(started.metadata), started.scope, metadata_labels(started.metadata)
+    if labels:
+        return _names_below_labels(started, parent, names, labels), names
     if parent is None:
         given = scope.names.given() if scope is not None else {}
         if names is NO_NAMES:
@@ -268,6 +284,21 @@ def explicit_names(started: Started, parent: Frame | None) -> type_explicit:
         return parent.explicit, names
     entered = scope.names.given() if scope is not None and scope is not parent.scope else {}
     return {**parent.explicit, **entered, **introduced(parent.metadata_names, names)}, names
+
+
+def _names_below_labels(
+    started: Started, parent: Frame | None, names: tuple[str | None, ...], labels: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """The same where something is labelled. What a label says may come from a run around, though it was not in the
+    metadata above: only other names were said by the call's own config.
+    """
+    scope, around = started.scope, None if parent is None else parent.scope
+    entered = scope.names.given() if scope is not None and scope is not around else {}
+    nearer = nearer_labels(labels, NO_LABELS if parent is None else parent.labels)
+    said = [labelled([label]) for label in labels.values()]
+    own = introduced(NO_NAMES if parent is None else parent.metadata_names, names)
+    own = {name: text for name, text in own.items() if all(one.get(name) != text for one in said)}
+    return {**({} if parent is None else parent.explicit), **entered, **labelled(nearer), **own}
 
 
 def _without(names: tuple[str, ...], model_class: str | None) -> tuple[str, ...]:

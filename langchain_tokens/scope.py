@@ -23,7 +23,15 @@ from langchain_tokens.call import RunFact, bounded_fact
 from langchain_tokens.errors import TokensError
 from langchain_tokens.handler import TokenUsageHandler
 from langchain_tokens.masking import error_text
-from langchain_tokens.names import CURRENT_SCOPE, METADATA_KEYS, Names, Scope, checked_name, checked_text
+from langchain_tokens.names import (
+    CURRENT_SCOPE,
+    METADATA_KEYS,
+    Names,
+    Scope,
+    checked_name,
+    checked_text,
+    label_metadata,
+)
 from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
@@ -161,7 +169,8 @@ def attach(
         metadata["tokens_agents"] = _checked_agents(agents, _nodes(runnable))
     if (named := checked_name("mode", mode)) is not None:
         metadata[METADATA_KEYS["mode"]] = named
-    return runnable.with_config(callbacks=[handler or TokenUsageHandler()], metadata=metadata)
+    bound = runnable.with_config(callbacks=[handler or TokenUsageHandler()])
+    return _labelled(bound, metadata) if metadata else bound
 
 
 def label(
@@ -169,7 +178,8 @@ def label(
 ) -> Runnable[Any, Any]:
     """Name one runnable for good: its calls belong to this chain, agent or mode wherever it is used.
 
-    What the call's own config says wins; and for a graph, which remains one, what a label or metadata around it says.
+    What the call's own config says wins. A graph remains one; with LangGraph before 1.2.5 its label is lost where
+    a config is passed to it, as it is to a node.
 
     Raises:
         TokensError: for anything but a runnable and at least one name.
@@ -282,16 +292,17 @@ def _checked_agents(agents: object, nodes: Collection[str] | None) -> dict[str, 
     return {node: checked_text(f"agents[{node!r}]", agent) for node, agent in named.items()}
 
 
-def _labelled(runnable: Runnable[Any, Any], names: dict[str, str]) -> Runnable[Any, Any]:
-    """Bind metadata that names of runs around do not replace; a graph remains one, and takes what it is given."""
-    before = runnable.config.get("metadata") or {} if isinstance(runnable, RunnableBinding) else {}
+def _labelled(runnable: Runnable[Any, Any], named: Mapping[str, Any]) -> Runnable[Any, Any]:
+    """Bind metadata that names of runs around do not replace; a graph remains one, and its label tells what is so."""
+    before = (getattr(runnable, "config", None) or {}).get("metadata") or {}
+    names = label_metadata(named, before)
     bound = runnable.with_config(metadata={**before, **names})  # a binding would drop the metadata that it has
     if not isinstance(bound, RunnableBinding):
         return bound
     return bound.model_copy(update={"config_factories": [*bound.config_factories, _kept_below(names)]})
 
 
-def _kept_below(names: Mapping[str, str]) -> Callable[[RunnableConfig], RunnableConfig]:
+def _kept_below(names: Mapping[str, Any]) -> Callable[[RunnableConfig], RunnableConfig]:
     """What makes the last part of a call's config: the names, unless the call's own config says others. What it has
     from the run around it is further away than the label.
     """

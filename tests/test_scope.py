@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 import pytest
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tracers import context as langchain_context
 from langgraph.graph import END, START, StateGraph
 
@@ -647,6 +647,9 @@ def as_state(text: str) -> State:
     return {"text": text}
 
 
+SAYS_B: Any = {"metadata": {"tokens_agent": "b"}}
+
+
 def plan_with(fix: Any) -> Any:
     """A node that makes one call."""
     return RunnableLambda(lambda state: state["text"]) | fix | RunnableLambda(lambda _: {})
@@ -683,9 +686,91 @@ async def test_the_nearer_label_wins(model: ScriptedChat, handler: TokenUsageHan
     assert handler.breakdown().total.calls == 6
 
 
+def in_a_function(graph: Any) -> Any:
+    """A node that runs another graph."""
+
+    def node(state: State) -> Any:
+        return graph.invoke(state)
+
+    return node
+
+
+def passing_a_config(graph: Any) -> Any:
+    """A node that passes its config on to another graph."""
+
+    def node(state: State, config: RunnableConfig) -> Any:
+        return graph.invoke(state, config)
+
+    return node
+
+
+IN_A_GRAPH: Any = {
+    "a node": lambda graph: graph,
+    "a sequence": lambda graph: PASSED | graph,
+    "a function": in_a_function,
+    "a config passed on": passing_a_config,
+}
+"""How a graph is reached from another one's node."""
+
+
+@pytest.mark.parametrize("place", IN_A_GRAPH)
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        (lambda graph, _: label(graph, agent="Fixer"), ("Fixer", "outer")),
+        (lambda graph, _: label(label(graph, agent="first", mode="m"), agent="Fixer"), ("Fixer", "m")),
+        (lambda graph, _: label(graph, agent="Boss", mode="outer"), ("Boss", "outer")),
+        (lambda graph, handler: attach(graph, handler, mode="inner"), ("Mapped", "inner")),
+        (lambda graph, handler: attach(graph, handler, agents={"plan": "Planner"}), ("Planner", "outer")),
+    ],
+    ids=["label", "two labels", "the same label", "attach", "attach with agents"],
+)
+async def test_label_of_a_graph_in_a_graph_wins(
+    model: ScriptedChat, handler: TokenUsageHandler, place: str, name: Any, named: tuple[str, str]
+) -> None:
+    """A graph in a node of another one keeps its own names, however it is reached, and gives them to nobody else."""
+    ask = plan_with(model)
+    inner = name(two_nodes(ask, lambda state: {}, name="helper"), handler)
+    graph = two_nodes(IN_A_GRAPH[place](inner), ask)
+    outer = label(attach(graph, handler, agents={"plan": "Mapped"}), agent="Boss", mode="outer")
+    outer.invoke({"text": "hi"})
+    list(outer.stream({"text": "hi"}))
+    await outer.ainvoke({"text": "hi"})
+    for run in handler.runs:
+        assert [(call.agent, call.mode) for call in run.calls] == [named, ("Boss", "outer")]
+    assert handler.breakdown().total.calls == 6
+
+
+def test_label_of_a_graph_is_told_where_only_that_is_seen(model: ScriptedChat, handler: TokenUsageHandler) -> None:
+    """A handler that is attached to the inner graph alone sees the names of the outer one, too, and takes the nearer."""
+    inner = attach(label(two_nodes(plan_with(model), lambda state: {}), agent="Fixer"), handler)
+    label(two_nodes(inner, lambda state: {}), agent="Boss", mode="m").invoke({"text": "hi"})
+    assert [(call.agent, call.mode) for call in stored()] == [("Fixer", "m")]
+
+
+@pytest.mark.parametrize("step", [lambda model: model, lambda model: PASSED | model], ids=["model", "chain"])
+def test_label_of_a_graph_gives_way_in_it(model: ScriptedChat, handler: TokenUsageHandler, step: Any) -> None:
+    """A label that says the names of the outer label again counts in an inner graph that has others."""
+    fix = label(step(model), agent="Boss", chain="ask")
+    inner = label(two_nodes(plan_with(fix), lambda state: {}), agent="Fixer")
+    label(PASSED | two_nodes(inner, lambda state: {}), agent="Boss", chain="ask").invoke(
+        {"text": "hi"}, {"callbacks": [handler]}
+    )
+    assert [(call.agent, call.chain) for call in stored()] == [("Boss", "ask")]
+
+
+def test_attach_keeps_metadata(model: ScriptedChat, handler: TokenUsageHandler) -> None:
+    """What a runnable has of metadata stays when a handler is attached to it, with names or without."""
+    named = model.with_config(metadata={"tokens_agent": "a"})
+    attach(named, handler).invoke("hi")
+    attach(named, handler, mode="m").invoke("hi")
+    assert [(call.agent, call.mode) for call in stored()] == [("a", None), ("a", "m")]
+
+
 @pytest.mark.parametrize(
     ("named", "agent"),
     [
+        (lambda model: label(two_nodes(plan_with(model), PASSED), agent="a").invoke(as_state("hi"), SAYS_B), "b"),
         (lambda model: label(model, agent="a").invoke("hi", {"metadata": {"tokens_agent": "b"}}), "b"),
         (lambda model: label(label(model, agent="a"), agent="b").invoke("hi"), "b"),
         (lambda model: label(model.with_config(metadata={"tokens_agent": "a"}), agent="b").invoke("hi"), "b"),
