@@ -231,7 +231,7 @@ class Frame:
             if before is not None:
                 self._redo(*before)
         elif parent is not None and (started.tool_call_id is not None or retry_tag(started.tags)):
-            made = parent.work.failed.pop(self.work_key, None)
+            made = parent.work.take_failed(self.work_key)
             if made is not None:
                 self._redo("retry", made)
 

@@ -17,8 +17,12 @@ _RETRY_START = "retry:"
 _RETRY_TAG = re.compile(r"retry:attempt:(\d+)")
 _KEPT_UNFINISHED = 2_048
 _KEPT_UNFINISHED_CALLS = 8_192
-_KEPT_FAILED = 64
-_KEPT_CALLS = 64
+_KEPT_FAILED = 1_024
+_KEPT_FAILED_CALLS = 4_096
+_KEPT_CALLS = _KEPT_UNFINISHED_CALLS
+"""Calls themselves that are held for one run, and for what failed in it: about 1 kB each beside their record, until it
+ends. Of those beyond, only their number is known.
+"""
 
 type_asked = tuple[str | None, int | None]
 """Which question: its chain, and its mark."""
@@ -53,12 +57,20 @@ class Made:
 class MadeCalls(dict[str | None, Made]):
     """The calls that were made, by their path."""
 
-    __slots__ = ("error",)
+    __slots__ = ("error", "held")
 
     def __init__(self) -> None:
         super().__init__()
         self.error: str | None = None
         """What ended the run that made them, as it may be stored; None where it was no failure."""
+        self.held = 0
+        """How many calls themselves are held, and not only their number."""
+
+    def let_calls_go(self) -> None:
+        """Hold no call itself any more."""
+        self.held = 0
+        for made in self.values():
+            made.calls.clear()
 
 
 def retry_tag(tags: Sequence[str]) -> bool:
@@ -72,7 +84,7 @@ def retry_tag(tags: Sequence[str]) -> bool:
 class Work:
     """What one open run has done so far: the calls made in it, and what of it failed."""
 
-    __slots__ = ("again", "error", "failed", "failed_calls", "is_given_up", "kind", "made")
+    __slots__ = ("_held_of_failed", "again", "error", "failed", "failed_calls", "is_given_up", "kind", "made")
 
     def __init__(self) -> None:
         self.made = MadeCalls()
@@ -84,6 +96,7 @@ class Work:
         """The calls that the earlier execution had made and this one has not yet; None: all of this is done again."""
         self.failed: dict[Any, MadeCalls] = {}
         """What runs directly in this one had done when they failed."""
+        self._held_of_failed = 0
         self.failed_calls: dict[type_asked, type_model] = {}
         """The calls directly in this run that failed last time."""
         self.is_given_up = False
@@ -100,7 +113,8 @@ class Work:
         if made is None:
             made = self.made[path] = Made()
         made.count += 1
-        if made.count <= _KEPT_CALLS:
+        if self.made.held < _KEPT_CALLS:
+            self.made.held += 1
             made.calls.append(call)
 
     def take(self, path: str | None) -> tuple[RetryKind | None, Repeatable | None]:
@@ -122,14 +136,27 @@ class Work:
 
     def note_failed(self, key: Any, made: MadeCalls) -> None:
         """Remember what a run directly in this one had done when it failed."""
-        if made and len(self.failed) < _KEPT_FAILED:
-            self.failed[key] = made
+        if not made:
+            return
+        self.take_failed(key)
+        if len(self.failed) >= _KEPT_FAILED:
+            return
+        if self._held_of_failed + made.held > _KEPT_CALLS:
+            made.let_calls_go()
+        self._held_of_failed += made.held
+        self.failed[key] = made
+
+    def take_failed(self, key: Any) -> MadeCalls | None:
+        """Hand over what a run directly in this one had done when it failed, to the run that does it again."""
+        made = self.failed.pop(key, None)
+        self._held_of_failed -= 0 if made is None else made.held
+        return made
 
     def note_call(self, asked: type_asked, model: type_model, *, failed: bool) -> None:
         """Remember that a call directly in this run failed, until it succeeds."""
         if not failed:
             self.failed_calls.pop(asked, None)
-        elif len(self.failed_calls) < _KEPT_FAILED:
+        elif len(self.failed_calls) < _KEPT_FAILED_CALLS:
             self.failed_calls[asked] = model
 
     def asked_again(self, asked: type_asked, model: type_model) -> RetryKind | None:
@@ -186,8 +213,8 @@ class Unfinished:
         """Remember what a node had done when it stopped."""
         self.take(namespace, top_id)
         self._by_namespace[namespace] = (top_id, made)
-        self._holding[namespace] = sum(len(calls.calls) for calls in made.values())
-        self._held_calls += self._holding[namespace]
+        self._holding[namespace] = made.held
+        self._held_calls += made.held
         while len(self._by_namespace) > _KEPT_UNFINISHED:
             self.take(next(iter(self._by_namespace)), top_id)
         while self._held_calls > _KEPT_UNFINISHED_CALLS:
@@ -204,5 +231,4 @@ class Unfinished:
     def _let_calls_go(self) -> None:
         namespace, count = self._holding.popitem(last=False)
         self._held_calls -= count
-        for made in self._by_namespace[namespace][1].values():
-            made.calls.clear()
+        self._by_namespace[namespace][1].let_calls_go()

@@ -342,16 +342,27 @@ def in_a_track(handler: TokenUsageHandler) -> None:
 
 @TABLE.row(
     "+",
-    "many calls: the first 64 of a path are known by themselves, the others by their number",
-    *[
-        *["w | n | ok | again"] * 64,
-        *["w | n | ok"] * 6,
-        "w | n | error",
-        *["w | n retry | ok"] * 71,
-    ],
+    "many calls in a node",
+    *[*["w | n | ok | again"] * 300, "w | n | error", *["w | n retry | ok"] * 301],
 )
 def many_calls(handler: TokenUsageHandler) -> None:
-    retried(*[ScriptedModel()] * 70, failing_first(1)).invoke(QUESTION, config(handler))
+    retried(*[ScriptedModel()] * 300, failing_first(1)).invoke(QUESTION, config(handler))
+
+
+@TABLE.row(
+    "+",
+    "a node that asks many questions at once, which all fail, and asks them anew by itself",
+    *[*["w | n | error"] * 100, *["w | n retry | ok"] * 100],
+)
+def many_failed_questions(handler: TokenUsageHandler) -> None:
+    model, questions = failing_first(100), [f"question {number}" for number in range(100)]
+
+    def node(state: State) -> State:
+        model.batch(questions, return_exceptions=True)
+        model.batch(questions)
+        return {"turns": 1}
+
+    line_of(("w", node)).invoke(QUESTION, config(handler))
 
 
 @TABLE.row(
