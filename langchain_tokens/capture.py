@@ -14,16 +14,17 @@ from uuid import UUID, uuid4
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from langchain_tokens.adopting import Adopted
 from langchain_tokens.answers import UNREAD, Answer, read_result
 from langchain_tokens.call import Call, RunFact
-from langchain_tokens.closing import call_at_start, closed_call, ended_alone, needs_estimate
+from langchain_tokens.closing import call_at_start, closed_call, needs_estimate, new_of_run
 from langchain_tokens.content import Content, Pieces, arrived_in, content_of, sent_with
 from langchain_tokens.errors import BudgetExceeded
 from langchain_tokens.frames import Started
 from langchain_tokens.memory import RunMemory
 from langchain_tokens.names import CURRENT_SCOPE, Names, Scope, text_or_none
 from langchain_tokens.neighbours import Neighbours
-from langchain_tokens.opencall import OpenCall
+from langchain_tokens.opencall import OpenCall, class_name
 from langchain_tokens.questions import question_mark
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.recorder import Recorder
@@ -70,7 +71,7 @@ class Capture:
         self.warnings = warnings
         self._opening = threading.Lock()
         self.memory = RunMemory(self.refine)
-        self.runs = OpenRuns(defaults)
+        self.runs = OpenRuns(defaults, Adopted(lambda run_id: REGISTRY.frame_seen(run_id, self), self))
         self._repeats = Repeats()
         self._neighbours = Neighbours()
         self._text_of = lru_cache(_KEPT_TEXTS)(str)
@@ -87,12 +88,19 @@ class Capture:
     def close_frame(self, run_id: UUID, error: BaseException | None) -> None:
         """It ends; calls in it that are still open never will, as far as anybody knows."""
         ended = time.perf_counter()
-        fact, left_open = self.runs.close_frame(self._text_of(run_id), ended, error)
+        fact, followers, left_open = self.runs.close_frame(self._text_of(run_id), ended, error)
         for opened in left_open:
             self.keep_unended(opened, ended)
-        if fact is not None and self.memory.holds(fact.run_id):  # a run without calls is no fact of ours
-            self.memory.note_end(fact)
+        held = [] if fact is None else [one for one in (self, *followers) if one.note_end(fact)]
+        if fact is not None and held:
             self.recorder.record(fact)
+
+    def note_end(self, fact: RunFact) -> bool:
+        """Note how a run ended; one without calls is no fact of ours."""
+        is_held = self.memory.holds(fact.run_id)
+        if is_held:
+            self.memory.note_end(fact)
+        return is_held
 
     def open_call(
         self, serialized: Mapping[str, Any] | None, run_id: UUID, kwargs: Mapping[str, Any], asked: Any = None
@@ -103,7 +111,7 @@ class Capture:
         model = text_or_none(started.metadata.get("ls_model_name"))
         model = model or text_or_none(parameters.get("model")) or text_or_none(parameters.get("model_name"))
         provider = text_or_none(started.metadata.get("ls_provider"))
-        opened = self.runs.open_call(started, _class_name(serialized), model, provider)
+        opened = self.runs.open_call(started, class_name(serialized), model, provider)
         self._neighbours.note_start(opened, asked, parameters)
         if self._refiner.keeps_asked and isinstance(asked, (list, tuple)):
             opened.asked_content = (tuple(asked), parameters)  # a copy: the host may go on with its list
@@ -122,6 +130,11 @@ class Capture:
         ambient = var_child_runnable_config.get() or _EMPTY
         started = self._started(uuid4(), chain, {"metadata": ambient.get("metadata")})
         return call_at_start(self.runs.imagined_call(started))
+
+    @property
+    def store(self) -> object:
+        """What is equal for all that use one database."""
+        return getattr(self.recorder.sink, "identity", self.recorder.sink)
 
     @property
     def stopped_calls(self) -> int:
@@ -321,19 +334,13 @@ class Capture:
         root = opened.root
         if self.gate is not None:
             self.gate.note_end(call)
-        fact = self._new_of_run(opened, call, error)
+        fact = new_of_run(opened, call, error)
         root.is_announced = True
         for earlier in opened.repeats if call.status != "cached" else ():  # from the cache came the earlier answer
             self._supersede(earlier)
         opened.repeats = ()
         refine_this = self._refine_knowing(content, asked if self._refiner.inspects else None)
         self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log, refine_this)
-
-    @staticmethod
-    def _new_of_run(opened: OpenCall, call: Call, error: BaseException | None) -> RunFact | None:
-        if ended_alone(opened):
-            return opened.root.ended(call.ended_at, error)
-        return None if opened.root.is_announced else opened.root.fact()
 
     def _content(
         self, opened: OpenCall, response: Any, answer: Answer | None, error: BaseException | None
@@ -384,12 +391,3 @@ class Capture:
         except Exception as trouble:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
             self.warnings.once("answer", "an answer could not be read; its usage is unknown", trouble)
             return UNREAD
-
-
-def _class_name(serialized: Mapping[str, Any] | None) -> str | None:
-    """The model's class name, which a retry wrapper around it has as its run name."""
-    if not serialized:
-        return None
-    way = serialized.get("id")
-    name = serialized.get("name") or (way[-1] if isinstance(way, (list, tuple)) and way else None)
-    return name if isinstance(name, str) else None

@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 from langchain_tokens.answers import Answer
-from langchain_tokens.call import NOTHING_USED, Call, CallStatus, bounded_call, reported_cost
+from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, bounded_call, reported_cost
 from langchain_tokens.making import maker
 from langchain_tokens.masking import error_text
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.roots import run_status
 
-__all__ = ("call_at_start", "closed_call", "ended_alone", "needs_estimate")
+__all__ = ("call_at_start", "closed_call", "needs_estimate", "new_of_run")
 
 _make_call = maker(Call)
 
@@ -93,11 +93,16 @@ def closed_call(
     return bounded_call(call)
 
 
-def ended_alone(opened: OpenCall) -> bool:
-    """Tell whether the end of this call is all that will be seen of its run's end: a bare call, or one whose run was
-    never seen to start.
+def new_of_run(opened: OpenCall, call: Call, error: BaseException | None) -> RunFact | None:
+    """What the end of a call says of its run: its end, where that is all that will be seen of it (a bare call, or one
+    whose run was never seen to start); else that it goes on, once.
     """
-    return opened.root.log is None and (opened.root.is_partial or opened.root.run_id == opened.run_id)
+    root = opened.root
+    if root.log is None and (root.is_partial or root.run_id == opened.run_id):
+        return root.ended(call.ended_at, error)
+    if root.origin is not None and root.origin.end is not None:  # for another handler it ended before this call did
+        return root.origin.end
+    return None if root.is_announced else root.fact()
 
 
 def needs_estimate(answer: Answer | None) -> bool:

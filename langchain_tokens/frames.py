@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -171,6 +172,13 @@ class Frame:
         frame._take_names(started, parent)
         frame._bound_agent(started, parent)
         frame._find_redone(started, parent, unfinished)
+        return frame
+
+    def anew(self, root: Root, counters: dict[tuple[Any, ...], int]) -> Frame:
+        """The same run for another handler: the same names, and nothing counted or done in it yet."""
+        frame = copy(self)
+        frame.root, frame.counters, frame.open_calls = root, counters, set()
+        frame.work, frame.above, frame.works, frame.redone, frame.tried_by = Work(), None, (), (), None
         return frame
 
     def _inherit(self, parent: Frame) -> None:

@@ -27,7 +27,7 @@ from langchain_tokens.paths import join_path
 from langchain_tokens.redo import Work, count_call, retry_tag
 from langchain_tokens.roots import Root
 
-__all__ = ("OpenCall", "explicit_names")
+__all__ = ("OpenCall", "class_name", "explicit_names")
 
 _MOST_ATTEMPTS = 2**31 - 1  # what an INTEGER column holds
 _ATTEMPT_DIGITS = len(str(_MOST_ATTEMPTS))
@@ -268,6 +268,15 @@ class OpenCall:
         counters[key] = counters.get(key, 0) + 1
         number = int(said) if said is not None and said.isdecimal() and len(said) <= _ATTEMPT_DIGITS else 0
         self.attempt = number if 1 <= number <= _MOST_ATTEMPTS else counters[key]
+
+
+def class_name(serialized: Mapping[str, Any] | None) -> str | None:
+    """The model's class name, which a retry wrapper around it has as its run name."""
+    if not serialized:
+        return None
+    way = serialized.get("id")
+    name = serialized.get("name") or (way[-1] if isinstance(way, (list, tuple)) and way else None)
+    return name if isinstance(name, str) else None
 
 
 def explicit_names(started: Started, parent: Frame | None) -> type_explicit:

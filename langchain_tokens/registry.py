@@ -43,6 +43,14 @@ class Watched(Protocol):
     def refuse_call(self, run_id: UUID, /) -> None:
         """Drop a call that a budget stopped before it was made."""
 
+    @property
+    def runs(self) -> Any:
+        """The runs that are open."""
+
+    @property
+    def store(self) -> object:
+        """What is equal for all that use one database."""
+
 
 class Registry:
     """The recorders of this process, by store and journal folder."""
@@ -103,6 +111,13 @@ class Registry:
         """Let every handler of this process know that a call is not made, though it may have seen it start."""
         for part in living(self._watched):
             part.refuse_call(run_id)
+
+    def frame_seen(self, run_id: str, asker: Watched) -> Any:
+        """A run that another handler on the same store saw begin; None where there is none."""
+        for part in living(self._watched):
+            if part is not asker and part.store == asker.store and (frame := part.runs.frame_seen(run_id)) is not None:
+                return frame
+        return None
 
     def drain(self) -> None:
         """Deliver what waits, at the end of the interpreter, calls that never ended among it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from weakref import WeakSet
 
 from langchain_tokens.call import RunFact, RunStatus, bounded_fact
 from langchain_tokens.making import maker
@@ -38,6 +39,8 @@ class Root:
     __slots__ = (
         "clock",
         "counters",
+        "end",
+        "followers",
         "is_announced",
         "is_interrupted",
         "is_over",
@@ -45,6 +48,7 @@ class Root:
         "log",
         "mode",
         "name",
+        "origin",
         "over_since",
         "run_id",
         "seen",
@@ -86,6 +90,21 @@ class Root:
         self.user: str | None = None
         self.tags: Mapping[str, str] = {}
         self.counters: dict[tuple[Any, ...], int] = {}
+        self.end: RunFact | None = None
+        """How it ended, once that was seen."""
+        self.origin: Root | None = None
+        """What another handler on the same store has of it, which saw it begin and will see its end."""
+        self.followers: WeakSet[Any] | None = None
+        """Whoever has adopted this run."""
+
+    def followed_by(self, follower: Any) -> Root:
+        """The same run for another handler, which is told of its end; nothing is counted in it yet."""
+        self.followers = WeakSet() if self.followers is None else self.followers
+        self.followers.add(follower)
+        root = Root(self.run_id, self.name, self.started_at, self.clock, log=self.log)
+        root.session, root.mode, root.user, root.tags = self.session, self.mode, self.user, self.tags
+        root.origin = self
+        return root
 
     @property
     def base_path(self) -> tuple[str, ...]:

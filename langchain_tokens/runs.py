@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4, uuid5
 
+from langchain_tokens.adopting import Adopted, Follower
 from langchain_tokens.call import RunFact
 from langchain_tokens.frames import Frame, Started, is_generic
+from langchain_tokens.living import living
 from langchain_tokens.names import Names
 from langchain_tokens.opencall import OpenCall, explicit_names
 from langchain_tokens.redo import Unfinished, Work
@@ -46,10 +49,17 @@ Value = TypeVar("Value")
 
 
 class OpenRuns:
-    """The runs that are open now. Thread-safe; its lock is held for dictionary work only."""
+    """The runs that are open now. Thread-safe; its lock is held for dictionary work only.
 
-    def __init__(self, defaults: Names) -> None:
+    Args:
+        defaults: what the handler names.
+        adopted: runs that only other handlers saw begin.
+
+    """
+
+    def __init__(self, defaults: Names, adopted: Adopted) -> None:
         self._defaults = defaults
+        self._adopted = adopted
         self._lock = threading.Lock()
         self._frames: OrderedDict[str, Frame] = OrderedDict()
         self._ended: OrderedDict[str, Frame] = OrderedDict()
@@ -182,18 +192,18 @@ class OpenRuns:
 
     def close_frame(
         self, run_id: str, clock: float, error: BaseException | None
-    ) -> tuple[RunFact | None, list[OpenCall]]:
+    ) -> tuple[RunFact | None, Sequence[Follower], list[OpenCall]]:
         """Note that a chain, tool or retriever run ended.
 
         Returns:
-            The fact that the whole run ended, where this was a root; and the calls inside it that never ended and are
-            now taken for cancelled, until a late end corrects them.
+            The fact that the whole run ended, where this was a root; who else is to be told; and the calls inside it
+            that never ended and are now taken for cancelled, until a late end corrects them.
 
         """
         with self._lock:
             frame = self._frames.pop(run_id, None) or self._ended.get(run_id)
-            if frame is None or not frame.is_open:
-                return None, []
+            if frame is None or not frame.is_open or frame.root.origin is not None:
+                return None, (), []
             frame.close(error, self._unfinished)
             self._keep_ended(frame)
             left_open = [call for call_id in frame.open_calls if (call := self._calls.pop(call_id, None)) is not None]
@@ -204,7 +214,10 @@ class OpenRuns:
             ends_run = root.run_id == run_id and root.log is None
             root.is_over = root.is_over or ends_run
             at = root.started_at + timedelta(seconds=clock - root.clock)  # the wall clock may have been set meanwhile
-            return (root.ended(at, error) if ends_run else None), left_open
+            if not ends_run:
+                return None, (), left_open
+            root.end = root.ended(at, error)
+            return root.end, () if root.followers is None else living(root.followers), left_open
 
     def give_number(self, outer: OpenCall, inner: OpenCall) -> None:
         """Note that a call only handed on what another was asked."""
@@ -221,6 +234,11 @@ class OpenRuns:
                 return []
             around = [self._calls[run_id] for run_id in frame.open_calls if run_id in self._calls]
             return [one for one in around if one.clock < call.clock and one.model_class != call.model_class]
+
+    def frame_seen(self, run_id: str) -> Frame | None:
+        """A run that this handler saw begin, in a whole run that it saw begin."""
+        frame = self._frame(run_id)
+        return None if frame is None or frame.root.is_partial or frame.root.origin is not None else frame
 
     def root_of(self, run_id: str) -> Root | None:
         """The root of an open run."""
@@ -281,7 +299,12 @@ class OpenRuns:
                 del self._late[call.run_id]
 
     def _parent(self, started: Started) -> Frame | None:
-        return self._frame(started.parent_run_id or started.ambient_parent)
+        frame = self._frame(started.parent_run_id or started.ambient_parent)
+        if frame is None and started.parent_run_id is not None:
+            frame = self._adopted.frame(started.parent_run_id)
+            if frame is not None:
+                self._keep_ended(frame)
+        return frame
 
     def _frame(self, run_id: str | None) -> Frame | None:
         return None if run_id is None else self._frames.get(run_id) or self._ended.get(run_id)
