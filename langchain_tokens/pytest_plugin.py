@@ -158,7 +158,8 @@ class _Report:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a test used; of one that was run again, what it used last, and nothing of one that was skipped."""
-        if report.skipped and not hasattr(report, "wasxfail"):
+        is_whole = type(report) is pytest.TestReport  # that of a part (`subtests`, `subTest`) has the test's name, too
+        if is_whole and report.skipped and not hasattr(report, "wasxfail"):
             self._skipped.add(report.nodeid)
         values = getattr(report, "token_usage", None)
         if values is not None and report.nodeid not in self._skipped:

@@ -157,6 +157,17 @@ def test_fails():
 @pytest.mark.skip
 def test_skipped(): pass
 """
+PARTS = """
+import unittest
+
+class TestParts(unittest.TestCase):
+    def test_parts(self):
+        for part in range(3):
+            with self.subTest(part=part):
+                if part == 1:
+                    self.skipTest("not this one")
+                say()
+"""
 
 
 def spent(calls: int = 1, tokens: int | None = 100, cost: str | None = None, **more: Any) -> Spent:
@@ -231,6 +242,15 @@ def test_report_says_what_each_test_used(run: Any, pytester: pytest.Pytester, wo
     }
     assert document["tests"]["test_app.py::test_times[3]"]["cost_usd"] == "0.000081"
     assert document["without_calls"] == ["test_app.py::test_nothing"]
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_test_whose_part_was_skipped_is_reported(run: Any, pytester: pytest.Pytester, workers: str) -> None:
+    """What its other parts used counts, and is held against the baseline."""
+    run(PARTS, "-n", workers, "--token-report=tokens.json")
+    assert {test: one.calls for test, one in read_report(pytester.path / "tokens.json").items()} == {
+        "test_app.py::TestParts::test_parts": 2
+    }
 
 
 def test_growth_fails_the_run(run: Any) -> None:
