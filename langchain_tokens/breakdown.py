@@ -28,6 +28,7 @@ __all__ = (
     "add_up",
     "aggregate",
     "gap_notes",
+    "left_out",
     "make_breakdown",
     "make_row",
     "row_record",
@@ -206,7 +207,7 @@ class Breakdown(Sequence[BreakdownRow]):
         headings = (*(self.by or ("",)), "calls", "failed", "input", "output", "total", "cost USD", "share")
         hidden = 0 if limit is None else len(self._rows[limit:])
         more = (f"{hidden:,} more rows; to_records(), to_csv() and to_pandas() have all of them",) if hidden else ()
-        notes = (*more, *gap_notes(self.total))
+        notes = (*more, *left_out(self), *gap_notes(self.total))
         return Table(headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=notes, widths=_WIDTHS)
 
 
@@ -355,6 +356,12 @@ def _show_numbers(row: BreakdownRow) -> tuple[str, ...]:
         _show_cost(row.cost_usd),
         UNKNOWN if row.share is None else f"{row.share:.0%}",
     )
+
+
+def left_out(found: Breakdown) -> tuple[str, ...]:
+    """What stands below rows that a limit cut, since they add up to less than the total."""
+    left = found.total.calls - sum(row.calls for row in found) if found.by else 0
+    return (f"{left:,} of {found.total.calls:,} calls are in rows beyond the limit",) if left else ()
 
 
 def gap_notes(total: BreakdownRow) -> tuple[str, ...]:

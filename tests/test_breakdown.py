@@ -345,6 +345,16 @@ def test_text_says_what_is_not_covered() -> None:
     ]
 
 
+def test_table_says_what_a_limit_left_out() -> None:
+    """Rows that a limit cut add up to less than the total, so text and HTML say how many calls are in the others."""
+    with store_of(screen_calls()) as store:
+        found, whole = store.breakdown("chain", limit=1), (store.breakdown("chain", limit=4), store.breakdown())
+    said = "3 of 4 calls are in rows beyond the limit"
+    assert str(found).splitlines()[3:] == [said]
+    assert f">{said}</p>" in found._repr_html_()
+    assert "beyond the limit" not in f"{whole[0]}{whole[1]}"
+
+
 @pytest.mark.parametrize(("dimensions", "rows"), [((), 1), (("chain",), 0), (("chain", "model"), 0)])
 def test_text_of_nothing(dimensions: tuple[str, ...], rows: int) -> None:
     """An answer without calls is a table all the same."""

@@ -627,6 +627,15 @@ def test_report_of_one_file(page: Page, shelf: UsageStore, tmp_path: Path) -> No
     assert page.locator("img").count() == 0
 
 
+def test_report_says_what_its_tables_leave_out() -> None:
+    """A table has the 20 largest names; where there are more, it says how many calls are in the others."""
+    store = UsageStore(parse_target("sqlite://"))
+    store.add([make_call(chain=f"chain {number}", model="m") for number in range(23)])
+    assert re.findall(r"<p class=hint>(\d+ of [^<]*)</p>", html_report(store)) == [
+        "3 of 23 calls are in rows beyond the limit"
+    ]
+
+
 def test_accessible(page: Page, desk: str) -> None:
     """No page breaks a rule that axe checks (WCAG 2.1 A and AA), in light and in dark."""
     script = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import Breakdown, BreakdownRow, gap_notes
+from langchain_tokens.breakdown import Breakdown, BreakdownRow, gap_notes, left_out
 from langchain_tokens.call import plain
 from langchain_tokens.notebook import Fact, total_facts
 from langchain_tokens.query import make_query
@@ -54,7 +54,7 @@ def html_report(store: UsageStore, *, title: str = "Token usage", **filters: Any
     tables = {name: store.breakdown(name, limit=_ROWS, **filters) for name in _DIMENSIONS}
     calls = store.calls(limit=_ROWS, order="-cost_usd", **filters)
     data = _data(store, found, tables, filters)
-    panels = [_panel(f"By {name}", rows._repr_html_()) for name, rows in tables.items()]
+    panels = [_panel(f"By {name}", _table_of(rows)) for name, rows in tables.items()]
     panels.append(_panel("The dearest calls", html_table(_calls_table(calls))))
     sections = [_cards(found), _gaps(found), _charts(), *panels]
     return _document(title, _about(store, found, filters), sections, data)
@@ -128,6 +128,12 @@ def _cards(found: Overview) -> str:
 
 def _panel(title: str, content: str) -> str:
     return f"<section class=panel><h2>{html_text(title)}</h2>{content}</section>"
+
+
+def _table_of(found: Breakdown) -> str:
+    """Rows with what the limit left out of them; what else their sums do not cover is said once for all tables."""
+    said = "".join(f"<p class=hint>{html_text(note)}</p>" for note in left_out(found))
+    return f"{found._repr_html_()}{said}"
 
 
 def _gaps(found: Overview) -> str:
