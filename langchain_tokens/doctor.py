@@ -105,7 +105,7 @@ _RULES = (
         applies=lambda call: _is_unpriced(call) and not contradicts(call.usage_flags) and call.model is not None,
         about=lambda call: f"have no price that covers their usage ({_model(call)})",
         fix="name one: PriceBook([{'model': 'NAME', 'input': '…', 'output': '…'}]); is it your own machine, then "
-        "PriceBook(free_providers={'PROVIDER'})",
+        "PriceBook(free_providers={'PROVIDER'}); and for what is stored: store.reprice(prices=book, write=True)",
     ),
     _Rule(
         kind="partial",

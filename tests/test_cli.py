@@ -189,7 +189,7 @@ def test_doctor_says_what_is_missing_and_where_it_looked(run: Run, seeded: Path)
         "1 of 6 calls have no price that covers their usage (openai/gpt-4o)",
         (
             "  name one: PriceBook([{'model': 'NAME', 'input': '…', 'output': '…'}]); is it your own machine, then "
-            "PriceBook(free_providers={'PROVIDER'})"
+            "PriceBook(free_providers={'PROVIDER'}); and for what is stored: store.reprice(prices=book, write=True)"
         ),
     ]
     document = run("doctor", "--db", seeded, "--last", 2, "--json").document

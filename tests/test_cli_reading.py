@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_tokens import UsageStore
+from langchain_tokens import TokenUsageHandler, UsageStore
 from langchain_tokens.call import bounded_call
 from langchain_tokens.cli.figures import Cost, bar, costs, duration, sparkline
 from langchain_tokens.cli.sheets import Column, sheet
@@ -167,6 +167,37 @@ def test_sorting(run: Run, mixed: Path, sort: str, first: str) -> None:
     assert int(lines[2][1]) + int(lines[3][1]) == int(lines[4][1]) == 4
     assert run("report", "--db", mixed, "-n", "1", "-j").document["has_more"] is True
     assert run("report", "--db", mixed, "-n", "0", "-j").document["has_more"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "setting", "named"),
+    [
+        (("--db", "o'ne.db"), "", """--db 'o'"'"'ne.db' """),
+        (("--db", "o'ne.db"), "o'ne.db", ""),
+        ((), "o'ne.db", ""),
+    ],
+    ids=["named", "named as set", "set"],
+)
+def test_advice_is_about_the_same_database(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: Sequence[str], setting: str, named: str
+) -> None:
+    """The command that says what is missing names the database, unless it would ask that anyway."""
+    fill([make_call(cost=None)], "o'ne.db")
+    monkeypatch.setenv("LANGCHAIN_TOKENS_URL", setting)
+    for command in ("report", "run"):
+        said = run(command, *options).out
+        assert f"what supplies it: langchain-tokens doctor {named}--last 1000" in said
+
+
+def test_only_a_run_that_runs_goes_on(run: Run) -> None:
+    """A run without an end goes on while it runs; a call that was recorded outside any run is over."""
+    store = UsageStore(parse_target("usage.db"))
+    store.add([make_call(run_id=name) for name in "ab"], [make_fact("a", ended_at=None), make_fact("b")])
+    store.close()
+    with TokenUsageHandler("usage.db") as handler:
+        given = handler.record({"prompt_tokens": 1, "completion_tokens": 1}, model="gpt-4o", provider="openai")
+    ends = [run("run", name, "--db", "usage.db").out.splitlines()[1] for name in ("a", "b", given.run_id)]
+    assert [end.partition(" UTC")[2] for end in ends] == [" · goes on", " · took 2.0 s", ""]
 
 
 def test_runs_by_beginning(run: Run) -> None:

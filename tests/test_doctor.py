@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from langchain_tokens import PriceBook
 from langchain_tokens.call import Call
 from langchain_tokens.doctor import diagnose
 from tests.builders import make_call
+from tests.made_usage import store_of
 
 NAMED: dict[str, Any] = {"chain": "sql_fix", "agent": "sql_agent", "cost": "0.1"}
 
@@ -20,6 +22,7 @@ NAMED: dict[str, Any] = {"chain": "sql_fix", "agent": "sql_agent", "cost": "0.1"
         ({"tokens": None, "streamed": False}, "without_usage", "integration package"),
         ({"usage_source": "estimated", "streamed": True}, "without_usage", "stream_usage=True"),
         ({"cost": None, "model": "m"}, "unpriced", "free_providers"),
+        ({"cost": None, "model": "m"}, "unpriced", "for what is stored: store.reprice(prices=book, write=True)"),
         ({"cost": None}, "unpriced", "model='…'"),
         ({"cost": None, "model": "m", "usage_flags": ("total_mismatch",)}, "unpriced", "call.raw_usage"),
         (
@@ -76,3 +79,19 @@ def test_a_named_chain_with_the_handler_outermost_lacks_nothing() -> None:
     """A call right below its run's root is what an ordinary chain looks like, and no reason for a finding."""
     call = make_call(**{**NAMED, "node": None, "run_id": "root", "parent_run_id": "root"})
     assert str(diagnose([call])) == "1 call, nothing missing"
+
+
+@pytest.mark.parametrize(
+    "book",
+    [
+        PriceBook([{"model": "house", "input": "1", "output": "2"}]),
+        PriceBook(free_providers={"vllm"}),
+    ],
+    ids=["a price", "free"],
+)
+def test_a_price_that_was_named_is_missed_no_more(book: PriceBook) -> None:
+    """Whoever follows the advice, for what is stored too, is not told again."""
+    with store_of([make_call(**NAMED | {"cost": None, "model": "house", "provider": "vllm"})]) as store:
+        assert len(diagnose(store.calls())) == 1
+        store.reprice(prices=book, write=True)
+        assert str(diagnose(store.calls())) == "1 call, nothing missing"

@@ -126,7 +126,7 @@ def _say(store: UsageStore, found: Breakdown, order: str, asked: Asked, shown: S
     is_timeline = found.by[0] in {step.value for step in Step}
     lines = wrapped(f"Usage by {', '.join(found.by)} · {asked.title()}", terminal, "dim")
     lines += sums_table(found, terminal, order)
-    for note in (*notes(found.total, asked.since), *whole_hours(store, found.by, filters)):
+    for note in (*notes(found.total, asked.since, asked.database), *whole_hours(store, found.by, filters)):
         lines += wrapped(note, terminal, "yellow")
     drawn = None if is_timeline else course(store, filters, order, terminal)
     lines += [] if drawn is None else [[(line, "cyan")] for line in drawn.split("\n")]

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.cli.figures import Cost, bar, costs, count, duration, percent, sparkline
+from langchain_tokens.cli.settings import setting
 from langchain_tokens.cli.sheets import Column, sheet
 from langchain_tokens.cli.terminal import Segment, Terminal
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.store.plan import floor_of, needs_rows
+from langchain_tokens.store.target import parse_target
 from langchain_tokens.zones import labels_between, parse_zone
 
 if TYPE_CHECKING:
@@ -142,15 +144,28 @@ def _shares(rows: Sequence[BreakdownRow], order: str, terminal: Terminal) -> lis
     return [*cells, ""]
 
 
-def notes(total: BreakdownRow, since: str | None) -> list[str]:
+def notes(total: BreakdownRow, since: str | None, database: str | None) -> list[str]:
     """What the sums do not cover, and the command that says what to do about it."""
-    doctor = "langchain-tokens doctor " + ("--last 1000" if since is None else f"--since {shlex.quote(since)}")
+    named = [
+        "langchain-tokens",
+        "doctor",
+        *_where(database),
+        *(("--last", "1000") if since is None else ("--since", since)),
+    ]
+    doctor = shlex.join(named)
     said = (
         (total.unpriced_calls, f"without a price: not in the cost; what supplies it: {doctor}", "* "),
         (total.calls_without_usage, f"without complete usage: not in the tokens; what supplies it: {doctor}", ""),
         (total.estimated_calls, "with estimated tokens", ""),
     )
     return [f"{mark}{number:,} of {total.calls:,} calls {what}" for number, what, mark in said if number]
+
+
+def _where(database: str | None) -> tuple[str, ...]:
+    """The option that names this database, where that is not the one that commands ask anyway; without a password."""
+    if database is None or database == setting("db"):
+        return ()
+    return ("--db", str(parse_target(database)) if "://" in database else database)
 
 
 def whole_hours(store: UsageStore, by: Sequence[str], filters: dict[str, Any]) -> list[str]:

@@ -59,7 +59,8 @@ def run(
         day, time = moment(found.started_at, zone)
         began = f"began {day} {time} {zone_name(zone)}"
         say_lines(
-            [*_heading(found, began, terminal), *_tree(found.tree(), terminal), *_notes(found, terminal)], terminal
+            [*_heading(found, began, terminal), *_tree(found.tree(), terminal), *_notes(found, terminal, database)],
+            terminal,
         )
 
 
@@ -83,8 +84,9 @@ def _found(store: UsageStore, said: str | None) -> Run:
 
 
 def _heading(found: Run, began: str, terminal: Terminal) -> list[list[Segment]]:
-    took = f"took {duration(found.duration_ms)}" if found.ended_at is not None else "goes on"
-    facts = [began, took]
+    facts = [began]
+    facts += ["goes on"] if found.status == "running" else []
+    facts += [] if found.duration_ms is None else [f"took {duration(found.duration_ms)}"]
     facts += [] if found.session is None else [f"session {found.session}"]
     facts += [] if found.mode is None else [f"mode {found.mode}"]
     style = "red" if found.status == "error" else ""
@@ -127,7 +129,7 @@ def _failed(nodes: Sequence[RunNode]) -> list[str]:
     return [count(node.subtree.failed_calls) for node in nodes]
 
 
-def _notes(found: Run, terminal: Terminal) -> list[list[Segment]]:
+def _notes(found: Run, terminal: Terminal, database: str | None) -> list[list[Segment]]:
     from langchain_tokens.cli.sums import notes
 
-    return [line for note in notes(found.total, None) for line in wrapped(note, terminal, "yellow")]
+    return [line for note in notes(found.total, None, database) for line in wrapped(note, terminal, "yellow")]
