@@ -166,9 +166,12 @@ class _Report:
             self._spent[report.nodeid] = Spent.from_plain(values)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the file, and fail the run where that cannot be done, or a test uses more than before."""
+        """Write the file, and fail the run where that cannot be done, or a test uses more than before.
+
+        Where no test was run, such as with `--collect-only`, a file of an earlier run stays: it may be a baseline.
+        """
         try:
-            if self._file is not None:
+            if self._file is not None and self._spent:
                 write_report(self._file, self._spent)
         except TokensError as error:
             self._unwritten = str(error)
@@ -182,7 +185,8 @@ class _Report:
         if self._unwritten is not None:
             terminalreporter.write_line(self._unwritten, red=True)
         elif self._file is not None:
-            terminalreporter.write_line(f"written to {self._file}")
+            said = f"written to {self._file}" if self._spent else f"no test was run: {self._file} is not written"
+            terminalreporter.write_line(said)
         if self._before is None:
             return
         grown = list(self._grown())

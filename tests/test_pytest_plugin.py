@@ -253,6 +253,20 @@ def test_a_test_whose_part_was_skipped_is_reported(run: Any, pytester: pytest.Py
     }
 
 
+@pytest.mark.parametrize(
+    ("tests", "option"),
+    [("def test_app(): say()", "--collect-only"), ("import nothing_of_that_name", "-q"), ("", "-q")],
+    ids=["collected only", "not importable", "no tests"],
+)
+def test_a_run_of_no_test_writes_nothing(run: Any, pytester: pytest.Pytester, tests: str, option: str) -> None:
+    """The file of an earlier run is a baseline that somebody keeps: it is not emptied, and that is said."""
+    before = '{"format": 1, "tests": {}, "without_calls": ["a"]}'
+    (pytester.path / "tokens.json").write_text(before, encoding="utf-8")
+    said = run(tests, "--token-report=tokens.json", option)
+    said.stdout.fnmatch_lines(["no test was run: tokens.json is not written"])
+    assert (pytester.path / "tokens.json").read_text(encoding="utf-8") == before
+
+
 def test_growth_fails_the_run(run: Any) -> None:
     """A test that uses more than the baseline by more than the tolerance fails the run, though every test passed."""
     ten = spent(10, 1200, "0.00027")
