@@ -246,7 +246,4 @@ class Delivery:
         if self._watch is None:
             return
         with self.busy:
-            try:
-                self._watch([fact for fact in facts if isinstance(fact, Call)])
-            except BaseException as error:  # noqa: BLE001  # what is made of stored calls must not keep others from the store
-                self._warnings.once("watch", "budgets could not be looked at after calls were stored", error)
+            self._watch([fact for fact in facts if isinstance(fact, Call)])

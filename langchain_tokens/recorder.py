@@ -184,7 +184,11 @@ class Recorder:
         with self._watching:
             watchers = tuple(self._watchers)
         for watcher in watchers:
-            watcher.after_store(calls)
+            try:
+                watcher.after_store(calls)
+            except BaseException as error:  # noqa: BLE001  # keeps neither the other watchers nor the store from calls
+                name = type(watcher).__qualname__
+                self._warnings.once(f"watch:{name}", f"{name} failed with calls that were stored", error)
 
     def _close_journal(self) -> None:
         if self._journal is None:

@@ -186,17 +186,28 @@ def test_dimensions_are_chosen(
     }
 
 
-def test_failing_exporter_harms_nothing(handler: TokenUsageHandler) -> None:
-    """A watcher that breaks costs its own numbers, and no call."""
+def test_failing_exporter_harms_nothing(handler: TokenUsageHandler, caplog: pytest.LogCaptureFixture) -> None:
+    """A watcher that breaks costs its own numbers, and neither a call nor the numbers of others; the log names it."""
 
     class Broken:
         def after_store(self, calls: Any, /) -> None:
             raise RuntimeError("no collector")
 
-    handler.watch(Broken())
+    class Counting:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def after_store(self, calls: Any, /) -> None:
+            self.calls += len(calls)
+
+    others = [Counting() for _ in range(20)]  # no order is promised: some come after the broken one
+    for watcher in (Broken(), *others):
+        handler.watch(watcher)
     handler.record({"input_tokens": 5, "output_tokens": 1}, model="m")
     assert handler.flush(30)
     assert handler.store.breakdown().total.total_tokens == 6
+    assert [other.calls for other in others] == [1] * 20
+    assert "Broken failed with calls that were stored (RuntimeError: no collector)" in caplog.text
 
 
 @pytest.mark.parametrize(
