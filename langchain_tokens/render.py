@@ -36,6 +36,8 @@ BARS, _LIGHT_BARS = "#3b82f6", "#93b4e8"
 _LINE = "1px solid rgba(128,128,128,.4)"
 _CELL = "padding:.2em .6em;vertical-align:top"
 _NAME_CELL = f"text-align:left;{_CELL};max-width:32em;overflow-wrap:anywhere;white-space:pre-wrap"
+_SHORT_NAME, _SHORT_CELL = 20, f"text-align:left;{_CELL};white-space:pre"
+"""Up to so many characters a name, or a day, stays on one line, however long the names beside it are."""
 _NUMBER_CELL = f"text-align:right;{_CELL};white-space:nowrap"
 _BAR_WIDTH = 8
 """In em, of a bar for the whole."""
@@ -170,7 +172,8 @@ def _html_row(table: Table, cells: Sequence[str], bar: Bar | None, depth: int) -
 
 
 def _html_cell(tag: str, text: str, is_name: bool, depth: int = 0) -> str:
-    look = _NAME_CELL if is_name else _NUMBER_CELL
+    name_look = _SHORT_CELL if text_width(clean(text)) <= _SHORT_NAME else _NAME_CELL
+    look = name_look if is_name else _NUMBER_CELL
     if depth:
         look += f";padding-left:{0.6 + 1.2 * min(depth, _DEEPEST):.1f}em"
     return f'<{tag} style="{look}">{html_text(text)}</{tag}>'

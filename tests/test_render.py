@@ -93,6 +93,22 @@ def test_html_has_no_markup_but_its_own(rows: list[tuple[str, str]]) -> None:
     assert cells == [clean(cell) for row in rows for cell in row]
 
 
+@pytest.mark.parametrize(
+    ("name", "look"),
+    [
+        ("2026-11-20", "white-space:pre"),
+        ("2026-11-20T12:00Z", "white-space:pre"),
+        ("long " * 9, "white-space:pre-wrap"),
+    ],
+)
+def test_html_breaks_long_names_only(name: str, look: str) -> None:
+    """A day or a short name stays on one line beside a name of many words, which is broken."""
+    table = make_table((name, "word " * 60, "1"), headings=("day", "chain", "calls"), names=2)
+    first, second = re.findall(r'<td style="([^"]*)"', html_table(table))[:2]
+    assert look in first.split(";")
+    assert "white-space:pre-wrap" in second.split(";")
+
+
 def test_html_marks_names_and_numbers() -> None:
     """Names are aligned to the left and numbers to the right, in the heading too."""
     cells = re.findall(r'<(t[hd]) style="text-align:(\w+);[^>]*>(.*?)</', html_table(make_table(("<b>", "1"))))
