@@ -293,7 +293,11 @@ def row_record(row: BreakdownRow) -> dict[str, Any]:
 
 def _largest_first(row: BreakdownRow, order: str) -> tuple[Any, ...]:
     size = getattr(row, order)
-    return (size is None, -(size or 0), -row.calls, _key_in_order(row))
+    return (size is None, _negative(size or 0), -row.calls, _key_in_order(row))
+
+
+def _negative(size: float | Decimal) -> float | Decimal:
+    return size.copy_negate() if isinstance(size, Decimal) else -size  # a minus rounds to the host's precision
 
 
 def _key_in_order(row: BreakdownRow) -> tuple[tuple[str, int], ...]:

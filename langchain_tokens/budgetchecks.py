@@ -8,11 +8,11 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from langchain_tokens.errors import BudgetError, QueryError
+from langchain_tokens.money import pico_of, rounded, usd_of
 from langchain_tokens.query import Query, make_query
 
 __all__ = (
     "LIMITS",
-    "PICO",
     "SCOPES",
     "TAG",
     "Amount",
@@ -36,8 +36,6 @@ Amount = Decimal | int
 LIMITS: Mapping[str, Unit] = {"limit_usd": "usd", "limit_tokens": "tokens", "limit_calls": "calls"}
 SCOPES = ("run", "session", "agent", "chain", "user", "mode")
 """Names of calls that each have an account of their own."""
-PICO = 12
-"""Decimal places of a US dollar that are counted."""
 _PERIODS = ("day", "month")
 TAG = "tag:"
 _WHERE = ("session", "run", "mode", "agent", "chain", "model", "provider", "user", "tags")
@@ -66,9 +64,8 @@ def _pico(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (Decimal, str, int, float)):
         return None
     try:
-        pico = Decimal(str(value).strip().removeprefix("$")).scaleb(PICO)
-        return int(pico) if pico.is_finite() else None
-    except ArithmeticError:  # no number, or one beyond all exponents
+        return pico_of(Decimal(str(value).strip().removeprefix("$")))
+    except (ArithmeticError, ValueError):  # no number, or one beyond all exponents
         return None
 
 
@@ -132,7 +129,7 @@ def check_choice(name: str, value: object, allowed: tuple[str, ...], *, or_calla
 
 def described(unit: Unit, limit: int, per: object, where: object) -> str:
     """A name for a budget that has none."""
-    amount: Amount = Decimal(limit).scaleb(-PICO) if unit == "usd" else limit
+    amount: Amount = usd_of(limit) if unit == "usd" else limit
     names = [per] if isinstance(per, str) else list(per)  # type: ignore[call-overload]  # checked before
     of_whom = "" if names == ["total"] else " per " + " and ".join(map(str, names))
     filters = where if isinstance(where, Mapping) else {}
@@ -159,7 +156,7 @@ def shown(unit: Unit, amount: Amount) -> str:
     """An amount with its unit: `$1.50`, `1,200 tokens`."""
     if unit != "usd":
         return f"{amount:,} {unit if amount != 1 else unit[:-1]}"
-    places = 2 if amount == round(amount, 2) else 6
+    places = 2 if isinstance(amount, int) or amount == rounded(amount, 2) else 6
     return f"${amount:,.{places}f}"
 
 

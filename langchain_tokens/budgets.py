@@ -18,7 +18,6 @@ from zoneinfo import ZoneInfo
 
 from langchain_tokens.budgetchecks import (
     LIMITS,
-    PICO,
     TAG,
     Amount,
     Unit,
@@ -35,6 +34,7 @@ from langchain_tokens.budgetchecks import (
 )
 from langchain_tokens.call import Call
 from langchain_tokens.errors import BudgetError
+from langchain_tokens.money import usd_of
 from langchain_tokens.query import Query, missing_label
 
 __all__ = ("Account", "Alert", "Budget", "Notify", "checked_budgets")
@@ -178,7 +178,7 @@ class Budget:
 
     def amount(self, number: int) -> Amount:
         """A number of what it counts, as people read it."""
-        return Decimal(number).scaleb(-PICO) if self.unit == "usd" else number
+        return usd_of(number) if self.unit == "usd" else number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

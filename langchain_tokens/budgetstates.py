@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_tokens.budgetchecks import Amount, Unit
 from langchain_tokens.budgets import Budget, checked_budgets
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import reckoned
 from langchain_tokens.store.budgetreading import Held, read_accounts
 from langchain_tokens.store.engine import reading
 
@@ -113,6 +114,7 @@ def _state(held: Held) -> BudgetState:
     )
 
 
+@reckoned
 def _projected(held: Held) -> tuple[Amount | None, datetime | None]:
     """The period's end at the rate since its begin."""
     account, spent, limit = held.account, held.balance.spent, held.account.budget.limit

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 from langchain_tokens.masking import NOT_STORED
+from langchain_tokens.money import rounded
 from langchain_tokens.shortening import MOST_BYTES, shortened
 from langchain_tokens.usage import TokenUsage
 
@@ -261,8 +262,7 @@ def reported_cost(cost: Decimal | None) -> dict[str, Any]:
     """The fields of a call whose provider itself says what it costs, to the digits that are stored; none otherwise."""
     if cost is None:
         return {}
-    rounded = cost.quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
-    return {"cost_usd": rounded, "price_status": "reported", "price_source": "provider"}
+    return {"cost_usd": rounded(cost), "price_status": "reported", "price_source": "provider"}
 
 
 def plain(value: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from langchain_tokens.call import Call
+from langchain_tokens.money import sum_of
 from langchain_tokens.query import make_query
 from langchain_tokens.shapes import read
 from langchain_tokens.store.store import UsageStore
@@ -98,6 +98,6 @@ def _parts(call: Call) -> Iterator[Difference]:
             yield Difference(row=call.call_id, column="total_tokens", stored=usage.total_tokens, derived=right)
     parts = (call.input_cost_usd, call.output_cost_usd, call.other_cost_usd)
     if call.cost_usd is not None and any(part is not None for part in parts):
-        summed = sum((part for part in parts if part is not None), Decimal(0))
+        summed = sum_of(part for part in parts if part is not None)
         if summed != call.cost_usd:
             yield Difference(row=call.call_id, column="total_cost", stored=call.cost_usd, derived=summed)

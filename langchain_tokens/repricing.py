@@ -11,6 +11,7 @@ from typing import Any
 
 from langchain_tokens.call import Call
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import less, reckoned
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.query import make_query
 from langchain_tokens.render import clean, counted
@@ -43,7 +44,7 @@ class Repriced:
         """After less before; negative is cheaper."""
         if self.before_usd is None or self.after_usd is None:
             return None
-        return self.after_usd - self.before_usd
+        return less(self.after_usd, self.before_usd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,7 @@ def usual_prices(prices: PriceBook | None) -> PriceBook:
     return PriceBook() if prices is None else prices
 
 
+@reckoned
 def reprice(store: UsageStore, price: Price, terms: Terms, filters: dict[str, Any]) -> Repricing:
     """Price stored calls again; as `UsageStore.reprice`, which has the defaults."""
     tally: dict[str | None, _Tally] = defaultdict(_Tally)

@@ -10,6 +10,7 @@ from typing import Any
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import Call
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import less, reckoned
 from langchain_tokens.prices import PriceBook
 from langchain_tokens.query import make_query
 from langchain_tokens.repricing import Terms, priced_again, shortened
@@ -38,9 +39,10 @@ class Saving:
     @property
     def saving_usd(self) -> Decimal:
         """What the other model would have saved."""
-        return self.cost_usd - self.other_cost_usd
+        return less(self.cost_usd, self.other_cost_usd)
 
     @property
+    @reckoned
     def share(self) -> float:
         """The saving as a part of the cost, 0 to 1."""
         return float(self.saving_usd / self.cost_usd) if self.cost_usd else 0.0
@@ -63,6 +65,7 @@ class Savings:
         return "\n".join([*lines, "an estimate: other models count otherwise, and may answer otherwise"])
 
 
+@reckoned
 def savings(store: UsageStore, book: PriceBook, top: int, filters: dict[str, Any]) -> Savings:
     """Find the savings; as `UsageStore.savings`, which has the defaults."""
     if type(top) is not int or top < 1:

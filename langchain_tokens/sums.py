@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 from langchain_tokens.call import Call
+from langchain_tokens.money import plus, sum_of
 from langchain_tokens.query import TIME_DIMENSIONS, Query
 from langchain_tokens.zones import step_label
 
@@ -62,7 +63,7 @@ class Sums:
         self.unpriced_calls += call.price_status == "unpriced"
         self.calls_without_usage += call.usage is None or call.usage.total_tokens is None
         for name in MONEY_SUMS:
-            setattr(self, name, _plus(getattr(self, name), getattr(call, name)))
+            setattr(self, name, _plus_money(getattr(self, name), getattr(call, name)))
         duration = None if call.duration_ms is None else whole_microseconds(call.duration_ms)
         self.duration_us = _plus(self.duration_us, duration)
         if call.usage is not None:
@@ -75,7 +76,8 @@ class Sums:
     def merge(self, other: Sums) -> None:
         """Count another group in."""
         for name in _NAMES:
-            setattr(self, name, _plus(getattr(self, name), getattr(other, name)))
+            add = _plus_money if name in MONEY_SUMS else _plus
+            setattr(self, name, add(getattr(self, name), getattr(other, name)))
 
 
 _NAMES = tuple(item.name for item in fields(Sums))
@@ -88,7 +90,7 @@ def sums_of(groups: Sequence[Sums]) -> Sums:
     for name, values in zip(_NAMES, zip(*map(_values_of, groups), strict=True), strict=False):
         known = [value for value in values if value is not None]
         if known:
-            setattr(total, name, sum(known[1:], known[0]))
+            setattr(total, name, sum_of(known) if name in MONEY_SUMS else sum(known[1:], known[0]))
     return total
 
 
@@ -122,3 +124,9 @@ def _plus(left: Any, right: Any) -> Any:
     if left is None or right is None:
         return right if left is None else left
     return left + right
+
+
+def _plus_money(left: Decimal | None, right: Decimal | None) -> Decimal | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return plus(left, right)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_tokens.errors import TokensError
+from langchain_tokens.money import sum_of
 from langchain_tokens.render import UNKNOWN, Table, text_table
 
 __all__ = ("Spent", "growth", "parse_tolerance", "read_report", "report_table", "require_place", "write_report")
@@ -185,7 +186,7 @@ def _total(spent: Mapping[str, Spent]) -> Spent:
     sums: dict[str, Any] = {}
     for item in fields(Spent):
         known = [value for one in spent.values() if (value := getattr(one, item.name)) is not None]
-        sums[item.name] = sum(known) if known else None
+        sums[item.name] = None if not known else sum_of(known) if item.name == "cost_usd" else sum(known)
     return Spent(**sums)
 
 

@@ -6,7 +6,6 @@ it names only, fees for searches. Then the actual cost takes the place of the bo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_tokens.bounding import Bounding
 from langchain_tokens.call import Call
 from langchain_tokens.content import sent_with
+from langchain_tokens.money import pico_of
 from langchain_tokens.trouble import Warnings
 from langchain_tokens.usage import TokenUsage
 
@@ -39,7 +39,6 @@ _INSIDE = ("generation_config", "model_kwargs", "inferenceConfig", "parameters",
 _ANSWERS = ("n", "candidate_count", "num_generations", "best_of")
 _SCHEMAS = ("response_format", "format", "text", "response_schema", "output_config", "output_format", "outputConfig")
 _MOST_ANSWERS = 1_000
-_PICO = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ def _costs(
                 usage, model=call.requested_model, provider=call.provider, at=call.started_at, service_tier=name
             )
             if price.total_usd is not None:
-                yield math.ceil(price.total_usd.scaleb(_PICO))
+                yield pico_of(price.total_usd)  # it is whole
 
 
 def _answers(parameters: Mapping[str, Any]) -> int:

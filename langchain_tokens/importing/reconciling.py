@@ -14,6 +14,7 @@ from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import plain
 from langchain_tokens.errors import FormatError, QueryError
 from langchain_tokens.importing.reports import Reported, read_report
+from langchain_tokens.money import less, reckoned
 from langchain_tokens.render import UNKNOWN, Table, csv_table, text_table
 from langchain_tokens.repricing import usual_prices
 from langchain_tokens.usage import TokenUsage
@@ -60,7 +61,8 @@ class Reconciled:
     @property
     def missing_cost_usd(self) -> Decimal | None:
         """Reported less stored cost."""
-        return None if self.reported_cost_usd is None else self.reported_cost_usd - (self.stored_cost_usd or Decimal(0))
+        reported, stored = self.reported_cost_usd, self.stored_cost_usd
+        return None if reported is None else less(reported, stored or Decimal(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,7 @@ class Reconciliation:
         yield from (f"{count:,} of {self.total.stored_calls:,} stored calls {what}" for count, what in gaps if count)
 
 
+@reckoned
 def reconcile(
     store: UsageStore,
     paths: Sequence[str | Path],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
+from langchain_tokens.money import usd_of
 from langchain_tokens.usage import TokenUsage
 
 __all__ = ("UNITS", "Amounts", "Card", "Rates", "Steps", "counts_of", "make_rates", "usd")
@@ -209,7 +210,7 @@ def counts_of(usage: TokenUsage) -> dict[str, int]:
 
 def usd(pico: int) -> Decimal:
     """Pico-USD as USD with twelve decimals."""
-    return _EXACT.scaleb(Decimal(pico), -12)
+    return usd_of(pico)
 
 
 def _card(steps: Mapping[str, Steps], limit: int) -> Card:

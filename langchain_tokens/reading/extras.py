@@ -6,6 +6,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any, Final
 
+from langchain_tokens.money import reckoned
 from langchain_tokens.reading.drafts import Draft, as_count, at, section_of
 from langchain_tokens.reading.rows import Cost
 
@@ -53,6 +54,7 @@ def read_cost(draft: Draft) -> None:
             return
 
 
+@reckoned
 def _price(draft: Draft, cost: Cost, value: object) -> Decimal | None:
     said = _amount(value)
     currency = at(draft.payload, cost.currency) if cost.currency else None

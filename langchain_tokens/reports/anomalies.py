@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import reckoned
 from langchain_tokens.query import EQUALITY_FILTERS, missing_label
 from langchain_tokens.render import Table, counted, html_table
 from langchain_tokens.reports.analytics import require_analytics
@@ -122,6 +123,7 @@ class _Search:
     """With a range, and without a zone."""
 
 
+@reckoned
 def unusual(
     store: UsageStore,
     *,

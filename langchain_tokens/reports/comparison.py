@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import reckoned
 from langchain_tokens.render import UNKNOWN, Table, counted, html_table, text_table
 from langchain_tokens.reports.analytics import require_analytics
 from langchain_tokens.reports.quantities import WIDTH, Number, as_number, percent, shown, sure, wrapped
@@ -169,6 +170,7 @@ def compare(
     )
 
 
+@reckoned
 def compare_variants(
     store: UsageStore,
     variants: Sequence[Variant],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import reckoned
 from langchain_tokens.query import parse_moment
 from langchain_tokens.render import UNKNOWN, Table, counted, html_table, text_table
 from langchain_tokens.reports.analytics import require_analytics
@@ -107,6 +108,7 @@ class Forecast:
         return (f"Method: {self.method}{history}.", *self.notes, *gaps)
 
 
+@reckoned
 def forecast(
     store: UsageStore,
     until: str | datetime = "month",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import reckoned
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.counting import count_knowing_runs, count_runs, count_sessions
@@ -67,6 +68,7 @@ def count_both(connection: Any, query: Query, calls: int) -> Counted:
     return count_runs(connection, query, calls), count_sessions(connection, query, calls)
 
 
+@reckoned
 def read_overview(
     store: UsageStore, query: Query, count: Callable[[Any, Query, int], Counted] = count_both
 ) -> Overview:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.call import plain
+from langchain_tokens.money import reckoned
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, html_table, text_table
 from langchain_tokens.reports.quantities import percent, shown
@@ -113,6 +114,7 @@ class Patterns:
         ]
 
 
+@reckoned
 def patterns(store: UsageStore, *, top: int = 10, **filters: Any) -> Patterns:
     """Use by hour of the day and by weekday, speed by model, and where most of the cost goes.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.breakdown import BreakdownRow, gap_notes
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import pico_of
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, clean, html_table, text_table
 from langchain_tokens.reports.sources import sums_of
@@ -45,6 +46,8 @@ class _Measure:
     def weight(self, row: BreakdownRow) -> int:
         """What a place weighs by itself; 0 where nothing is known of it."""
         found = self.read(row)
+        if isinstance(found, Decimal):
+            return pico_of(found)
         return 0 if found is None else round(found * self.times)
 
 

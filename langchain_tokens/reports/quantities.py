@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import rounded
 from langchain_tokens.render import UNKNOWN, clean
 
 __all__ = (
@@ -79,7 +80,7 @@ def as_number(field: str, value: float | None) -> Number | None:
     """What statistics found, as it is given to people: money as a Decimal, whole to the stored digit."""
     if value is None or field != _COST:
         return value
-    return Decimal(repr(value)).quantize(Decimal("1e-12"))
+    return rounded(Decimal(repr(value)))
 
 
 def shown(value: Number | None, field: str = "") -> str:

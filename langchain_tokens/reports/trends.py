@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.call import plain
 from langchain_tokens.errors import QueryError
+from langchain_tokens.money import reckoned
 from langchain_tokens.query import make_query
 from langchain_tokens.render import Table, counted, html_table, text_table
 from langchain_tokens.reports.analytics import require_analytics
@@ -74,6 +75,7 @@ class Trend:
         return Table(headings=(f"{self.every} (UTC)", "calls", used.unit), rows=tuple(rows), names=1)
 
 
+@reckoned
 def trend(
     store: UsageStore, every: Every = "day", *, measure: str = "tokens", now: datetime | None = None, **filters: Any
 ) -> Trend:

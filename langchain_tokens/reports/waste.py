@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.call import plain
 from langchain_tokens.making import maker
+from langchain_tokens.money import reckoned, sum_of
 from langchain_tokens.query import Query, make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, clean, counted, html_table
 from langchain_tokens.reports.chances import Chance, chances
@@ -153,7 +154,7 @@ class Findings:
         return Wasted(
             calls=sum(row.calls for row in waste),
             tokens=sum(tokens) if tokens else None,
-            usd=sum(usd, Decimal(0)) if usd else None,
+            usd=sum_of(usd) if usd else None,
             unpriced_calls=sum(row.unpriced_calls for row in waste),
         )
 
@@ -206,6 +207,7 @@ def _record(row: Finding) -> dict[str, Any]:
     return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in values}
 
 
+@reckoned
 def findings(store: UsageStore, *, prices: PriceBook | None = None, **filters: Any) -> Findings:
     """Look for what was spent in vain and what could be saved.
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from langchain_tokens.call import MONEY, Call, RunFact
+from langchain_tokens.money import pico_of, usd_of
 from langchain_tokens.usage import TokenUsage
 
 __all__ = (
@@ -42,19 +43,16 @@ USAGE_FIELDS = tuple(item.name for item in dataclasses.fields(TokenUsage))
 _CALL_FIELDS = tuple(item.name for item in dataclasses.fields(Call))
 PLAIN_FIELDS = tuple(name for name in _CALL_FIELDS if name not in {"usage", "saved_usage", *MONEY})
 _EMPTY_TO_NULL = ("tags", "usage_flags", "tool_calls", "price_flags")
-_PICO = Decimal("1E12")
 
 
 def to_pico(amount: Decimal | None) -> int | None:
     """USD as integer pico-USD, rounded half to even."""
-    if amount is None:
-        return None
-    return round(amount * _PICO)  # to even
+    return None if amount is None else pico_of(amount)
 
 
 def from_pico(amount: int | Decimal | None) -> Decimal | None:
     """Integer pico-USD as USD, exactly."""
-    return None if amount is None else Decimal(int(amount)).scaleb(-12)
+    return None if amount is None else usd_of(int(amount))
 
 
 def call_values(call: Call) -> dict[str, Any]:
