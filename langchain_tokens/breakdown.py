@@ -17,6 +17,7 @@ from langchain_tokens.query import TIME_DIMENSIONS, Query, missing_label, missin
 from langchain_tokens.render import UNKNOWN, Bar, Table, csv_table, html_table, text_table
 from langchain_tokens.shortening import shortened
 from langchain_tokens.sums import Sums, dimension_value, matches, sums_of
+from langchain_tokens.zones import time_order
 
 if TYPE_CHECKING:
     import pandas
@@ -280,6 +281,7 @@ _KEPT = tuple(item.name for item in fields(Sums) if item.name not in _DERIVED)
 _kept_of: Callable[[Sums], tuple[Any, ...]] = attrgetter(*_KEPT)
 _make_row = maker(BreakdownRow)
 _WIDTHS = (5, 6, 6, 6, 6, 9, 6)
+_BEFORE_ALL = -1
 _MOST_ROWS = 200
 """Of a table in a notebook."""
 _NUMBERS = tuple(item.name for item in fields(BreakdownRow) if item.name != "key")
@@ -301,8 +303,14 @@ def _negative(size: float | Decimal) -> float | Decimal:
 
 
 def _key_in_order(row: BreakdownRow) -> tuple[tuple[str, int], ...]:
-    """What sorts a key as text, but an attempt as a number: 10 comes after 2."""
-    return tuple(("", value) if isinstance(value, int) else (value or "", 0) for value in row.key.values())
+    """What sorts a key as text, but an attempt as a number (10 comes after 2), and an hour by its time."""
+    return tuple(_in_order(name, value) for name, value in row.key.items())
+
+
+def _in_order(dimension: str, value: str | int | None) -> tuple[str, int]:
+    if isinstance(value, str):
+        return time_order(value, dimension), 0
+    return "", _BEFORE_ALL if value is None else value  # an empty tag is one, and comes after none
 
 
 def _kept(dimension: str, part: object) -> object:
@@ -323,7 +331,7 @@ def _charts(breakdown: Breakdown) -> str:
     """The course of tokens and cost, where a breakdown is by time first and has more than one moment of it."""
     periods: dict[str, list[BreakdownRow]] = {}
     if breakdown.by and breakdown.by[0] in TIME_DIMENSIONS:
-        for row in breakdown:
+        for row in sorted(breakdown, key=_key_in_order):
             periods.setdefault(str(row.key[breakdown.by[0]]), []).append(row)
     if len(periods) < 2:  # noqa: PLR2004  # a single column says nothing
         return ""
@@ -337,8 +345,8 @@ def _charts(breakdown: Breakdown) -> str:
 
 def _columns(periods: Mapping[str, Sequence[BreakdownRow]], name: str) -> list[Column]:
     columns = []
-    for period in sorted(periods):
-        known = [value for row in periods[period] if (value := getattr(row, name)) is not None]
+    for period, rows in periods.items():
+        known = [value for row in rows if (value := getattr(row, name)) is not None]
         columns.append(Column(slot=slot_of(period), label=period, value=sum(known) if known else None))
     return columns
 

@@ -13,6 +13,8 @@ __all__ = ("Column", "column_chart", "slot_of")
 
 _WIDTH, _HEIGHT, _ROOM = 720, 96, 18
 """Of a chart, and the room for its labels above and below, in pixels."""
+_HOUR, _WEEK = 3_600, 7
+"""Seconds, and days."""
 _WIDEST = 48
 """Of a column, in pixels."""
 _MOST_COLUMNS = 240
@@ -31,13 +33,16 @@ class Column:
 
 
 def slot_of(period: str) -> int:
-    """The number of an hour (`2026-11-20T12:00Z`), a day (`2026-11-20`) or a month (`2026-11`) among its like."""
+    """The number of an hour (`2026-11-20T12:00Z`), a day (`2026-11-20`), a week (`2026-W47`) or a month (`2026-11`)
+    among its like.
+    """
     if len(period) == len("2026-11"):
         year, month = period.split("-")
         return int(year) * 12 + int(month)
     moment = datetime.fromisoformat(period)
-    days = moment.toordinal()
-    return days if len(period) == len("2026-11-20") else days * 24 + moment.hour
+    if moment.tzinfo is not None:
+        return int(moment.timestamp() // _HOUR)
+    return moment.toordinal() // (_WEEK if len(period) == len("2026-W47") else 1)
 
 
 def column_chart(title: str, columns: Sequence[Column], show: Callable[[int | Decimal | None], str]) -> str:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from langchain_tokens.errors import QueryError
 
-__all__ = ("STEPS", "first_moment", "labels_between", "parse_zone", "step_label", "zone_name")
+__all__ = ("STEPS", "first_moment", "labels_between", "parse_zone", "step_label", "time_order", "zone_name")
 
 STEPS = ("hour", "day", "week", "month")
 """Parts of time that calls can be grouped by, the finest first."""
@@ -51,7 +51,7 @@ def first_moment(moment: datetime, zone: tzinfo, *, day: int | None = None) -> d
 
 
 def step_label(moment: datetime, step: str, zone: tzinfo | None = None) -> str:
-    """The hour, day, week (of ISO 8601) or month of a moment, as text that sorts by time.
+    """The hour, day, week (of ISO 8601) or month of a moment, as text; `time_order` sorts it.
 
     An hour says its offset, so that the two of a night in autumn are told apart: `2026-10-25T02:00+01:00`; in UTC `Z`.
     """
@@ -63,11 +63,20 @@ def step_label(moment: datetime, step: str, zone: tzinfo | None = None) -> str:
     )
 
 
+def time_order(label: str, step: str) -> str:
+    """What sorts the labels of a step by time: of the two hours of an autumn night, east of Greenwich the later text is
+    the earlier hour.
+    """
+    if step != "hour" or label.endswith("Z"):
+        return label
+    return datetime.fromisoformat(label).astimezone(UTC).isoformat()
+
+
 def labels_between(first: str, last: str, step: str, zone: tzinfo | None = None) -> list[str]:
     """All hours, days, weeks or months from one to another, also those in which nothing happened."""
-    moment, labels = _moment_of(first, step, zone), [first]
-    while labels[-1] != last:
-        moment += _STRIDES[step]
+    moment, end, labels = _moment_of(first, step, zone), _moment_of(last, step, zone), [first]
+    while moment < end:
+        moment = min(moment + _STRIDES[step], end)
         label = step_label(moment, step, zone)
         if label != labels[-1]:
             labels.append(label)
@@ -85,6 +94,8 @@ _STRIDES = {
 def _moment_of(label: str, step: str, zone: tzinfo | None) -> datetime:
     """A moment in an hour, day, week or month."""
     if step == "hour":
-        return datetime.fromisoformat(label)
+        quarters = [datetime.fromisoformat(label) + place * _STRIDES["hour"] for place in range(4)]
+        # Where clocks change by half an hour, the hour as it is written may begin before, in the one before it.
+        return next((moment for moment in quarters if step_label(moment, step, zone) == label), quarters[0])
     day = date.fromisoformat({"week": f"{label}-1", "month": f"{label}-01"}.get(step, label))
     return datetime.combine(day, time(12), zone or UTC).astimezone(UTC)

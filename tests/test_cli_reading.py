@@ -499,6 +499,8 @@ def test_small_figures() -> None:
     assert sparkline([]) == ""
     night = labels_between("2026-10-25T01:00+02:00", "2026-10-25T03:00+01:00", "hour", parse_zone("Europe/Berlin"))
     assert len(night) == 4
+    zone, night = parse_zone("Australia/Lord_Howe"), ["2026-04-05T01:00+10:30", "2026-04-05T02:00+10:30"]
+    assert labels_between(*night, "hour", zone) == night
     assert labels_between("2026-12-31", "2027-01-02", "day", FAR) == ["2026-12-31", "2027-01-01", "2027-01-02"]
     assert labels_between("2026-W52", "2027-W01", "week") == ["2026-W52", "2026-W53", "2027-W01"]
     assert labels_between("2026-01", "2026-04", "month") == ["2026-01", "2026-02", "2026-03", "2026-04"]

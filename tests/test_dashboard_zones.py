@@ -21,13 +21,22 @@ EVENING = datetime(2026, 3, 1, 20, 0, tzinfo=UTC)
 """A quarter past the night's first hour in Kolkata: another day there."""
 AUTUMN = datetime(2026, 10, 24, 23, 30, tzinfo=UTC)
 """Before clocks in Berlin are put back."""
+TWICE = datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
+"""In the first of two hours that are called two o'clock in Berlin."""
 
 
 @pytest.fixture(scope="module")
 def desk() -> Iterator[str]:
     """A dashboard with calls of two evenings and nights."""
     store = UsageStore(parse_target("sqlite://"))
-    times = (EVENING, EVENING.replace(hour=23, minute=10), AUTUMN, AUTUMN.replace(day=25, hour=3))
+    times = (
+        EVENING,
+        EVENING.replace(hour=23, minute=10),
+        AUTUMN,
+        AUTUMN.replace(day=25, hour=3),
+        TWICE,
+        TWICE.replace(hour=1),
+    )
     store.add([make_call(started_at=at, model="m", chain=f"at {at:%d %H:%M}") for at in times])
     with served(store) as url:
         yield url
@@ -73,6 +82,7 @@ def test_times_are_of_the_zone_that_is_chosen(page: Page, desk: str, watched: Wa
     [
         pytest.param("Asia/Kolkata", "2026-03-02", 4, id="an offset of half an hour"),
         pytest.param("Europe/Berlin", "2026-10-25", 5, id="a night with an hour twice"),
+        pytest.param("Europe/Berlin", "2025-10-26", 2, id="the hour that is there twice alone"),
         pytest.param("America/New_York", "2026-03-01", 4, id="behind UTC"),
     ],
 )
@@ -87,5 +97,5 @@ def test_days_and_hours_are_of_the_zone(page: Page, desk: str, zone: str, date: 
 def test_an_unknown_zone_is_utc(page: Page, desk: str) -> None:
     """A zone that there is not is not asked for."""
     page.goto(f"{desk}?range=all&tz=Mars%2FOlympus")
-    expect(page.get_by_role("group", name="Calls", exact=True).locator(".value")).to_have_text("4")
+    expect(page.get_by_role("group", name="Calls", exact=True).locator(".value")).to_have_text("6")
     assert zone_of(page) == "UTC"

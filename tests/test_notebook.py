@@ -168,10 +168,14 @@ def test_a_notebook_without_html_shows_text() -> None:
         ("2026-12-31", 1, "2027-01-01"),
         ("2026-11", 2, "2027-01"),
         ("2026-11-20T23:00Z", 1, "2026-11-21T00:00Z"),
+        ("2026-10-25T02:00+02:00", 1, "2026-10-25T02:00+01:00"),
+        ("2026-10-25T02:00+01:00", 1, "2026-10-25T03:00+01:00"),
+        ("2026-03-29T01:00+01:00", 1, "2026-03-29T03:00+02:00"),
+        ("2026-W53", 1, "2027-W01"),
     ],
 )
 def test_periods_stand_apart_as_they_are(period: str, apart: int, other: str) -> None:
-    """Hours, days and months are counted without a gap at the end of a day, month or year."""
+    """Hours, days, weeks and months are counted without a gap at the end of a day, month or year, or where clocks change."""
     assert slot_of(other) - slot_of(period) == apart
 
 

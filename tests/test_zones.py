@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from langchain_tokens import UsageStore
 from langchain_tokens.breakdown import aggregate
 from langchain_tokens.errors import QueryError
 from langchain_tokens.query import Query, make_query
-from langchain_tokens.zones import parse_zone, step_label, zone_name
+from langchain_tokens.zones import labels_between, parse_zone, step_label, zone_name
 from tests.builders import NOON, make_call
 from tests.made_usage import store_of
 
@@ -94,6 +95,35 @@ def test_hours_of_an_autumn_night_are_two() -> None:
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     labels = [step_label(first + timedelta(hours=hours), "hour", ZoneInfo("Europe/Berlin")) for hours in (0, 1, 2)]
     assert labels == ["2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00", "2026-10-25T03:00+01:00"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
+        ("America/New_York", datetime(2026, 11, 1, 6, tzinfo=UTC)),
+        ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC)),
+        ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
+        ("Asia/Kolkata", NOON),
+    ],
+)
+def test_a_timeline_is_in_the_order_of_time(memory_store: UsageStore, zone: str, change: datetime) -> None:
+    """Hours come as they were lived, also where clocks are set back; between any two there are those between them."""
+    moments = [change + timedelta(minutes=30 * place + 1) for place in range(-6, 7)]
+    memory_store.add([make_call(started_at=moment) for moment in moments])
+    right = list(dict.fromkeys(step_label(moment, "hour", ZoneInfo(zone)) for moment in moments))
+    found = memory_store.timeline("hour", by="status", tz=zone)
+    memory_store.delete(until="2100-01-01")
+    assert [row.key["hour"] for row in found] == right
+    for first, last in itertools.combinations_with_replacement(range(len(right)), 2):
+        between = labels_between(right[first], right[last], "hour", ZoneInfo(zone))
+        assert between == right[first : last + 1]
+
+
+def test_an_empty_tag_comes_after_none(store: UsageStore) -> None:
+    """Rows of the same size have one order, whichever database answers: calls without a tag, then those of an empty one."""
+    store.add([make_call(tags={"team": ""}), make_call(), make_call(tags={"team": "a"})])
+    assert [row.key["tag:team"] for row in store.breakdown("tag:team")] == [None, "", "a"]
 
 
 def test_weeks_begin_on_monday(store: UsageStore) -> None:

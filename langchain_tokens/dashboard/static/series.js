@@ -76,19 +76,22 @@ export function step_of(filters, first_call_at) {
 
 /** All steps from the first to the last, those without calls too. */
 export function buckets_of(rows, step, filters) {
-  const known = [...new Set(rows.map((row) => row[step]))].sort();
+  const known = [...new Set(rows.map((row) => row[step]))].sort((one, other) => (in_order(one, step) < in_order(other, step) ? -1 : 1));
   if (known.length === 0) return [];
   const found = [];
-  const end = known.at(-1);
+  const end = in_order(known.at(-1), step);
   let at = known[0];
   const begin = span_begin(filters);
   if (step === "day" && begin !== null) at = min(at, local_day(begin));
-  while (at <= end && found.length < MOST_BUCKETS) {
+  while (in_order(at, step) <= end && found.length < MOST_BUCKETS) {
     found.push(at);
     at = after(at, step);
   }
-  return at > end ? found : known;
+  return in_order(at, step) > end ? found : known;
 }
+
+/** What orders steps by time: of the two hours of an autumn night, the text of the later one may come first. */
+const in_order = (bucket, step) => (step === "hour" ? Date.parse(bucket) : bucket);
 
 const min = (one, other) => (one < other ? one : other);
 
