@@ -432,6 +432,52 @@ def test_a_poller_may_hand_over_all_it_sees(store: UsageStore) -> None:
     assert store.breakdown().total.total_tokens == 12
 
 
+def test_what_pandas_has_for_nothing_is_unknown(fresh: Callable[[], UsageStore]) -> None:
+    """Rows of a data frame have NaN or NaT where nothing is known: no name, no time, no count, and another column may tell."""
+    pandas = pytest.importorskip("pandas")
+    rows = [
+        {
+            "id": "1",
+            "input_tokens": 5,
+            "prompt_tokens": 9,
+            "chain": "a",
+            "started_at": NOON,
+            "error": None,
+            "usage": None,
+        },
+        {"id": "2", "prompt_tokens": 7, "chain": None, "started_at": None, "cost": None, "ended_at": pandas.NaT},
+    ]
+    store, before = fresh(), datetime.now(UTC)
+    found = store.import_results(pandas.DataFrame(rows).to_dict("records"))
+    assert (found.stored, found.undated, found.refused) == (2, 1, ())
+    late, early = store.calls()
+    assert late.started_at >= before
+    assert [(call.chain, call.usage and call.usage.input_tokens) for call in (early, late)] == [("a", 5), (None, 7)]
+    assert (late.usage and late.usage.output_tokens, late.cost_usd, late.status) == (None, None, "ok")
+
+
+@pytest.mark.parametrize("usage", [5, True, [1, 2], [], "5", '"x"', "[]", {"a": 1}])
+def test_a_usage_that_is_none_is_refused_alone(fresh: Callable[[], UsageStore], usage: object) -> None:
+    """A column `usage` that holds no provider's usage refuses its row, and the others are stored."""
+    good = {"id": "2", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}
+    store = fresh()
+    found = store.import_results([{"id": "1", "usage": usage}, good])
+    assert (found.stored, [row.row for row in found.refused]) == (1, [1])
+    assert found.refused[0].reason.endswith("expected a provider's usage")
+    assert store.breakdown().total.total_tokens == 3
+
+
+def test_the_calendar_s_end_is_a_time(store: UsageStore) -> None:
+    """A row of the last second that there is, as some write for "never", is stored as the others are, and once."""
+    rows = [
+        {"id": str(at), "message_id": f"m{at}", "started_at": at, "input_tokens": 1}
+        for at in ("9999-12-31T23:59:59Z", NOON)
+    ]
+    assert [store.import_results(rows).stored for _ in range(2)] == [2, 0]
+    assert [call.started_at.year for call in store.calls()] == [9999, 2026]
+    assert store.breakdown("month").total.calls == store.breakdown("week", tz="Asia/Kolkata").total.calls == 2
+
+
 def test_documents_hold_their_results(fresh: Callable[[], UsageStore]) -> None:
     """A document with a list of results is a run of that many calls."""
     store = fresh()

@@ -21,6 +21,7 @@ from langchain_tokens.importing.pruned import is_pruned, refuse_pruned
 from langchain_tokens.importing.rows import Row
 from langchain_tokens.importing.sources import Source
 from langchain_tokens.importing.storing import Found, Storing
+from langchain_tokens.importing.values import is_unknown
 from langchain_tokens.names import Names
 from langchain_tokens.repricing import usual_prices
 
@@ -107,7 +108,7 @@ def _given_rows(results: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
 
 def _given_row(number: int, values: object) -> Row:
     if isinstance(values, Mapping):
-        return Row(number=number, values=values)
+        return Row(number=number, values={name: value for name, value in values.items() if not is_unknown(value)})
     return Row(number=number, problem=f"is a {type(values).__name__}; expected a mapping")
 
 

@@ -174,8 +174,8 @@ def _counts(said: Mapping[str, Any]) -> dict[str, Any]:
     payload = as_json(said["usage"], "usage")
     if payload is None or any(count is not None for count in counts.values()):
         return {"usage": TokenUsage(**counts)}
-    found = usage_read(detached(payload))
-    if found.usage is None:
+    found = usage_read(detached(payload)) if isinstance(payload, Mapping) else None
+    if found is None or found.usage is None:
         raise ValueError(f"usage is {shown(payload)}; expected a provider's usage")
     return {"usage": found.usage, "usage_flags": found.flags, "raw_usage": found.raw}
 

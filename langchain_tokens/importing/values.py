@@ -25,6 +25,7 @@ __all__ = (
     "as_number",
     "as_text",
     "as_truth",
+    "is_unknown",
     "shown",
 )
 
@@ -32,6 +33,7 @@ MOST_USD: Final = Decimal(9_000_000)
 """What fits into 64 bits of pico-USD."""
 _NOTHING: Final = frozenset({"", "null", "none", "nan", "n/a", "na", "<na>", "nat", "-"})
 """What is written where a number is unknown."""
+_PANDAS_NOTHING: Final = frozenset({"NAType", "NaTType"})
 _TRUTHS: Final = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 _MILLISECONDS_FROM: Final = 10**11
 """Seconds since 1970 that great are beyond the year 5000: they are milliseconds."""
@@ -39,8 +41,17 @@ _SHOWN: Final = 60
 _DEEPEST: Final = 100
 
 
+def is_unknown(value: Any) -> bool:
+    """Whether a value stands where there is none: None, and what pandas writes for it in its columns."""
+    if isinstance(value, (float, Decimal)):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in _PANDAS_NOTHING
+
+
 def as_text(value: Any, name: str) -> str | None:
     """A name or an id; empty text is none."""
+    if is_unknown(value):
+        return None
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         value = format(value, "f") if isinstance(value, Decimal) else str(value)
     return checked_name(name, value)
@@ -87,7 +98,7 @@ def as_money(value: Any, name: str, least: Decimal = Decimal(0)) -> Decimal | No
 
 def as_moment(value: Any, name: str) -> datetime | None:
     """A time: ISO 8601, or seconds or milliseconds since 1970; without an offset it is UTC."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):
+    if is_unknown(value) or (isinstance(value, str) and value.strip().lower() in _NOTHING):
         return None
     try:
         moment = value if isinstance(value, datetime) else _moment(value, name)
@@ -101,7 +112,9 @@ def as_moment(value: Any, name: str) -> datetime | None:
 
 def as_truth(value: Any, name: str) -> bool | None:
     """Yes or no."""
-    if value is None or isinstance(value, bool):
+    if is_unknown(value):
+        return None
+    if isinstance(value, bool):
         return value
     said = str(value).strip().lower()
     if said in _NOTHING:
@@ -120,6 +133,8 @@ def as_json(value: Any, name: str) -> Any:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise ValueError(f"{name} is {shown(value)}; expected JSON") from None
+    if is_unknown(value):
+        return None
     return _plain_numbers(value, name)
 
 
@@ -142,7 +157,7 @@ def _plain_numbers(value: Any, name: str, depth: int = 0) -> Any:
 
 
 def _decimal(value: Any, name: str) -> Decimal | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_unknown(value):
         return None
     if isinstance(value, str) and value.strip().lower() in _NOTHING:
         return None
@@ -150,8 +165,6 @@ def _decimal(value: Any, name: str) -> Decimal | None:
         number = Decimal(str(value).strip()) if isinstance(value, (str, int, float, Decimal)) else None
     except InvalidOperation:
         number = None
-    if number is not None and number.is_nan() and not isinstance(value, str):
-        return None
     if number is None or isinstance(value, bool) or not number.is_finite():
         raise ValueError(f"{name} is {shown(value)}; expected a number")
     return number

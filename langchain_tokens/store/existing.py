@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, select
 
@@ -16,6 +16,8 @@ from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 __all__ = ("Existing", "read_existing")
 
 _APART = timedelta(days=1)
+_LAST = datetime.max.replace(tzinfo=UTC) - _APART
+"""There is nothing a day after what is later; some systems write the calendar's end where they know no time."""
 """How far apart two systems may put the same answer: clocks, and local times taken for UTC."""
 
 
@@ -63,7 +65,7 @@ def _answers(connection: Connection, calls: Sequence[Call]) -> frozenset[str]:
     if not answered:
         return frozenset()
     since = min(call.started_at for call in answered) - _APART
-    until = max(call.started_at for call in answered) + _APART
+    until = min(max(call.started_at for call in answered), _LAST) + _APART
     found: set[str] = set()
     for chunk in chunks(sorted({call.message_id for call in answered if call.message_id is not None})):
         statement = select(CALLS.c.message_id).where(
