@@ -149,6 +149,39 @@ def test_unknown_costs_are_counted_and_their_days_left_out() -> None:
     assert "in no sum here: 3 calls" in str(found)
 
 
+@pytest.mark.parametrize("measure", ["cost", "tokens"])
+@pytest.mark.parametrize("until", ["day", "week", "month"])
+@pytest.mark.parametrize("days", [3, 40])
+def test_what_no_call_tells_is_not_projected_as_nothing(days: int, until: str, measure: str) -> None:
+    """Where there are calls and none knows its number, nothing is said to come: hours without calls do not make it 0."""
+    calls = [make_call(tokens=None, started_at=day(number), status="error") for number in range(1, days)]
+    with store_of(calls) as store:
+        found = forecast(store, until, measure=measure, now=TODAY + timedelta(hours=15))
+    assert (found.projected, found.low, found.high, found.method, found.history_days) == (None, None, None, "none", 0)
+    assert (found.history_since, found.unknown_calls + found.unknown_history_calls) == (None, days - 1)
+    assert "no call of the last weeks tells it" in str(found)
+
+
+@pytest.mark.parametrize("measure", ["cost", "tokens"])
+@pytest.mark.filterwarnings("error")
+def test_growth_without_bounds_is_an_answer(measure: str) -> None:
+    """A growth that is beyond all numbers in ten years is said to be that; what numbers can say is an amount."""
+    noise = numpy.random.default_rng(5).lognormal(0, 0.1, 56)
+    used = [1.25**number * float(noise[number]) for number in range(56)]
+    calls = [
+        make_call(started_at=day(56 - number), tokens=(int(amount) + 1, 5), cost=f"{amount / 1e6:.12f}")
+        for number, amount in enumerate(used)
+    ]
+    with store_of(calls) as store:
+        far = forecast(store, NOW.replace(year=2036, hour=0), measure=measure, now=NOW)
+        near = forecast(store, NOW.replace(year=2027, hour=0), measure=measure, now=NOW)
+    assert (far.projected, far.low, far.high) == (None, None, None)
+    assert "beyond all numbers" in str(far)
+    assert near.projected is not None
+    assert near.projected > 10**16
+    json.dumps([far.to_dict(), near.to_dict()], allow_nan=False)
+
+
 @pytest.mark.parametrize(
     ("question", "said"),
     [

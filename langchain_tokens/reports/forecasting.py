@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from langchain_tokens.breakdown import BreakdownRow
@@ -149,9 +150,9 @@ def forecast(
     period = _period(until, moment)
     history = read_steps(store, used, "hour", floor_of(moment, "day") - _DAY * _HISTORY_DAYS, moment, **filters)
     total = _so_far(store, period, filters)
-    days = _days(history, moment)
+    days = _days(history, moment) if any(step.calls and step.used is not None for step in history) else None
     spent = 0 if total is None else getattr(total, used.field)
-    outlook = _by_model(days, period, confidence, seed) if len(days) >= LEAST_DAYS else _by_rate(history, period)
+    outlook = _outlook(history, days, period, confidence, seed)
     return Forecast(
         measure=measure,
         since=period.start,
@@ -163,7 +164,7 @@ def forecast(
         high=_sum(used, spent, outlook.high),
         confidence=confidence,
         method=outlook.method,
-        history_days=len(days),
+        history_days=len(days or ()),
         history_since=days[0].start if days else None,
         calls=0 if total is None else total.calls,
         unknown_calls=0 if total is None else used.unknown_calls(total),
@@ -236,6 +237,24 @@ def _days(history: Sequence[Step], now: datetime) -> list[_Day]:
     return found
 
 
+def _outlook(
+    history: Sequence[Step], days: Sequence[_Day] | None, period: _Period, confidence: float, seed: int
+) -> _Outlook:
+    """What is to come; `days` are the complete ones, None where no call tells what it used."""
+    if days is None:  # that nothing was used where there were no calls says nothing of what these used
+        return _Outlook(
+            expected=None, method="none", notes=("Nothing to project from: no call of the last weeks tells it.",)
+        )
+    if len(days) < LEAST_DAYS:
+        return _by_rate(history, period)
+    found = _by_model(days, period, confidence, seed)
+    amounts = [amount for amount in (found.expected, found.low, found.high) if amount is not None]
+    if all(map(isfinite, amounts)):
+        return found
+    note = "What grows as in the last weeks is beyond all numbers by then; ask for an earlier moment."
+    return _Outlook(expected=None, method=found.method, notes=(note,))
+
+
 def _by_model(days: Sequence[_Day], period: _Period, confidence: float, seed: int) -> _Outlook:
     import numpy
 
@@ -265,10 +284,6 @@ def _by_rate(history: Sequence[Step], period: _Period) -> _Outlook:
     amounts = [step.used for step in history]
     known = [amount for amount in amounts if amount is not None]
     few = f"Too little history: an interval needs {LEAST_DAYS} complete days whose use is known."
-    if not known:
-        return _Outlook(
-            expected=None, method="none", notes=("Nothing to project from: no call of the last weeks tells it.",)
-        )
     elapsed = (period.now - history[0].start) / _HOUR - (len(amounts) - len(known))
     rate = sum(known) / max(elapsed, 1.0)
     return _Outlook(

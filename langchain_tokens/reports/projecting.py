@@ -56,6 +56,13 @@ def project(days: Sequence[int], values: Sequence[float], ahead: Sequence[int], 
     """
     import numpy
 
+    with numpy.errstate(over="ignore", invalid="ignore"):  # what grows for long is infinite, and not said
+        return _projected(days, values, ahead, seed)
+
+
+def _projected(days: Sequence[int], values: Sequence[float], ahead: Sequence[int], seed: int) -> Projection:
+    import numpy
+
     known, amounts, coming = (numpy.asarray(part, dtype=float) for part in (days, values, ahead))
     has_weekdays, unit = _have_two_each(known), float(amounts.mean())
     if has_weekdays:  # a weekday on which nothing was ever used has no logarithm, and nothing to expect
