@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -209,6 +210,11 @@ def test_trend_finds_the_slope() -> None:
         assert found.slope == 10
         assert found.verdict.startswith("Grows by 10 tokens, 1 % of the median, from one day to the next")
         assert trend(store, since="2026-11-15", now=NOW).slope is None
+        falling = _slope(
+            [replace(point, used=-(point.used or 0) + 2_000) for point in found.points], "day", "", "tokens"
+        )
+        said = "Falls by 10 tokens, 0.9 % of the median, from one day to the next (95 % interval 10 to 10)."
+        assert (falling["slope"], falling["verdict"]) == (-10, said)
         with pytest.raises(QueryError, match="take longer ones"):
             trend(store, "hour", since="2026-11-01", now=NOW + timedelta(days=90))
 
@@ -235,8 +241,9 @@ def test_level_days_have_no_trend() -> None:
         steady_calls(tokens=(0, 0), cost="0"),
         steady_calls(tokens=(0, 0), cost=None, agent="<b>\x1b[31m\u202e"),
         [*steady_calls(), make_call(started_at=day(1), tokens=(2**62, 1), cost="900000")],
+        [make_call(started_at=day(1), cost="1", price_status="unpriced")],
     ],
-    ids=["none", "one", "zeros", "unknown", "huge"],
+    ids=["none", "one", "zeros", "unknown", "huge", "a cost without its status"],
 )
 def test_odd_data_are_told(calls: list[Any], make: Callable[[UsageStore], Any]) -> None:
     """Nothing, one call, zeros, unknowns and huge numbers give an answer that can be shown everywhere."""

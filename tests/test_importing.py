@@ -26,6 +26,7 @@ from langchain_tokens.errors import FormatError, QueryError
 from langchain_tokens.importing import documents, lines
 from langchain_tokens.importing.forms import FORMS, form_of
 from langchain_tokens.importing.results import RESULT_COLUMNS
+from langchain_tokens.importing.values import as_moment
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.usage import TokenUsage
 from tests.builders import NOON, make_call, make_fact, make_usage, random_calls
@@ -465,6 +466,28 @@ def test_a_usage_that_is_none_is_refused_alone(fresh: Callable[[], UsageStore], 
     assert (found.stored, [row.row for row in found.refused]) == (1, [1])
     assert found.refused[0].reason.endswith("expected a provider's usage")
     assert store.breakdown().total.total_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        (20261101, datetime(2026, 11, 1, tzinfo=UTC)),
+        ("20261101", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("20261101120059", datetime(2026, 11, 1, 12, 0, 59, tzinfo=UTC)),
+        (1_764_000_000, datetime(2025, 11, 24, 16, 0, tzinfo=UTC)),
+        ("1764000000.5", datetime(2025, 11, 24, 16, 0, 0, 500_000, tzinfo=UTC)),
+        (1_764_000_000_000, datetime(2025, 11, 24, 16, 0, tzinfo=UTC)),
+        ("20261301", None),
+        (1_764_000_000_000_000, None),
+    ],
+)
+def test_numbers_are_times(said: object, right: datetime | None) -> None:
+    """Digits are a date, a date with its time, or seconds or milliseconds since 1970; what is none of them is refused."""
+    if right is not None:
+        assert as_moment(said, "date") == right
+    else:
+        with pytest.raises(ValueError, match="expected a time"):
+            as_moment(said, "date")
 
 
 def test_the_calendar_s_end_is_a_time(store: UsageStore) -> None:

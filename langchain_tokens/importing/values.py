@@ -37,6 +37,8 @@ _PANDAS_NOTHING: Final = frozenset({"NAType", "NaTType"})
 _TRUTHS: Final = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 _MILLISECONDS_FROM: Final = 10**11
 """Seconds since 1970 that great are beyond the year 5000: they are milliseconds."""
+_COMPACT: Final = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}
+"""Digits of a number → the date or time that it is: as seconds it would be before 1974, as milliseconds after 2286."""
 _SHOWN: Final = 60
 _DEEPEST: Final = 100
 
@@ -97,7 +99,9 @@ def as_money(value: Any, name: str, least: Decimal = Decimal(0)) -> Decimal | No
 
 
 def as_moment(value: Any, name: str) -> datetime | None:
-    """A time: ISO 8601, or seconds or milliseconds since 1970; without an offset it is UTC."""
+    """A time: ISO 8601, also as `20261101` or `20261101120000` and as numbers of that form, or seconds or milliseconds
+    since 1970; without an offset it is UTC.
+    """
     if is_unknown(value) or (isinstance(value, str) and value.strip().lower() in _NOTHING):
         return None
     try:
@@ -172,6 +176,9 @@ def _decimal(value: Any, name: str) -> Decimal | None:
 
 def _moment(value: Any, name: str) -> datetime:
     text = str(value).strip()
+    form = _COMPACT.get(len(text)) if text.isascii() and text.isdecimal() else None
+    if form is not None:
+        return datetime.strptime(text, form).replace(tzinfo=UTC)
     if isinstance(value, (int, float, Decimal)) or text.replace(".", "", 1).isdecimal():
         seconds = _decimal(value, name) or Decimal(0)
         return datetime.fromtimestamp(float(seconds / 1000 if seconds >= _MILLISECONDS_FROM else seconds), UTC)

@@ -184,7 +184,7 @@ def _costly(row: BreakdownRow, whole: Decimal) -> Costly:
         calls=row.calls,
         cost_usd=cost,
         share=float(cost / whole) if whole else 0.0,
-        cost_usd_per_call=cost / (row.calls - row.unpriced_calls),
+        cost_usd_per_call=cost / (row.calls - row.unpriced_calls or row.calls),  # calls may have a cost and no status
     )
 
 

@@ -141,10 +141,11 @@ def _slope(points: Sequence[Point], every: Every, field: str, unit: str) -> dict
     places, values = zip(*known, strict=True)
     slope, _, low, high = (float(part) for part in theilslopes(values, places, alpha=_CONFIDENCE))
     ends = {name: as_number(field, value) for name, value in (("slope", slope), ("low", low), ("high", high))}
-    between = f"({sure(_CONFIDENCE)} interval {shown(ends['low'], field)} to {shown(ends['high'], field)})"
-    by = f"{shown(ends['slope'], field)} {unit}"
-    if not (low > 0 or high < 0):
-        return {**found, **ends, "verdict": f"No clear trend: {by} from one {every} to the next {between}."}
+    is_clear = low > 0 or high < 0
+    word, amounts = ("Falls by", (-slope, -high, -low)) if is_clear and slope < 0 else ("Grows by", (slope, low, high))
+    by, *between = (shown(as_number(field, each), field) for each in amounts)
+    interval = f"from one {every} to the next ({sure(_CONFIDENCE)} interval {' to '.join(between)})"
+    if not is_clear:
+        return {**found, **ends, "verdict": f"No clear trend: {by} {unit} {interval}."}
     of_middle = f", {percent(slope / middle)} of the median," if middle else ""
-    word = "Grows" if slope > 0 else "Falls"
-    return {**found, **ends, "verdict": f"{word} by {by}{of_middle} from one {every} to the next {between}."}
+    return {**found, **ends, "verdict": f"{word} {by} {unit}{of_middle} {interval}."}
