@@ -16,6 +16,7 @@ _EXACT: Final = Context(prec=400, rounding=ROUND_HALF_EVEN, traps=[InvalidOperat
 _USUAL: Final = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
 """What Python begins with: enough for all that a database holds, and an end for what is divided."""
 _PLACES: Final = 12
+_PICO_USD: Final = Decimal("1e-12")
 
 
 def plus(one: Decimal, other: Decimal) -> Decimal:
@@ -45,7 +46,7 @@ def pico_of(amount: Decimal) -> int:
 
 def usd_of(pico: int) -> Decimal:
     """Pico-USD as US dollars with twelve decimals."""
-    return _EXACT.scaleb(Decimal(pico), -_PLACES)
+    return _EXACT.multiply(pico, _PICO_USD)
 
 
 def reckoned(function: Callable[_P, _R]) -> Callable[_P, _R]:
