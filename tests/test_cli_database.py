@@ -19,6 +19,7 @@ from langchain_tokens.store.schema import HEAD, upgrade
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.store.upgrade import found_revision
 from tests.builders import make_call, make_fact
+from tests.terminals import Terminal
 from tests.test_cli import Run, Said, run
 
 if TYPE_CHECKING:
@@ -205,18 +206,11 @@ def test_downgrade_asks(run: Run, path: Path, monkeypatch: pytest.MonkeyPatch, a
     assert len(copies()) == (1 if code == 0 else 0)
 
 
-class Terminal(io.StringIO):
-    """A terminal at which somebody answers."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 def test_downgrade_without_an_answer(run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody can be asked, `--yes` is needed, and nothing is changed without it."""
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     said = run("db", "downgrade", "--db", path)
-    assert (said.code, said.out) == (1, "")
+    assert (said.code, said.out) == (2, "")
     assert "nothing was changed: there is nobody to ask, and no --yes" in said.err
     assert found_revision(parse_target(path)) == HEAD
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-import typer
 
 from langchain_tokens.cli import main
 from langchain_tokens.errors import StoreError
@@ -25,6 +23,7 @@ from langchain_tokens.store.space import vacuum
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 from tests.builders import NOON, make_call, make_fact
+from tests.terminals import Terminal
 from tests.test_exporting import read_back
 
 if TYPE_CHECKING:
@@ -97,22 +96,26 @@ def test_a_dry_run_says_what_would_go(run: Run, seeded: Database) -> None:
 
 
 def test_without_yes_nobody_is_asked_in_a_pipe(run: Run, seeded: Database) -> None:
-    """Where there is no terminal, one error names --yes, and nothing is deleted."""
+    """Where there is no terminal, it is wrong usage: one error names --yes, and nothing is deleted."""
     said = run(*PRUNE, "--db", seeded.url)
-    assert (said.code, said.out) == (1, "")
+    assert (said.code, said.out) == (2, "")
     assert "would go: 40 calls" in said.err
     assert said.err.endswith("nothing was deleted: there is nobody to ask, and no --yes\n")
     assert count(seeded) == (41, 41)
 
 
-@pytest.mark.parametrize(("answer", "left"), [(True, (1, 41)), (False, (41, 41))])
+@pytest.mark.parametrize(("answer", "left"), [("y\n", (1, 41)), ("n\n", (41, 41)), ("", (41, 41))])
 def test_at_a_terminal_it_asks(
-    run: Run, seeded: Database, monkeypatch: pytest.MonkeyPatch, answer: bool, left: tuple[int, int]
+    run: Run, seeded: Database, monkeypatch: pytest.MonkeyPatch, answer: str, left: tuple[int, int]
 ) -> None:
     """At a terminal it says what goes and asks; only a yes deletes."""
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    monkeypatch.setattr(typer, "confirm", lambda *_, **__: answer)
-    assert run(*PRUNE, "--db", seeded.url).code == (0 if answer else 1)
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    said = run(*PRUNE, "--db", seeded.url)
+    assert (said.code, "would go: 40 calls" in said.err, "go on? [y/N]" in said.err) == (
+        int(answer != "y\n"),
+        True,
+        True,
+    )
     assert count(seeded) == left
 
 

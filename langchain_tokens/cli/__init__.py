@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from langchain_tokens.cli.asking import NobodyToAskError
 from langchain_tokens.cli.commands import Commands, add_commands, named_command
 from langchain_tokens.cli.output import for_stdout, hint, prepare_streams, say
 from langchain_tokens.errors import QueryError, SettingsError, TokensError
@@ -22,6 +23,7 @@ __all__ = ("main", "make_app")
 _NAME = "langchain-tokens"
 _DEBUG = "LANGCHAIN_TOKENS_DEBUG"
 _FAILED, _WRONG_USAGE = 1, 2
+_OF_WRONG_USAGE = (QueryError, SettingsError, NobodyToAskError)
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 EXIT_CODES = """\b
 Exit codes: 0 done; 1 failed, or a check found something; 2 wrong usage; 3 nothing
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(_DEBUG, "0") not in ("", "0"):
             raise
         hint(f"{_NAME}: {_told(error)}")
-        sys.exit(_WRONG_USAGE if isinstance(error, (QueryError, SettingsError)) else _FAILED)
+        sys.exit(_WRONG_USAGE if isinstance(error, _OF_WRONG_USAGE) else _FAILED)
 
 
 def _show_version(is_asked: bool) -> None:

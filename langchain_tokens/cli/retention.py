@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langchain_tokens.cli.asking import ask
 from langchain_tokens.cli.options import Database, Json
 from langchain_tokens.cli.output import hint, say, say_document
 from langchain_tokens.errors import StoreError
@@ -63,7 +63,7 @@ def prune(
         has_more = goes or _is_begun(export)
         if has_more and not dry_run:
             if goes and not yes:
-                _ask(found, target)
+                ask([f"{target}: {_summary(found, 'would go')}"], "nothing was deleted")
             found = _prune(store, found, terms)
     given_back = _vacuum(target) if vacuum and not dry_run else None
     free = free_bytes(target)
@@ -92,15 +92,6 @@ _SERVER = (
     "PostgreSQL's autovacuum makes the space free for new rows by itself; at once, and with fresh statistics: "
     "VACUUM (ANALYZE) llm_call"
 )
-
-
-def _ask(found: Pruned, target: StoreTarget) -> None:
-    """Say what goes, and ask."""
-    hint(f"{target}: {_summary(found, 'would go')}")
-    if not sys.stdin.isatty():
-        raise StoreError("nothing was deleted: there is nobody to ask, and no --yes")
-    if not typer.confirm("Go on?", err=True):
-        raise StoreError("nothing was deleted")
 
 
 def _is_begun(export: Path | None) -> bool:

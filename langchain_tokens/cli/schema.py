@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langchain_tokens.cli.asking import ask
 from langchain_tokens.cli.options import Database, Json
 from langchain_tokens.cli.output import hint, say, say_document
-from langchain_tokens.errors import StoreError
 
 if TYPE_CHECKING:
     from langchain_tokens.store.downgrade import Downgrade, DowngradePlan
@@ -69,7 +68,7 @@ def downgrade(
     target = parse_target(database)
     plan = plan_downgrade(target, revision)
     if plan.before != plan.after and not yes:
-        _ask(plan, target)
+        ask(_lost(plan, target), "nothing was changed")
     done = downgrade_store(target, plan.after, backup=backup)
     if json:
         copy = None if done.backup is None else str(done.backup)
@@ -112,20 +111,14 @@ def adopt(
     _name_copy(done.backup)
 
 
-def _ask(plan: DowngradePlan, target: StoreTarget) -> None:
-    """Say what goes, and ask."""
-    hint(f"{target}: schema {plan.before} → {plan.after} takes away:")
-    for name, count in plan.lost_rows.items():
-        hint(f"  {name}: {count:,} rows")
-    for column in plan.lost_columns:
-        hint(f"  {column}")
+def _lost(plan: DowngradePlan, target: StoreTarget) -> list[str]:
+    """What goes, line by line."""
+    lines = [f"{target}: schema {plan.before} → {plan.after} takes away:"]
+    lines += [f"  {name}: {count:,} rows" for name, count in plan.lost_rows.items()]
+    lines += [f"  {column}" for column in plan.lost_columns]
     if target.path is None:
-        hint("PostgreSQL is not copied first; langchain-tokens db backup names the command that does")
-    if not sys.stdin.isatty():
-        raise StoreError("nothing was changed: there is nobody to ask, and no --yes")
-    hint("go on? [y/N]")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise StoreError("nothing was changed")
+        lines.append("PostgreSQL is not copied first; langchain-tokens db backup names the command that does")
+    return lines
 
 
 def _summary(done: Downgrade) -> str:
