@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Home] = {
     "export": Home("files", "export", "EXPORT_EXAMPLES"),
     "import": Home("files", "import_", "IMPORT_EXAMPLES"),
     "reconcile": Home("files", "reconcile", "RECONCILE_EXAMPLES"),
+    "delete": Home("deletion", "delete", "DELETE_EXAMPLES"),
     "doctor": Home("diagnosis", "doctor", "EXAMPLES"),
     "check": Home("stored", "check", "CHECK_EXAMPLES"),
     "reprice": Home("stored", "reprice", "REPRICE_EXAMPLES"),

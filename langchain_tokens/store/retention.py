@@ -22,7 +22,7 @@ from langchain_tokens.store.state import keep_rows_since, rows_since
 from langchain_tokens.store.unsettling import unsettle_range
 from langchain_tokens.store.writes import delete_calls
 
-__all__ = ("answered", "delete", "rebuild", "wrong_sums")
+__all__ = ("answered", "delete", "only_name", "rebuild", "wrong_sums")
 
 
 def delete(connection: Connection, query: Query) -> int:
@@ -43,7 +43,7 @@ def delete(connection: Connection, query: Query) -> int:
         return delete_calls(connection, query)
     lock_writers(connection)
     deleted = delete_calls(connection, query)
-    dimension, names = _only_name(query)
+    dimension, names = only_name(query)
     until = None if query.until is None or query.until >= datetime.fromisoformat(hour) else query.until
     if not query.equals and not query.tags:
         since = None if query.since is None else moment_in(ceiling_of(query.since, "hour"), "hour")
@@ -58,7 +58,7 @@ def delete(connection: Connection, query: Query) -> int:
     return deleted
 
 
-def _only_name(query: Query) -> tuple[str | None, list[str]]:
+def only_name(query: Query) -> tuple[str | None, list[str]]:
     """The one dimension with names of its own that a query asks for, and these names."""
     if len(query.equals) == 1 and not query.tags:
         for dimension, names in query.equals.items():
