@@ -10,7 +10,11 @@ from langchain_tokens.query import missing_label
 from langchain_tokens.render import clean, counted
 from langchain_tokens.usage import contradicts
 
-__all__ = ("Diagnosis", "Finding", "diagnose")
+__all__ = ("UNANSWERED", "Diagnosis", "Finding", "diagnose")
+
+
+UNANSWERED = ("error", "cancelled")
+"""What becomes of calls whose usage nobody can supply, since there was no answer that could have had it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +31,13 @@ class Finding:
 class Diagnosis(Sequence[Finding]):
     """The findings about some calls; prints as text."""
 
-    __slots__ = ("_findings", "calls")
+    __slots__ = ("_findings", "calls", "unanswered_calls")
 
-    def __init__(self, findings: Iterable[Finding], calls: int) -> None:
+    def __init__(self, findings: Iterable[Finding], calls: int, unanswered_calls: int = 0) -> None:
         self._findings = tuple(findings)
         self.calls = calls
+        self.unanswered_calls = unanswered_calls
+        """Calls that failed or were cancelled and have no usage, which is no gap that anybody could fill."""
 
     def __len__(self) -> int:
         return len(self._findings)
@@ -43,11 +49,13 @@ class Diagnosis(Sequence[Finding]):
         return iter(self._findings)
 
     def __str__(self) -> str:
-        if not self._findings:
-            return f"{counted(self.calls, 'call')}, nothing missing"
-        return "\n".join(
-            f"{finding.calls:,} of {self.calls:,} calls {finding.what}\n  {finding.fix}" for finding in self
-        )
+        lines = [f"{finding.calls:,} of {self.calls:,} calls {finding.what}\n  {finding.fix}" for finding in self]
+        if not lines:
+            lines.append(f"{counted(self.calls, 'call')}, nothing missing")
+        if self.unanswered_calls:
+            calls = counted(self.unanswered_calls, "failed or cancelled call")
+            lines.append(f"{calls} without usage: nothing to supply")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +72,10 @@ def _model(call: Call) -> str:
 
 def _is_unsaid(call: Call) -> bool:
     return call.status == "ok" and call.usage_source in ("missing", "estimated")
+
+
+def _is_unanswered(call: Call) -> bool:
+    return call.status in UNANSWERED and (call.usage is None or call.usage.total_tokens is None)
 
 
 def _estimated(call: Call) -> str:
@@ -133,19 +145,21 @@ def diagnose(calls: Iterable[Call]) -> Diagnosis:
     """Look for what is missing in calls, and say what would supply it.
 
     Args:
-        calls: the calls to look at; cached and failed ones lack nothing that could be supplied.
+        calls: the calls to look at; cached and failed ones lack no usage that could be supplied.
 
     Returns:
-        One finding for each kind of gap and example, those with most calls first.
+        One finding for each kind of gap and example, those with most calls first; and how many calls failed or were
+        cancelled without usage.
 
     """
     found: dict[tuple[str, str, str], int] = {}
-    seen = 0
+    seen = unanswered = 0
     for call in calls:
         seen += 1
+        unanswered += _is_unanswered(call)
         for rule in _RULES:
             if rule.applies(call):
                 key = (rule.kind, rule.about(call), rule.fix)
                 found[key] = found.get(key, 0) + 1
     findings = (Finding(kind=kind, calls=count, what=what, fix=fix) for (kind, what, fix), count in found.items())
-    return Diagnosis(sorted(findings, key=lambda finding: -finding.calls), seen)
+    return Diagnosis(sorted(findings, key=lambda finding: -finding.calls), seen, unanswered)

@@ -194,7 +194,14 @@ def test_doctor_says_what_is_missing_and_where_it_looked(run: Run, seeded: Path)
     ]
     document = run("doctor", "--db", seeded, "--last", 2, "--json").document
     assert document.pop("findings")[0]["kind"] == "unpriced"
-    assert document == {"database": f"sqlite:///{seeded}", "since": None, "until": None, "last": 2, "calls": 2}
+    assert document == {
+        "database": f"sqlite:///{seeded}",
+        "since": None,
+        "until": None,
+        "last": 2,
+        "calls": 2,
+        "unanswered_calls": 0,
+    }
 
 
 def test_doctor_looks_at_a_week_unless_told(run: Run) -> None:

@@ -50,8 +50,19 @@ def test_a_complete_call_lacks_nothing() -> None:
 @pytest.mark.parametrize("status", ["error", "cancelled"])
 def test_usage_of_a_call_that_ended_badly_is_nobodys_to_supply(status: Any) -> None:
     """A failed or cancelled call without usage is no finding: no setting would have brought it."""
-    kinds = {finding.kind for finding in diagnose([make_call(**NAMED | {"tokens": None, "status": status})])}
-    assert "without_usage" not in kinds
+    ended = make_call(**NAMED | {"tokens": None, "cost": None, "status": status})
+    assert str(diagnose([ended, make_call(**NAMED)])) == (
+        "2 calls, nothing missing\n1 failed or cancelled call without usage: nothing to supply"
+    )
+    gap = diagnose([ended, ended, make_call(**NAMED | {"chain": None})])
+    assert (len(gap), gap.unanswered_calls) == (1, 2)
+    assert str(gap).endswith("\n2 failed or cancelled calls without usage: nothing to supply")
+
+
+def test_a_failed_call_that_told_its_usage_can_be_priced() -> None:
+    """What it used is known, so that a price is missing as for any other call."""
+    found = diagnose([make_call(**NAMED | {"status": "error", "cost": None, "model": "m"})])
+    assert ([finding.kind for finding in found], found.unanswered_calls) == (["unpriced"], 0)
 
 
 def test_equal_gaps_are_counted_together_largest_first() -> None:

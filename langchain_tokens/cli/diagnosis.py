@@ -51,7 +51,8 @@ def doctor(
     if json:
         findings = [asdict(finding) for finding in found]
         said = {"since": since, "until": until, "last": last, "calls": found.calls}
-        say_document(database=str(store.target), **said, findings=findings)
+        unanswered = found.unanswered_calls
+        say_document(database=str(store.target), **said, unanswered_calls=unanswered, findings=findings)
     elif nothing is None:
         say(f"{store.target}, {looked_at}:")
         _show(found)
@@ -77,7 +78,7 @@ def _batches(store: UsageStore, last: int | None, chosen: dict[str, Any]) -> Ite
 def _show(found: Diagnosis) -> None:
     from langchain_tokens.doctor import Diagnosis
 
-    say(str(Diagnosis(list(found)[:_SHOWN], found.calls)))
+    say(str(Diagnosis(list(found)[:_SHOWN], found.calls, found.unanswered_calls)))
     if len(found) > _SHOWN:
         hint(f"and {len(found) - _SHOWN:,} more findings with fewer calls; --json has them all")
 

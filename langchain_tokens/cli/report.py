@@ -119,14 +119,16 @@ def _names(said: Sequence[str] | None) -> list[str]:
 
 def _say(store: UsageStore, found: Breakdown, order: str, asked: Asked, shown: Shown) -> None:
     from langchain_tokens.cli.sheets import wrapped
-    from langchain_tokens.cli.sums import course, notes, sums_table, whole_hours
+    from langchain_tokens.cli.sums import course, notes, sums_table, unanswered_in, whole_hours
     from langchain_tokens.cli.terminal import look
 
     terminal, filters = look(wide=shown.wide, no_color=shown.no_color), asked.filters()
     is_timeline = found.by[0] in {step.value for step in Step}
     lines = wrapped(f"Usage by {', '.join(found.by)} · {asked.title()}", terminal, "dim")
     lines += sums_table(found, terminal, order)
-    for note in (*notes(found.total, asked.since, asked.database), *whole_hours(store, found.by, filters)):
+    ended = unanswered_in(store, found.total, filters)
+    said = notes(found.total, asked.since, database=asked.database, ended=ended)
+    for note in (*said, *whole_hours(store, found.by, filters)):
         lines += wrapped(note, terminal, "yellow")
     drawn = None if is_timeline else course(store, filters, order, terminal)
     lines += [] if drawn is None else [[(line, "cyan")] for line in drawn.split("\n")]

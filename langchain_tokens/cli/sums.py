@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from langchain_tokens.cli.figures import Cost, bar, costs, count, duration, perc
 from langchain_tokens.cli.settings import setting
 from langchain_tokens.cli.sheets import Column, sheet
 from langchain_tokens.cli.terminal import Segment, Terminal
+from langchain_tokens.doctor import UNANSWERED
+from langchain_tokens.errors import QueryError
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.store.plan import floor_of, needs_rows
 from langchain_tokens.store.target import parse_target
@@ -21,7 +24,17 @@ from langchain_tokens.zones import labels_between, parse_zone
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("course", "has_more", "notes", "numbers", "sums_table", "whole_hours")
+__all__ = (
+    "Unanswered",
+    "course",
+    "has_more",
+    "notes",
+    "numbers",
+    "sums_table",
+    "unanswered",
+    "unanswered_in",
+    "whole_hours",
+)
 
 _BAR = 12
 _LEAST = {"run": 14, "hour": 22}
@@ -47,6 +60,8 @@ _SHARES = {
 }
 _FEW_DAYS, _MANY_DAYS = 2, 90
 _LONGEST_COURSE = 60
+_MOST_ROWS = 200_000
+"""Calls that are read one by one for a note."""
 
 
 def has_more(found: Breakdown) -> bool:
@@ -144,18 +159,57 @@ def _shares(rows: Sequence[BreakdownRow], order: str, terminal: Terminal) -> lis
     return [*cells, ""]
 
 
-def notes(total: BreakdownRow, since: str | None, database: str | None) -> list[str]:
-    """What the sums do not cover, and the command that says what to do about it."""
-    named = [
-        "langchain-tokens",
-        "doctor",
-        *_where(database),
-        *(("--last", "1000") if since is None else ("--since", since)),
-    ]
-    doctor = shlex.join(named)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """Of the calls that sums do not cover: how many failed or were cancelled."""
+
+    calls_without_usage: int
+    unpriced_calls: int
+
+
+def unanswered(by_status: Breakdown) -> Unanswered:
+    """Count them in a breakdown by status."""
+    rows = [row for row in by_status if row.key["status"] in UNANSWERED]
+    return Unanswered(
+        calls_without_usage=sum(row.calls_without_usage for row in rows),
+        unpriced_calls=sum(row.unpriced_calls for row in rows),
+    )
+
+
+def unanswered_in(store: UsageStore, total: BreakdownRow, filters: dict[str, Any]) -> Unanswered | None:
+    """Count them in a store; None where nothing is missing, or it would take long to say or cannot be told any more."""
+    if not (total.calls_without_usage or total.unpriced_calls):
+        return None
+    if total.calls > _MOST_ROWS and needs_rows(make_query(("status",), filters)):
+        return None
+    with suppress(QueryError):  # only sums are left that do not say it
+        return unanswered(store.breakdown("status", **filters))
+    return None
+
+
+def notes(
+    total: BreakdownRow, since: str | None, *, database: str | None, ended: Unanswered | None = None
+) -> list[str]:
+    """What the sums do not cover, and the command that says what to do about it.
+
+    Args:
+        total: the sums.
+        since: from when on, as it was typed.
+        database: which one was asked, as it was typed; None is the one that commands ask anyway.
+        ended: which of these calls had no answer; None is not known.
+
+    """
+    of = ("--last", "1000") if since is None else ("--since", since)
+    doctor = shlex.join(["langchain-tokens", "doctor", *_where(database), *of])
+    unpriced, silent = total.unpriced_calls, total.calls_without_usage
+    failed = ended or Unanswered(calls_without_usage=0, unpriced_calls=0)
+    # One that failed after it had told its usage can get a price, as any other.
+    can_be_priced = unpriced > failed.unpriced_calls or unpriced > failed.calls_without_usage
+    for_price = _supply(failed.unpriced_calls, doctor if can_be_priced else None)
+    for_usage = _supply(failed.calls_without_usage, doctor if silent > failed.calls_without_usage else None)
     said = (
-        (total.unpriced_calls, f"without a price: not in the cost; what supplies it: {doctor}", "* "),
-        (total.calls_without_usage, f"without complete usage: not in the tokens; what supplies it: {doctor}", ""),
+        (unpriced, f"without a price: not in the cost; {for_price}", "* "),
+        (silent, f"without complete usage: not in the tokens; {for_usage}", ""),
         (total.estimated_calls, "with estimated tokens", ""),
     )
     return [f"{mark}{number:,} of {total.calls:,} calls {what}" for number, what, mark in said if number]
@@ -166,6 +220,13 @@ def _where(database: str | None) -> tuple[str, ...]:
     if database is None or database == setting("db"):
         return ()
     return ("--db", str(parse_target(database)) if "://" in database else database)
+
+
+def _supply(failed: int, doctor: str | None) -> str:
+    """How many of the calls that lack something had no answer, and what supplies what the others lack, if anything."""
+    if doctor is None:
+        return "failed or cancelled, so that there is nothing to supply"
+    return (f"{failed:,} of them failed or cancelled; " if failed else "") + f"what supplies it: {doctor}"
 
 
 def whole_hours(store: UsageStore, by: Sequence[str], filters: dict[str, Any]) -> list[str]:

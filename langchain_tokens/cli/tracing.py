@@ -130,6 +130,7 @@ def _failed(nodes: Sequence[RunNode]) -> list[str]:
 
 
 def _notes(found: Run, terminal: Terminal, database: str | None) -> list[list[Segment]]:
-    from langchain_tokens.cli.sums import notes
+    from langchain_tokens.cli.sums import notes, unanswered
 
-    return [line for note in notes(found.total, None, database) for line in wrapped(note, terminal, "yellow")]
+    said = notes(found.total, None, database=database, ended=unanswered(found.breakdown("status")))
+    return [line for note in said for line in wrapped(note, terminal, "yellow")]
