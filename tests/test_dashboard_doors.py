@@ -348,6 +348,55 @@ def test_command_takes_the_token_of_the_environment(database: Path, monkeypatch:
     assert TOKEN not in out + err
 
 
+def test_command_goes_by_the_environment(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Host, port, path and names are those of the variables; an option wins, an empty variable says nothing."""
+    said_names = {
+        "HOST": "localhost",
+        "PORT": "1",
+        "ROOT_PATH": "/tokens",
+        "ALLOWED_HOSTS": "a.example.com, b.example.com",
+    }
+    for name, value in said_names.items():
+        monkeypatch.setenv(f"LANGCHAIN_TOKENS_{name}", value)
+    process = started(database, "--port", "0")
+    url = said(process)
+    assert url.startswith("http://localhost:")
+    for name, is_allowed in (("b.example.com", True), ("c.example.com", False)):
+        request = urllib.request.Request(f"{url}openapi.json", headers={"Host": name})  # noqa: S310  # our own
+        with nullcontext() if is_allowed else pytest.raises(urllib.error.HTTPError, match="400"):
+            with urllib.request.urlopen(request) as response:  # noqa: S310  # our own
+                assert json.load(response)["servers"] == [{"url": "/tokens"}]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=5)
+    for name in said_names:
+        monkeypatch.setenv(f"LANGCHAIN_TOKENS_{name}", "")
+    process = started(database, "--port", "0")
+    assert said(process).startswith("http://127.0.0.1:")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("PORT", "http", "'--port' (env var: 'LANGCHAIN_TOKENS_PORT')"),
+        ("PORT", "70000", "'--port' (env var: 'LANGCHAIN_TOKENS_PORT')"),
+        ("ALLOWED_HOSTS", "https://a.example.com/", "'https://a.example.com/' is no host name, such as"),
+        ("ROOT_PATH", "https://a.example.com/tokens", "'https://a.example.com/tokens' is no path, such as /tokens"),
+    ],
+)
+def test_command_refuses_a_wrong_environment(
+    database: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, error: str
+) -> None:
+    """One error says which variable, and nothing is served; exit code 2."""
+    monkeypatch.setenv(f"LANGCHAIN_TOKENS_{name}", value)
+    process = started(database)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err.count("Error: ")) == (2, "", 1)
+    assert error in err
+    assert f"LANGCHAIN_TOKENS_{name}" in err
+
+
 def test_command_says_that_the_port_is_taken(database: Path) -> None:
     """Exit code 1 and one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,12 +25,45 @@ Examples:
   langchain-tokens dashboard --root-path /tokens --allowed-hosts app.example.com"""
 _TOKEN = "LANGCHAIN_TOKENS_TOKEN"  # noqa: S105  # the name of a variable
 _PORT = 4321
+_OF_NO_NAME = frozenset("/?#@ \t\r\n")
+_OF_NO_PATH = frozenset(":?#\\ \t\r\n")
+
+
+def _hosts(said: Sequence[str] | None) -> list[str]:
+    """Host names that were said one by one, or with commas.
+
+    Raises:
+        typer.BadParameter: for what cannot be one, such as a whole address.
+
+    """
+    names = [name.strip() for text in said or () for name in text.split(",") if name.strip()]
+    for name in names:
+        if _OF_NO_NAME & set(name):
+            raise typer.BadParameter(f"{name!r} is no host name, such as app.example.com")
+    return names
+
+
+def _path(said: str) -> str:
+    """The path that a proxy takes away.
+
+    Raises:
+        typer.BadParameter: for what cannot be one, such as a whole address.
+
+    """
+    if _OF_NO_PATH & set(said.strip()):
+        raise typer.BadParameter(f"{said!r} is no path, such as /tokens")
+    return said.strip()
 
 
 def dashboard(
     database: Database = None,
-    host: Annotated[str, typer.Option(help="Which address of this machine to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Which port; 0 is any that is free.")] = _PORT,
+    host: Annotated[
+        str, typer.Option(envvar="LANGCHAIN_TOKENS_HOST", help="Which address of this machine to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65_535, envvar="LANGCHAIN_TOKENS_PORT", help="Which port; 0 is any that is free."),
+    ] = _PORT,
     token: Annotated[
         str | None,
         typer.Option(help=f"What visitors have to know; better in ${_TOKEN}, where no list of processes shows it."),
@@ -40,11 +74,20 @@ def dashboard(
         list[str] | None,
         typer.Option(
             metavar="NAME",
+            envvar="LANGCHAIN_TOKENS_ALLOWED_HOSTS",
+            callback=_hosts,
             help="A host name by which browsers reach it, such as a proxy's; several with more of this option. Without "
             "it: this machine's own names, and any beyond this machine.",
         ),
     ] = None,
-    root_path: Annotated[str, typer.Option(help="The path that a proxy takes away, such as /tokens.")] = "",
+    root_path: Annotated[
+        str,
+        typer.Option(
+            envvar="LANGCHAIN_TOKENS_ROOT_PATH",
+            callback=_path,
+            help="The path that a proxy takes away, such as /tokens.",
+        ),
+    ] = "",
 ) -> None:
     """Show the numbers in a browser. Live, with charts, and as a JSON API; only this machine reaches it, see --host."""
     from langchain_tokens.cli.opening import opened
