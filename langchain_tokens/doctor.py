@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,11 +64,18 @@ class _Rule:
     kind: str
     applies: Callable[[Call], bool]
     about: Callable[[Call], str]
-    fix: str
+    fix: str | Callable[[Call], str]
 
 
 def _model(call: Call) -> str:
     return clean(f"{call.provider or 'unknown provider'}/{call.model or 'unknown model'}")
+
+
+def _setting(call: Call) -> str:
+    """The command that gives a call's model a price."""
+    words = ["langchain-tokens", "prices", "set", clean(call.model or "")]
+    words += [] if call.provider is None else ["--provider", clean(call.provider)]
+    return f"{shlex.join(words)} --input … --output … --file prices.toml"
 
 
 def _is_unsaid(call: Call) -> bool:
@@ -116,8 +124,11 @@ _RULES = (
         kind="unpriced",
         applies=lambda call: _is_unpriced(call) and not contradicts(call.usage_flags) and call.model is not None,
         about=lambda call: f"have no price that covers their usage ({_model(call)})",
-        fix="name one: PriceBook([{'model': 'NAME', 'input': '…', 'output': '…'}]); is it your own machine, then "
-        "PriceBook(free_providers={'PROVIDER'}); and for what is stored: store.reprice(prices=book, write=True)",
+        fix=lambda call: (
+            f"set one: {_setting(call)}, or PriceBook([{{'model': 'NAME', 'input': '…', 'output': '…'}}]); is it your "
+            "own machine, then PriceBook(free_providers={'PROVIDER'}); and for what is stored: "
+            "store.reprice(prices=book, write=True)"
+        ),
     ),
     _Rule(
         kind="partial",
@@ -159,7 +170,7 @@ def diagnose(calls: Iterable[Call]) -> Diagnosis:
         unanswered += _is_unanswered(call)
         for rule in _RULES:
             if rule.applies(call):
-                key = (rule.kind, rule.about(call), rule.fix)
+                key = (rule.kind, rule.about(call), rule.fix if isinstance(rule.fix, str) else rule.fix(call))
                 found[key] = found.get(key, 0) + 1
     findings = (Finding(kind=kind, calls=count, what=what, fix=fix) for (kind, what, fix), count in found.items())
     return Diagnosis(sorted(findings, key=lambda finding: -finding.calls), seen, unanswered)

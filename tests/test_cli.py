@@ -188,7 +188,8 @@ def test_doctor_says_what_is_missing_and_where_it_looked(run: Run, seeded: Path)
         f"sqlite:///{seeded}, since 2026-11-01:",
         "1 of 6 calls have no price that covers their usage (openai/gpt-4o)",
         (
-            "  name one: PriceBook([{'model': 'NAME', 'input': '…', 'output': '…'}]); is it your own machine, then "
+            "  set one: langchain-tokens prices set gpt-4o --provider openai --input … --output … --file prices.toml, or "
+            "PriceBook([{'model': 'NAME', 'input': '…', 'output': '…'}]); is it your own machine, then "
             "PriceBook(free_providers={'PROVIDER'}); and for what is stored: store.reprice(prices=book, write=True)"
         ),
     ]

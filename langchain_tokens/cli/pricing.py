@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langchain_tokens.cli.options import Json, Prices
+from langchain_tokens.cli.options import Json, Prices, with_groups
 from langchain_tokens.cli.output import hint, say, say_document
+from langchain_tokens.cli.ownprices import MISSING_EXAMPLES, SET_EXAMPLES, missing, set_price
 
 if TYPE_CHECKING:
     from langchain_tokens.pricing.offers import ModelRates, Price
@@ -36,6 +37,8 @@ def make_app() -> typer.Typer:
     app.command(epilog=SHOW_EXAMPLES)(show)
     app.command(epilog=COMPARE_EXAMPLES)(compare)
     app.command(epilog=UPDATE_EXAMPLES)(update)
+    app.command(epilog=MISSING_EXAMPLES)(with_groups(missing))
+    app.command("set", epilog=SET_EXAMPLES)(set_price)
     return app
 
 
