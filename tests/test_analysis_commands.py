@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from langchain_tokens.cli import main
 from langchain_tokens.reports import anomalies, forecasting
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
+from langchain_tokens.webhook import Webhook
 from tests.builders import make_call
+from tests.test_budget_alerts import listening
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 """The ranges that commands have by themselves are counted from the clock's time; three weeks lie well within them."""
@@ -105,6 +108,35 @@ def test_unusual_finds_and_explains(database: str, capsys: pytest.CaptureFixture
     assert "Longer inputs:" in out
     document: dict[str, Any] = json.loads(run(capsys, "unusual", "--db", database, "--json")[1])
     assert [cause["name"] for cause in document["findings"][0]["causes"]] == ["input"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [((), 0), (("--fail-found",), 1), (("--fail-found", "--json"), 1), (("--fail-found", "--measure", "calls"), 0)],
+)
+def test_unusual_can_fail_for_a_script(
+    words: tuple[str, ...], code: int, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks for it gets exit code 1 where something was found, and the same output as without."""
+    since = f"{NOON - timedelta(days=29):%Y-%m-%d}"
+    found, plain = (
+        run(capsys, "unusual", "--db", database, "--since", since, *said)
+        for said in (words, [word for word in words if word != "--fail-found"])
+    )
+    assert (found[0], plain[0]) == (code, 0)
+    assert found[1:] == plain[1:]
+
+
+def test_unusual_goes_to_a_webhook(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The document, in a terminal as in Python, has all of it as the text that a chat shows."""
+    with closing(UsageStore(parse_target(database))) as store, listening() as server:
+        found = anomalies.unusual(store)
+        Webhook(server.url)(found)
+        _, _, said = server.got[0]
+    assert said["text"].splitlines()[0] == found[0].text
+    assert len(said["findings"]) == len(found) == 1
+    document = json.loads(run(capsys, "unusual", "--db", database, "--json")[1])
+    assert document["text"].splitlines()[0] == document["findings"][0]["text"]
 
 
 @pytest.mark.parametrize(

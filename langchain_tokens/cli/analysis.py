@@ -34,13 +34,15 @@ Examples:
   langchain-tokens forecast
   langchain-tokens forecast --until week --measure tokens --agent Researcher"""
 UNUSUAL_EXAMPLES = """\b
-Exit codes: 0 whether or not something was found; 1 for a failure.
+Exit codes: 0 whether or not something was found; with --fail-found 1 where something was; 1 for a failure.
 Examples:
   langchain-tokens unusual
+  langchain-tokens unusual --fail-found > found.txt || mail -s "unusual tokens" ops < found.txt
   langchain-tokens unusual --by session --since 7d --measure cost"""
 _RANGE = ".."
 _TAG = "tag:"
 _USUAL_RANGE = "30d"
+_FOUND = 1
 _BESIDE = 8
 """Characters of a variant's name that are left in any case."""
 _FIRST_COLUMN, _LEAST = 24, 18
@@ -147,6 +149,7 @@ def unusual(
     every: Annotated[Every, typer.Option(help="Compare hours or days (UTC).")] = Every.DAY,
     measure: Annotated[Measure, typer.Option(metavar="NAME", help=f"What to look at: {_MEASURES}.")] = Measure.TOKENS,
     rate: Annotated[float, typer.Option(help="False alarms: the part of reports that may have one.")] = 0.01,
+    fail_found: Annotated[bool, typer.Option("--fail-found", help="Exit code 1 when something was found.")] = False,
     asked: Asked,
     shown: Shown,
 ) -> None:
@@ -165,6 +168,8 @@ def unusual(
             say_sentences(f"Unusual {measure.value} by {by} · {asked.title()}", found._sentences(), shown)
         if is_empty:
             nothing_found(store, shown)
+    if fail_found and found:
+        raise typer.Exit(_FOUND)
 
 
 def _short(sides: Sequence[Variant]) -> Sequence[Variant]:

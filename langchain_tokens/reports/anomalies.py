@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any, overload
@@ -72,6 +72,11 @@ class UnusualReport(Sequence[Unusual]):
     not_judged: int
     """Those that were not, since too few others tell what is usual."""
     notes: tuple[str, ...]
+    text: str = field(init=False)
+    """All of it, a line for each finding and note."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", "\n".join(self._sentences()))
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -98,7 +103,7 @@ class UnusualReport(Sequence[Unusual]):
         return html_table(Table(headings=("unusual", "times"), rows=rows, names=1, notes=self.notes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON-able values: money as text, times as ISO 8601, unknown as null."""
+        """Everything as JSON-able values: money as text, times as ISO 8601, unknown as null. A `Webhook` posts it."""
         said: dict[str, Any] = plain(asdict(self))
         return said
 
