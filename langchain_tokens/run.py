@@ -19,6 +19,7 @@ __all__ = ("FixedRun", "Run", "RunSource")
 
 _UNNAMED = "unnamed run"
 _MISSING = "calls_without_usage"
+_UNPRICED = "unpriced_calls"
 _ESTIMATED = "estimated_calls"
 
 
@@ -181,17 +182,27 @@ class Run:
         ]
         return "\n".join([*lines, *(self._summary_line(row) for row in self.breakdown("chain"))])
 
-    def to_response(self) -> dict[str, Any]:
+    def to_response(self, *, with_cost: bool = False) -> dict[str, Any]:
         """The `llm_token_usage` object for an HTTP API's response.
 
         For each chain its tokens; calls that ran again (attempt 2 and later, or any attempt that an error made
         necessary) stand in a list `<chain>_retries` with attempt, error and tokens; every token stands in one place
         only, and `total_tokens_used` sums all that is known. `calls_without_usage` appears where there are any. Calls
         without a chain stand under `(unattributed)`.
+
+        Args:
+            with_cost: also say what it cost, for readers who may know: `cost_usd` beside tokens, `total_cost_usd` of
+                all (US dollars as text, null where nobody knows), and `unpriced_calls` where there are any.
+
         """
         calls = self._all_calls  # one moment of a run that may go on
         total = aggregate(calls, make_query()).total
-        return _by_chain(calls, _response_tokens, {"total_tokens_used": total.total_tokens, **_missing(total)})
+        counts = {"total_tokens_used": total.total_tokens, **_missing(total)}
+        if not with_cost:
+            return _by_chain(calls, _response_tokens, counts)
+        unpriced = {_UNPRICED: total.unpriced_calls} if total.unpriced_calls else {}
+        costs = {"total_cost_usd": plain(total.cost_usd), **unpriced}
+        return _by_chain(calls, _response_costs, {**counts, **costs}, (_UNPRICED,))
 
     def totals(self) -> dict[str, Any]:
         """The values for an application's own row, see `langchain_tokens.store.totals.TokenTotals`.
@@ -273,7 +284,10 @@ def _gaps(total: BreakdownRow) -> list[str]:
 
 
 def _by_chain(
-    calls: Sequence[Call], describe: Callable[[Sequence[Call]], dict[str, Any]], counts: dict[str, Any]
+    calls: Sequence[Call],
+    describe: Callable[[Sequence[Call]], dict[str, Any]],
+    counts: dict[str, Any],
+    reserved: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Each call described in one place: with its chain, or, where it ran again, in the list of that chain's retries."""
     first: dict[str | None, list[Call]] = {}
@@ -292,8 +306,9 @@ def _by_chain(
     for chain, entries in again.items():
         retries[_free_name(f"{_shown(chain)}_retries", retries)] = entries
     named: dict[str, Any] = {}
+    taken = {_MISSING, _ESTIMATED, *counts, *reserved}
     for chain, mine in first.items():
-        named[_free_name(_shown(chain), {_MISSING, _ESTIMATED, *counts, *retries, *named})] = describe(mine)
+        named[_free_name(_shown(chain), {*taken, *retries, *named})] = describe(mine)
     return {**named, **retries, **counts}
 
 
@@ -304,6 +319,11 @@ def _response_tokens(calls: Sequence[Call]) -> dict[str, int | None]:
         "completion_tokens": total.output_tokens,
         "total_tokens": total.total_tokens,
     }
+
+
+def _response_costs(calls: Sequence[Call]) -> dict[str, Any]:
+    cost = aggregate(calls, make_query()).total.cost_usd
+    return {**_response_tokens(calls), "cost_usd": plain(cost)}
 
 
 def _row_tokens(calls: Sequence[Call]) -> dict[str, Any]:

@@ -264,6 +264,49 @@ def test_headers_say_what_was_used() -> None:
     assert "x-llm-cost-usd" not in hidden.headers
 
 
+class CostRoute(TokenUsageRoute):
+    """A route that also says the cost."""
+
+    with_cost = True
+
+
+def test_the_body_says_the_cost_where_that_is_asked_for() -> None:
+    """The response model, the route class, the event and the retries have the cost of the calls, as text."""
+    app = FastAPI()
+    app.add_middleware(TokenUsageMiddleware, "usage.db")
+    router = APIRouter(route_class=CostRoute)
+
+    @app.get("/model")
+    async def model(usage: RequestUsage) -> Answer:
+        await ask_async()
+        return Answer(answer="42", llm_token_usage=usage.to_response(with_cost=True))
+
+    @router.get("/route")
+    async def route() -> dict[str, str]:
+        await ask_async()
+        return {"answer": "42"}
+
+    @app.get("/others")
+    async def others(usage: RequestUsage) -> dict[str, Any]:
+        with track(attempt=2):
+            await ask_async()
+        event = usage_event(usage, with_cost=True).splitlines()[1].removeprefix("data: ")
+        return {"event": json.loads(event), **retry_usage(usage, with_cost=True)}
+
+    app.include_router(router)
+    cost = "0.000001650000"
+    costs = {**COUNTS, "cost_usd": cost}
+    for path in ("/model", "/route"):
+        assert client(app).get(path).json() == {
+            "answer": "42",
+            "llm_token_usage": {"sql_generation": costs, "total_tokens_used": 8, "total_cost_usd": cost},
+        }
+    found = client(app).get("/others").json()
+    assert (found["event"]["total_cost_usd"], found["retry_token_usage"][0]["tokens"]) == (cost, costs)
+    schemas = client(app).get("/openapi.json").json()["components"]["schemas"]
+    assert "cost_usd" in json.dumps(schemas)
+
+
 def test_unknown_numbers_have_no_header() -> None:
     """A call whose provider says nothing is counted, and no number is made up for it."""
     silent = ScriptedChat(script=in_turn(Reply(usage=None)))

@@ -226,6 +226,33 @@ def test_response_keeps_chains_apart_whose_keys_would_clash(chains: tuple[str | 
     assert {1, 10} <= set(_all_totals(response))
 
 
+def test_response_says_what_it_cost_where_that_is_asked_for() -> None:
+    """Money is text as in all JSON here, unknown is null, and calls without a price are counted; else not a word of it."""
+    calls = (
+        make_call(chain="plan", tokens=(1, 0), cost="0.5"),
+        make_call(chain="plan", tokens=(1, 0)),
+        make_call(chain="local", tokens=(1, 0)),
+        make_call(chain="plan", tokens=(1, 0), attempt=2, cost="0.000000000001"),
+        make_call(chain="unpriced_calls", tokens=(1, 0), cost="0"),
+        make_call(chain="total_cost_usd", tokens=(1, 0), cost="0.25"),
+    )
+    one = tokens(1, 0, 1)
+    assert make_run(*calls).to_response(with_cost=True) == {
+        "plan": {**tokens(2, 0, 2), "cost_usd": "0.5"},
+        "local": {**one, "cost_usd": None},
+        "plan_retries": [{"attempt": 2, "error": None, "tokens": {**one, "cost_usd": "0.000000000001"}}],
+        "unpriced_calls_": {**one, "cost_usd": "0"},
+        "total_cost_usd_": {**one, "cost_usd": "0.25"},
+        "total_tokens_used": 6,
+        "total_cost_usd": "0.750000000001",
+        "unpriced_calls": 2,
+    }
+    silent = make_run(make_call(chain="local")).to_response(with_cost=True)
+    assert (silent["total_cost_usd"], silent["unpriced_calls"]) == (None, 1)
+    assert "cost" not in json.dumps(make_run(*calls[:4]).to_response())
+    assert set(make_run(*calls).to_response()) >= {"unpriced_calls", "total_cost_usd"}
+
+
 def test_unnamed_retries_stand_under_the_label() -> None:
     """Retries of calls without a chain stand in a list of their own."""
     run = make_run(make_call(tokens=(1, 0)), make_call(attempt=2, tokens=(2, 0)))
@@ -236,10 +263,15 @@ def test_unnamed_retries_stand_under_the_label() -> None:
 @settings(max_examples=60, deadline=None)
 def test_response_has_each_token_once(calls: list[Call]) -> None:
     """The tokens of all parts of a response add up to its total, and it is JSON."""
-    response = make_run(*calls).to_response()
+    run = make_run(*calls)
+    response = run.to_response()
     known = _all_totals(response)
     assert (sum(known) if known else None) == response["total_tokens_used"]
     assert json.loads(json.dumps(response)) == response
+    with_cost = run.to_response(with_cost=True)
+    amounts = [Decimal(cost) for cost in _all_costs(with_cost) if cost is not None]
+    assert with_cost["total_cost_usd"] == (None if not amounts else format(sum(amounts), "f"))
+    assert _all_totals(with_cost) == known
 
 
 @given(calls=random_calls())
@@ -274,6 +306,13 @@ def test_dict_has_the_speed_of_each_call() -> None:
 
 
 def _all_totals(response: dict[str, Any]) -> list[int]:
+    return [part["total_tokens"] for part in _all_parts(response) if part["total_tokens"] is not None]
+
+
+def _all_costs(response: dict[str, Any]) -> list[str | None]:
+    return [part["cost_usd"] for part in _all_parts(response)]
+
+
+def _all_parts(response: dict[str, Any]) -> list[dict[str, Any]]:
     parts = [part for key, part in response.items() if isinstance(part, dict) and key != "total_tokens_used"]
-    parts += [retry["tokens"] for part in response.values() if isinstance(part, list) for retry in part]
-    return [part["total_tokens"] for part in parts if part["total_tokens"] is not None]
+    return [*parts, *(retry["tokens"] for part in response.values() if isinstance(part, list) for retry in part)]

@@ -16,7 +16,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from langchain_tokens.errors import MissingExtraError, TokensError
 from langchain_tokens.handler import TokenUsageHandler
@@ -175,21 +175,29 @@ class _Counts(BaseModel):
     total_tokens: int | None
 
 
+class _Costs(_Counts):
+    """The same with what they cost, where the application says it."""
+
+    cost_usd: str | None
+    """US dollars."""
+
+
 class _Retry(BaseModel):
     """A call that was made again: which try it was, and the error that made it necessary."""
 
     attempt: int
     error: str | None
-    tokens: _Counts
+    tokens: _Costs | _Counts
 
 
 class LLMTokenUsage(BaseModel):
     """What a request used: for each chain its tokens, what ran again in a list `<chain>_retries`, and where
-    `total_tokens_used` does not cover all calls, `calls_without_usage`: a number.
+    `total_tokens_used` does not cover all calls, `calls_without_usage`: a number. With costs `total_cost_usd`, as text,
+    and `unpriced_calls` likewise.
     """
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, _Counts | list[_Retry] | int]
+    __pydantic_extra__: dict[str, _Costs | _Counts | list[_Retry] | int | str | None]
     total_tokens_used: int | None
     """All tokens that are known; null where none is."""
 
@@ -203,7 +211,12 @@ class WithTokenUsage(BaseModel):
 class TokenUsageRoute(APIRoute):
     """A route whose JSON objects say what they used, with nothing changed in the endpoints:
     `APIRouter(route_class=TokenUsageRoute)`. The field is left out where no model was asked, or is there already.
+
+    A class of yours that says `with_cost = True` also says what it cost.
     """
+
+    with_cost: ClassVar[bool] = False
+    """As for `Run.to_response`."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         """The endpoint with its answer completed."""
@@ -212,41 +225,42 @@ class TokenUsageRoute(APIRoute):
         async def complete(request: Request) -> Response:
             response: Response = await answer(request)
             run = request.scope.get(_RUN)
-            return _completed(response, run) if isinstance(run, Run) else response
+            return _completed(response, run, with_cost=self.with_cost) if isinstance(run, Run) else response
 
         return complete
 
 
-def usage_event(run: Run) -> str:
-    """The last event of a stream of server-sent events: what the request has used until now."""
-    return f"event: {_FIELD}\ndata: {json.dumps(run.to_response())}\n\n"
+def usage_event(run: Run, *, with_cost: bool = False) -> str:
+    """The last event of a stream of server-sent events: what the request has used until now, see `Run.to_response`."""
+    return f"event: {_FIELD}\ndata: {json.dumps(run.to_response(with_cost=with_cost))}\n\n"
 
 
-def retry_usage(run: Run, chain: str | None = None) -> dict[str, Any]:
+def retry_usage(run: Run, chain: str | None = None, *, with_cost: bool = False) -> dict[str, Any]:
     """What repairing cost: `retry_count` and `retry_token_usage`, a list of attempts with their error and tokens.
 
     Args:
         run: the request's run.
         chain: only what this chain did again; None takes all.
+        with_cost: as for `Run.to_response`.
 
     """
     wanted = None if chain is None else f"{chain}{_RETRIES}"
     lists = [
         entries
-        for name, entries in run.to_response().items()
+        for name, entries in run.to_response(with_cost=with_cost).items()
         if isinstance(entries, list) and name.endswith(_RETRIES) and wanted in (None, name)
     ]
     entries = [entry for group in lists for entry in group]
     return {"retry_count": len(entries), "retry_token_usage": entries}
 
 
-def _completed(response: Response, run: Run) -> Response:
+def _completed(response: Response, run: Run, *, with_cost: bool) -> Response:
     """A JSON object with what it used; any other response as it is."""
     body = getattr(response, "body", None)  # a stream has none
     if not body or not _is_plain_json(response.headers) or not run.calls:
         return response
     try:
-        completed = _with_field(bytes(body).decode(), json.dumps(run.to_response()))
+        completed = _with_field(bytes(body).decode(), json.dumps(run.to_response(with_cost=with_cost)))
     except (ValueError, RecursionError):  # no JSON, whatever its type says
         return response
     if completed is not None:
