@@ -17,6 +17,7 @@ from langchain_tokens.query import TIME_DIMENSIONS, Query, missing_label, missin
 from langchain_tokens.render import UNKNOWN, Bar, Table, csv_table, html_table, text_table
 from langchain_tokens.shortening import shortened
 from langchain_tokens.sums import Sums, dimension_value, matches, sums_of
+from langchain_tokens.tabular import arrow_table, polars_frame
 from langchain_tokens.zones import time_order
 
 if TYPE_CHECKING:
@@ -199,6 +200,28 @@ class Breakdown(Sequence[BreakdownRow]):
             raise MissingExtraError("to_pandas() needs pandas: pip install 'langchain_tokens[export]'") from error
         return pandas.DataFrame(self.to_records(), columns=[*self.by, *_NUMBERS])
 
+    def to_arrow(self) -> Any:
+        """A `pyarrow.Table`, one row a row; money as decimals, and the same types whatever is unknown.
+
+        Raises:
+            MissingExtraError: without the extra `export`.
+
+        """
+        return arrow_table(self._kinds(), self.to_records())
+
+    def to_polars(self) -> Any:
+        """A `polars.DataFrame` of the same.
+
+        Raises:
+            MissingExtraError: without polars, or the extra `export`.
+
+        """
+        return polars_frame(self._kinds(), self.to_records())
+
+    def _kinds(self) -> dict[str, str]:
+        """What is in each column: an attempt is a number, any other dimension a name."""
+        return {**{name: "whole" if name == "attempt" else "text" for name in self.by}, **_KINDS}
+
     def _table(self, limit: int | None = None) -> Table:
         rows = [(*(str(text) for text in _shown(row)), *_show_numbers(row)) for row in self._rows[:limit]]
         if self.by:
@@ -285,6 +308,8 @@ _BEFORE_ALL = -1
 _MOST_ROWS = 200
 """Of a table in a notebook."""
 _NUMBERS = tuple(item.name for item in fields(BreakdownRow) if item.name != "key")
+_KIND_OF = {"Decimal | None": "money", "float | None": "number"}
+_KINDS = {item.name: _KIND_OF.get(str(item.type), "whole") for item in fields(BreakdownRow) if item.name != "key"}
 _numbers_of: Callable[[BreakdownRow], tuple[Any, ...]] = attrgetter(*_NUMBERS)
 
 

@@ -426,6 +426,40 @@ def test_pandas_has_a_row_for_each_row() -> None:
     assert isinstance(frame, pandas.DataFrame)
 
 
+def test_arrow_has_the_same_types_whatever_is_known() -> None:
+    """Names are text, an attempt and counts whole numbers, money an exact decimal; also where all is unknown or empty."""
+    full = by("chain", "attempt", calls=screen_calls()).to_arrow()
+    assert full.to_pylist() == by("chain", "attempt", calls=screen_calls()).to_records()
+    silent = by("chain", "attempt", calls=[make_call(tokens=None)]).to_arrow()
+    assert silent.to_pylist()[0]["total_tokens"] is silent.to_pylist()[0]["cost_usd"] is None
+    assert full.schema == silent.schema == by("chain", "attempt", calls=[]).to_arrow().schema
+    kinds = {name: str(full.schema.field(name).type) for name in ("chain", "attempt", "calls", "cost_usd", "share")}
+    assert kinds == {
+        "chain": "string",
+        "attempt": "int64",
+        "calls": "int64",
+        "cost_usd": "decimal128(38, 12)",
+        "share": "double",
+    }
+
+
+def test_polars_has_a_row_for_each_row() -> None:
+    """A DataFrame of polars has the same records and exact money."""
+    pytest.importorskip("polars")
+    found = by("chain", calls=screen_calls())
+    frame = found.to_polars()
+    assert frame.rows(named=True) == found.to_records()
+    assert frame["cost_usd"].sum() == found.total.cost_usd
+
+
+@pytest.mark.parametrize(("method", "library"), [("to_arrow", "pyarrow"), ("to_polars", "polars")])
+def test_missing_libraries_of_tables_name_the_extra(monkeypatch: pytest.MonkeyPatch, method: str, library: str) -> None:
+    """Without the library the error says how to get it."""
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=rf"{method}\(\) needs {library}: .*langchain_tokens\[export\]"):
+        getattr(by("chain", calls=screen_calls()), method)()
+
+
 def test_pandas_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pandas the error says which extra brings it."""
     monkeypatch.setitem(sys.modules, "pandas", None)
