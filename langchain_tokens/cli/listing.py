@@ -14,7 +14,7 @@ from langchain_tokens.cli.figures import Cost, costs, count, duration, moment
 from langchain_tokens.cli.opening import nothing_found, opened
 from langchain_tokens.cli.options import Asked, Limit, Shown
 from langchain_tokens.cli.output import say_document, say_lines
-from langchain_tokens.cli.report import Order
+from langchain_tokens.cli.report import MOST_LAST, Order
 from langchain_tokens.cli.sheets import Column, sheet, wrapped
 from langchain_tokens.cli.terminal import look
 from langchain_tokens.query import make_query, missing_label
@@ -57,6 +57,7 @@ CALLS_EXAMPLES = """\b
 Examples:
   langchain-tokens calls --status error
   langchain-tokens calls --run 0199a3f2 -n 0
+  langchain-tokens calls --sort cost --last 1000 -n 5
   langchain-tokens calls --sort cost --model gpt-4o --json"""
 _STATUS_STYLES = {"error": "red", "cancelled": "yellow", "interrupted": "yellow", "running": "cyan", "cached": "dim"}
 COST = "cost USD"
@@ -125,12 +126,16 @@ def calls(
     *,
     sort: Annotated[CallOrder, typer.Option(help="What comes first.")] = CallOrder.TIME,
     limit: Limit = 20,
+    last: Annotated[int | None, typer.Option(min=1, max=MOST_LAST, help="Only among the newest N calls.")] = None,
     asked: Asked,
     shown: Shown,
 ) -> None:
     """List single calls, the newest first. Who made them, what they used, and what became of them."""
     with opened(asked.database) as store:
-        found = store.calls(limit=limit or _ALL, order=sort.order, **asked.filters())
+        if last is None:
+            found = store.calls(limit=limit or _ALL, order=sort.order, **asked.filters())
+        else:
+            found = _in_order_of(store.calls(limit=last, **asked.filters()), sort)[: limit or None]
         if shown.json:
             rows = [call_record(call) for call in found]
             say_document(database=str(store.target), **asked.document(), calls=rows)
@@ -139,6 +144,18 @@ def calls(
             _say_table(title, call_columns(found, asked.zone), asked, shown)
         if not found:
             nothing_found(store, shown)
+
+
+def _in_order_of(calls: Sequence[Call], sort: CallOrder) -> list[Call]:
+    """Calls as the store orders them: unknown last, and of equal ones the first id."""
+    if sort is CallOrder.TIME:
+        return list(calls)
+
+    def size(call: Call) -> Any:
+        usage = call.usage or TokenUsage()
+        return {"tokens": usage.total_tokens, "cost": call.cost_usd, "duration": call.duration_ms}[sort.value]
+
+    return sorted(calls, key=lambda call: (size(call) is None, -(size(call) or 0), call.call_id))
 
 
 def call_record(call: Call) -> dict[str, Any]:

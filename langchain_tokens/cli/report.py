@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +14,14 @@ from langchain_tokens.cli.opening import nothing_found, opened
 from langchain_tokens.cli.options import Asked, Limit, Shown
 from langchain_tokens.cli.output import hint, say_document, say_lines
 from langchain_tokens.errors import QueryError
+from langchain_tokens.render import counted
 
 if TYPE_CHECKING:
     from langchain_tokens.breakdown import Breakdown
+    from langchain_tokens.cli.sums import Unanswered
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("REPORT_EXAMPLES", "By", "Order", "report")
+__all__ = ("MOST_LAST", "REPORT_EXAMPLES", "By", "Order", "report")
 
 REPORT_EXAMPLES = """\b
 It is what happens when no command is named: langchain-tokens --since 7d
@@ -26,9 +29,12 @@ Examples:
   langchain-tokens report
   langchain-tokens report --by agent,model --since mtd --sort cost
   langchain-tokens report --timeline day --tz Asia/Kolkata --by model
+  langchain-tokens report --last 100 --by model
   langchain-tokens report --since 30d --html report.html
   langchain-tokens report --by tag:variant --chain sql_fix --chain sql_generation --json"""
 _USUAL_BY = "chain"
+MOST_LAST = 100_000
+"""Calls of `--last`, which are held in memory."""
 
 
 class Order(StrEnum):
@@ -72,6 +78,7 @@ def report(
     ] = None,
     sort: Annotated[Order | None, typer.Option(help="What comes first, and what shares are of; else tokens.")] = None,
     limit: Limit = 50,
+    last: Annotated[int | None, typer.Option(min=1, max=MOST_LAST, help="The newest N calls only.")] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file with charts and tables.")
     ] = None,
@@ -81,23 +88,66 @@ def report(
 ) -> None:
     """Show what was used and what it cost. By chain, or whatever is named; over all time, or a range."""
     if html is not None:
+        if last is not None:
+            raise QueryError("--html takes no --last: its charts are of whole days")
         _write_html(html, asked, may_replace=force)
         return
     names = _names(by)
     if timeline is not None and len(names) > 1:
         raise QueryError(f"--timeline takes one name at most, not {', '.join(names)}")
-    order, filters = (sort or Order.TOKENS).number, asked.filters()
+    wanted = _Wanted(
+        by=[*([] if timeline is None else [timeline.value]), *names] or [_USUAL_BY],
+        is_timeline=timeline is not None,
+        order=(sort or Order.TOKENS).number,
+        limit=limit or None,
+        last=last,
+    )
     with opened(asked.database) as store:
-        if timeline is None:
-            found = store.breakdown(*(names or [_USUAL_BY]), limit=limit or None, order=order, **filters)
-        else:
-            found = store.timeline(timeline.value, by=names[0] if names else None, **filters)
+        found, ended = _of_last(store, wanted, asked) if last is not None else _of_all(store, wanted, asked)
         if shown.json:
-            _say_document(store, found, asked)
+            _say_document(store, found, asked, last)
         elif found.total.calls:
-            _say(store, found, order, asked, shown)
+            _say(store, found, ended, wanted, asked, shown)
         if not found.total.calls:
             nothing_found(store, shown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What a report is to show."""
+
+    by: list[str]
+    is_timeline: bool
+    order: str
+    limit: int | None
+    last: int | None
+
+
+def _of_all(store: UsageStore, wanted: _Wanted, asked: Asked) -> tuple[Breakdown, Unanswered | None]:
+    """The sums over all that match, and which of their calls had no answer."""
+    from langchain_tokens.cli.sums import unanswered_in
+
+    filters = asked.filters()
+    if wanted.is_timeline:
+        step, *by = wanted.by
+        found = store.timeline(step, by=by[0] if by else None, **filters)
+    else:
+        found = store.breakdown(*wanted.by, limit=wanted.limit, order=wanted.order, **filters)
+    return found, unanswered_in(store, found.total, filters)
+
+
+def _of_last(store: UsageStore, wanted: _Wanted, asked: Asked) -> tuple[Breakdown, Unanswered | None]:
+    """The same over the newest few of them, which are read in one statement, so that none counts twice."""
+    from langchain_tokens.breakdown import add_up, aggregate, make_breakdown
+    from langchain_tokens.cli.sums import unanswered
+    from langchain_tokens.query import make_query
+
+    filters = asked.filters()
+    calls = store.calls(limit=wanted.last or 0, **filters)
+    groups = add_up(calls, make_query(wanted.by, filters)).items()
+    limit = None if wanted.is_timeline else wanted.limit
+    found = make_breakdown(wanted.by, groups, in_time_order=wanted.is_timeline, order=wanted.order, limit=limit)
+    return found, unanswered(aggregate(calls, make_query(("status",), filters)))
 
 
 def _write_html(file: Path, asked: Asked, *, may_replace: bool) -> None:
@@ -117,27 +167,30 @@ def _names(said: Sequence[str] | None) -> list[str]:
     return [name.strip() for text in said or () for name in text.split(",") if name.strip()]
 
 
-def _say(store: UsageStore, found: Breakdown, order: str, asked: Asked, shown: Shown) -> None:
+def _say(
+    store: UsageStore, found: Breakdown, ended: Unanswered | None, wanted: _Wanted, asked: Asked, shown: Shown
+) -> None:
     from langchain_tokens.cli.sheets import wrapped
-    from langchain_tokens.cli.sums import course, notes, sums_table, unanswered_in, whole_hours
+    from langchain_tokens.cli.sums import course, notes, sums_table, whole_hours
     from langchain_tokens.cli.terminal import look
 
     terminal, filters = look(wide=shown.wide, no_color=shown.no_color), asked.filters()
-    is_timeline = found.by[0] in {step.value for step in Step}
-    lines = wrapped(f"Usage by {', '.join(found.by)} · {asked.title()}", terminal, "dim")
-    lines += sums_table(found, terminal, order)
-    ended = unanswered_in(store, found.total, filters)
+    few = [] if wanted.last is None else [f"the newest {counted(min(wanted.last, found.total.calls), 'call')}"]
+    title = " · ".join([f"Usage by {', '.join(found.by)}", *few, asked.title()])
+    lines = [*wrapped(title, terminal, "dim"), *sums_table(found, terminal, wanted.order)]
+    hours = whole_hours(store, found.by, filters) if wanted.last is None else []
     said = notes(found.total, asked.since, database=asked.database, ended=ended)
-    for note in (*said, *whole_hours(store, found.by, filters)):
+    for note in (*said, *hours):
         lines += wrapped(note, terminal, "yellow")
-    drawn = None if is_timeline else course(store, filters, order, terminal)
+    is_by_time = found.by[0] in {step.value for step in Step}
+    drawn = None if is_by_time or wanted.last is not None else course(store, filters, wanted.order, terminal)
     lines += [] if drawn is None else [[(line, "cyan")] for line in drawn.split("\n")]
     say_lines(lines, terminal)
 
 
-def _say_document(store: UsageStore, found: Breakdown, asked: Asked) -> None:
+def _say_document(store: UsageStore, found: Breakdown, asked: Asked, last: int | None) -> None:
     from langchain_tokens.cli.sums import has_more, numbers
 
     more = {"has_more": has_more(found)}
-    said = {"database": str(store.target), **asked.document(), "by": found.by}
+    said = {"database": str(store.target), **asked.document(), "last": last, "by": found.by}
     say_document(**said, rows=found.to_records(), total=numbers(found.total), **more)
