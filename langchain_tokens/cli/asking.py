@@ -14,7 +14,7 @@ _YES = ("y", "yes")
 
 
 class NobodyToAskError(TokensError):
-    """Raised where a command has to ask, and has neither a terminal nor `--yes`: wrong usage, with nothing done."""
+    """Raised when a command has to ask, and has neither a terminal nor `--yes`: wrong usage, with nothing done."""
 
 
 def ask(goes: Sequence[str], otherwise: str) -> None:
