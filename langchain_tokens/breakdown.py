@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 from langchain_tokens.call import Call, plain
 from langchain_tokens.charts import Column, column_chart, slot_of
 from langchain_tokens.errors import MissingExtraError, TokensError
+from langchain_tokens.footnotes import gap_notes, left_out
 from langchain_tokens.making import maker
 from langchain_tokens.query import TIME_DIMENSIONS, Query, missing_label, missing_labels
 from langchain_tokens.render import UNKNOWN, Bar, Table, csv_table, html_table, text_table
@@ -29,8 +30,6 @@ __all__ = (
     "UnknownRowError",
     "add_up",
     "aggregate",
-    "gap_notes",
-    "left_out",
     "make_breakdown",
     "make_row",
     "row_record",
@@ -231,7 +230,7 @@ class Breakdown(Sequence[BreakdownRow]):
         headings = (*(self.by or ("",)), "calls", "failed", "input", "output", "total", "cost USD", "share")
         hidden = 0 if limit is None else len(self._rows[limit:])
         more = (f"{hidden:,} more rows; to_records(), to_csv() and to_pandas() have all of them",) if hidden else ()
-        notes = (*more, *left_out(self), *gap_notes(self.total))
+        notes = (*more, *left_out(self.by, self, self.total), *gap_notes(self.total))
         return Table(headings=headings, rows=tuple(rows), names=len(self.by) or 1, notes=notes, widths=_WIDTHS)
 
 
@@ -393,19 +392,3 @@ def _show_numbers(row: BreakdownRow) -> tuple[str, ...]:
         _show_cost(row.cost_usd),
         UNKNOWN if row.share is None else f"{row.share:.0%}",
     )
-
-
-def left_out(found: Breakdown) -> tuple[str, ...]:
-    """What stands below rows that a limit cut, since they add up to less than the total."""
-    left = found.total.calls - sum(row.calls for row in found) if found.by else 0
-    return (f"{left:,} of {found.total.calls:,} calls are in rows beyond the limit",) if left else ()
-
-
-def gap_notes(total: BreakdownRow) -> tuple[str, ...]:
-    """What stands below a table of sums: how many calls they do not cover, or cover by estimates."""
-    said = (
-        (total.calls_without_usage, "without complete usage: tokens missing in these sums"),
-        (total.unpriced_calls, "without a price: cost not in these sums"),
-        (total.estimated_calls, "with estimated tokens"),
-    )
-    return tuple(f"{count:,} of {total.calls:,} calls {what}" for count, what in said if count)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from langchain_tokens.breakdown import BreakdownRow, gap_notes, make_row, row_record
+from langchain_tokens.breakdown import BreakdownRow, make_row, row_record
 from langchain_tokens.call import Call, plain
+from langchain_tokens.footnotes import gap_notes
 from langchain_tokens.paths import join_path, split_path
 from langchain_tokens.query import missing_label
 from langchain_tokens.render import UNKNOWN, Bar, Table, html_table, text_table

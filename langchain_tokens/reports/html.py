@@ -10,8 +10,9 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import Breakdown, BreakdownRow, gap_notes, left_out
+from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.call import plain
+from langchain_tokens.footnotes import gap_notes, left_out
 from langchain_tokens.notebook import Fact, total_facts
 from langchain_tokens.query import make_query
 from langchain_tokens.render import UNKNOWN, Table, html_table, html_text
@@ -132,7 +133,7 @@ def _panel(title: str, content: str) -> str:
 
 def _table_of(found: Breakdown) -> str:
     """Rows with what the limit left out of them; what else their sums do not cover is said once for all tables."""
-    said = "".join(f"<p class=hint>{html_text(note)}</p>" for note in left_out(found))
+    said = "".join(f"<p class=hint>{html_text(note)}</p>" for note in left_out(found.by, found, found.total))
     return f"{found._repr_html_()}{said}"
 
 

@@ -11,8 +11,9 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import BreakdownRow, gap_notes
+from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
+from langchain_tokens.footnotes import gap_notes
 from langchain_tokens.money import pico_of
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, clean, html_table, text_table
