@@ -17,8 +17,8 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_tokens.adopting import Adopted
 from langchain_tokens.answers import UNREAD, Answer, read_result
 from langchain_tokens.call import Call, RunFact
-from langchain_tokens.closing import call_at_start, closed_call, needs_estimate, new_of_run
-from langchain_tokens.content import Content, Pieces, arrived_in, content_of, sent_with
+from langchain_tokens.closing import call_at_start, closed_call, content_to_estimate, new_of_run
+from langchain_tokens.content import Content, Pieces
 from langchain_tokens.errors import BudgetExceeded
 from langchain_tokens.frames import Started
 from langchain_tokens.memory import RunMemory
@@ -26,13 +26,13 @@ from langchain_tokens.names import CURRENT_SCOPE, Names, Scope, text_or_none
 from langchain_tokens.neighbours import Neighbours
 from langchain_tokens.opencall import OpenCall, class_name
 from langchain_tokens.questions import question_mark
+from langchain_tokens.quotes import failure_text, note_said, said_by
 from langchain_tokens.reading.running import RunningUsage
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Refine, refined_call
 from langchain_tokens.refining import Asked, Refiner
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.repeats import Repeats
-from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
 from langchain_tokens.runs import OpenRuns
@@ -81,14 +81,15 @@ class Capture:
         """Estimate what nobody said of a call and price it, as far as that can be done."""
         return refined_call(call, self._refiner, self.warnings)
 
-    def open_frame(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any]) -> None:
-        """A chain, graph, node, tool or retriever starts."""
-        self.runs.open_frame(self._started(run_id, name, kwargs))
+    def open_frame(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any], inputs: Any = None) -> None:
+        """A chain, graph, node, tool or retriever starts, and is given something."""
+        self.runs.open_frame(self._started(run_id, name, kwargs, inputs=inputs))
 
-    def close_frame(self, run_id: UUID, error: BaseException | None) -> None:
+    def close_frame(self, run_id: UUID, error: BaseException | None, inputs: Any = None) -> None:
         """It ends; calls in it that are still open never will, as far as anybody knows."""
-        ended = time.perf_counter()
-        fact, followers, left_open = self.runs.close_frame(self._text_of(run_id), ended, error)
+        ended, key = time.perf_counter(), self._text_of(run_id)
+        text = None if error is None else failure_text(error, self.runs.said_in(key), inputs)
+        fact, followers, left_open = self.runs.close_frame(key, ended, error, text)
         for opened in left_open:
             self.keep_unended(opened, ended)
         held = [] if fact is None else [one for one in (self, *followers) if one.note_end(fact)]
@@ -112,8 +113,10 @@ class Capture:
         model = model or text_or_none(parameters.get("model")) or text_or_none(parameters.get("model_name"))
         provider = text_or_none(started.metadata.get("ls_provider"))
         opened = self.runs.open_call(started, class_name(serialized), model, provider)
+        if opened.attempt_error is not None:  # what an earlier attempt was found to quote is left out here, too
+            opened.attempt_error = REGISTRY.failures.known(opened.attempt_error)
         self._neighbours.note_start(opened, asked, parameters)
-        if self._refiner.keeps_asked and isinstance(asked, (list, tuple)):
+        if isinstance(asked, (list, tuple)):
             opened.asked_content = (tuple(asked), parameters)  # a copy: the host may go on with its list
         if self.gate is not None or (started.scope is not None and started.scope.budgets):
             self._admit(opened, started, asked, parameters)
@@ -191,8 +194,10 @@ class Capture:
             self._hand_over(opened, inner)
             return
         asked = opened.asked_content
-        content = self._content(opened, response, answer, error)
-        opened.record = closed_call(opened, ended, answer, error, None if content is None else content.basis)
+        text = None if error is None else failure_text(error, said_by(opened), response)
+        note_said(opened, response)
+        content = content_to_estimate(opened, response, answer, error, is_wanted=self._refiner.estimates)
+        opened.record = closed_call(opened, ended, answer, error, text=text, content=content)
         if opened.is_superseded:
             opened.record = replace(opened.record, superseded=True)
         around = self.runs.calls_around(opened) if isinstance(error, Exception) else ()
@@ -207,8 +212,9 @@ class Capture:
             self._hand_over(opened, inner)
             return
         error, asked = CancelledError(), opened.asked_content
-        content = self._content(opened, None, None, error)
-        call = closed_call(opened, ended, None, None, None if content is None else content.basis)
+        note_said(opened, None)
+        content = content_to_estimate(opened, None, None, error, is_wanted=self._refiner.estimates)
+        call = closed_call(opened, ended, None, None, content=content)
         self._keep_ended(opened, call, error, content, asked)
 
     def keep(
@@ -342,20 +348,6 @@ class Capture:
         refine_this = self._refine_knowing(content, asked if self._refiner.inspects else None)
         self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log, refine_this)
 
-    def _content(
-        self, opened: OpenCall, response: Any, answer: Answer | None, error: BaseException | None
-    ) -> Content | None:
-        """What the usage of a call that ends is to be estimated from; None where it need not or must not be."""
-        asked, pieces, earlier = opened.asked_content, opened.pieces, opened.estimate_basis
-        opened.asked_content = opened.pieces = None
-        if not needs_estimate(answer) or (asked is None and earlier is None) or not self._refiner.estimates:
-            return None
-        content = content_of(None if asked is None else sent_with(*asked), arrived_in(response, pieces), earlier)
-        if error is not None and run_status(error) != "cancelled" and not content.basis["arrived_characters"]:
-            return None  # refused, as far as anybody knows, and then nothing is billed
-        opened.estimate_basis = content.basis
-        return content
-
     def _refine_knowing(self, content: Content | None, asked: Asked | None) -> Refine | None:
         """What makes more of a call than of its record alone, as long as the memory for that is bounded."""
         if (content is None and asked is None) or self.recorder.is_behind:
@@ -363,7 +355,9 @@ class Capture:
         refine = self._refiner.knowing(content, asked)
         return lambda call: refined_call(call, refine, self.warnings)
 
-    def _started(self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any], asked: Any = None) -> Started:
+    def _started(
+        self, run_id: UUID, name: str | None, kwargs: Mapping[str, Any], asked: Any = None, inputs: Any = None
+    ) -> Started:
         parent = kwargs.get("parent_run_id")
         ambient = var_child_runnable_config.get() or _EMPTY
         ambient_parent = getattr(ambient.get("callbacks"), "parent_run_id", None)
@@ -381,6 +375,7 @@ class Capture:
             tool_call_id=kwargs.get("tool_call_id"),
             batch_size=kwargs.get("batch_size") or 1,
             asked=question_mark(asked),
+            inputs=inputs,
         )
 
     def _read(self, response: Any, error: BaseException | None, opened: OpenCall) -> Answer:
@@ -389,5 +384,6 @@ class Capture:
             answer = read_result(response, opened.run_id, error=error, running=running)
             return self._neighbours.corrected(opened, answer, response, lambda: self.runs.has_twin(opened))
         except Exception as trouble:  # noqa: BLE001  # an answer that cannot be read is still a call, and is recorded as one
-            self.warnings.once("answer", "an answer could not be read; its usage is unknown", trouble)
+            said = (response, *(said_by(opened) or ()))
+            self.warnings.once("answer", "an answer could not be read; its usage is unknown", trouble, said)
             return UNREAD

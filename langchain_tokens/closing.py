@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from langchain_tokens.answers import Answer
 from langchain_tokens.call import NOTHING_USED, Call, CallStatus, RunFact, bounded_call, reported_cost
+from langchain_tokens.content import Content, arrived_in, content_of, sent_with
 from langchain_tokens.making import maker
-from langchain_tokens.masking import error_text
 from langchain_tokens.opencall import OpenCall
 from langchain_tokens.roots import run_status
 
-__all__ = ("call_at_start", "closed_call", "needs_estimate", "new_of_run")
+__all__ = ("call_at_start", "closed_call", "content_to_estimate", "ended_alone", "new_of_run")
 
 _make_call = maker(Call)
 
@@ -43,7 +42,9 @@ def closed_call(
     ended: float | None,
     answer: Answer | None,
     error: BaseException | None,
-    basis: Mapping[str, int] | None = None,
+    *,
+    text: str | None = None,
+    content: Content | None = None,
 ) -> Call:
     """Make the call's record.
 
@@ -52,7 +53,8 @@ def closed_call(
         ended: the monotonic clock's seconds at its end; None where nobody saw it.
         answer: what its answer said; None where there was none, or it could not be read.
         error: what ended it; with neither answer nor error it never ended, and is taken for cancelled.
-        basis: what its usage is to be estimated from; None where it is not.
+        text: the error's text as it may be stored.
+        content: what its usage is to be estimated from; None where it is not.
 
     """
     seconds = None if ended is None else ended - opened.clock
@@ -84,28 +86,50 @@ def closed_call(
         time_to_first_token_ms=None if status == "cached" else first_token,
         status=status,
         error_type=None if failure is None else type(failure).__name__,
-        error_message=None if failure is None else error_text(failure),
+        error_message=None if failure is None else text,
         streamed=opened.streamed,
         **({} if answer is None else _said(answer, status)),
-        estimate_basis=basis,
+        estimate_basis=None if content is None else content.basis,
         revision=1 if opened.provisional and (answer is not None or error is not None) else 0,
     )
     return bounded_call(call)
 
 
 def new_of_run(opened: OpenCall, call: Call, error: BaseException | None) -> RunFact | None:
-    """What the end of a call says of its run: its end, where that is all that will be seen of it (a bare call, or one
-    whose run was never seen to start); else that it goes on, once.
+    """What the end of a call says of its run: its end, where that is all that will be seen of it; else that it goes on,
+    once.
     """
     root = opened.root
-    if root.log is None and (root.is_partial or root.run_id == opened.run_id):
-        return root.ended(call.ended_at, error)
+    if ended_alone(opened):
+        return root.ended(call.ended_at, error, call.error_message)
     if root.origin is not None and root.origin.end is not None:  # for another handler it ended before this call did
         return root.origin.end
     return None if root.is_announced else root.fact()
 
 
-def needs_estimate(answer: Answer | None) -> bool:
+def ended_alone(opened: OpenCall) -> bool:
+    """Tell whether the end of this call is all that will be seen of its run's end: a bare call, or one whose run was
+    never seen to start.
+    """
+    return opened.root.log is None and (opened.root.is_partial or opened.root.run_id == opened.run_id)
+
+
+def content_to_estimate(
+    opened: OpenCall, response: Any, answer: Answer | None, error: BaseException | None, *, is_wanted: bool
+) -> Content | None:
+    """What the usage of a call that ends is to be estimated from; None where it need not or must not be."""
+    asked, pieces, earlier = opened.asked_content, opened.pieces, opened.estimate_basis
+    opened.asked_content = opened.pieces = None
+    if not _needs_estimate(answer) or (asked is None and earlier is None) or not is_wanted:
+        return None
+    content = content_of(None if asked is None else sent_with(*asked), arrived_in(response, pieces), earlier)
+    if error is not None and run_status(error) != "cancelled" and not content.basis["arrived_characters"]:
+        return None  # refused, as far as anybody knows, and then nothing is billed
+    opened.estimate_basis = content.basis
+    return content
+
+
+def _needs_estimate(answer: Answer | None) -> bool:
     """Tell whether something of a call's usage is unknown that an estimate can stand in for."""
     if answer is None:
         return True

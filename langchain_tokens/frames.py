@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from langchain_tokens.call import RetryKind
-from langchain_tokens.masking import error_text
 from langchain_tokens.names import NO_LABELS, NO_NAMES, Scope, metadata_labels, nearer_labels, text_or_none
 from langchain_tokens.redo import MadeCalls, Unfinished, Work, retry_tag
-from langchain_tokens.roots import Root, is_interrupt, run_status
+from langchain_tokens.roots import Root, is_interrupt
 
 __all__ = ("Frame", "Started", "is_generic")
 
@@ -50,6 +49,8 @@ class Started:
     batch_size: int = 1
     asked: int | None = None
     """A mark of the question, equal for equal questions."""
+    inputs: Any = None
+    """What a chain, tool or retriever was given."""
 
 
 class Frame:
@@ -66,6 +67,7 @@ class Frame:
         "explicit_chain",
         "host",
         "host_is_agent",
+        "inputs",
         "is_fallbacks",
         "is_graph",
         "is_node",
@@ -147,6 +149,8 @@ class Frame:
         self.redone: tuple[Work, ...] = ()
         """The part of it that an earlier execution had done already."""
         self.open_calls: set[str] = set()
+        self.inputs: Any = None
+        """What it was given, by reference and while it is open: an error may quote it."""
 
     @classmethod
     def derive(
@@ -160,7 +164,7 @@ class Frame:
         """Make the frame of a run that starts below `parent` (None: at the top)."""
         frame = cls(started.run_id, root)
         frame.explicit, frame.metadata_names = explicit
-        frame.scope, frame.labels = started.scope, metadata_labels(started.metadata)
+        frame.scope, frame.inputs, frame.labels = started.scope, started.inputs, metadata_labels(started.metadata)
         frame.namespace = text_or_none(started.metadata.get("langgraph_checkpoint_ns"))
         frame.lc_agent = text_or_none(started.metadata.get("lc_agent_name"))
         if parent is not None:
@@ -300,16 +304,23 @@ class Frame:
         if name is not None and not self.host_is_agent:
             self.agent, self.agent_key, self.counters = name, self.run_id, {}
 
-    def close(self, error: BaseException | None, unfinished: Unfinished) -> None:
-        """Keep what the end of this run says about its work and the whole run."""
-        self.is_open = False
+    def close(self, error: BaseException | None, text: str | None, unfinished: Unfinished) -> None:
+        """Keep what the end of this run says about its work and the whole run.
+
+        Args:
+            error: what ended it.
+            text: the error's text as it may be stored; None where it is no failure.
+            unfinished: where a node's work is remembered.
+
+        """
+        self.is_open, self.inputs = False, None
         made = self.work.release()
         if error is None:
             return
         if is_interrupt(error):
             self.root.is_interrupted = True
-        if made and run_status(error) == "error":
-            made.error = error_text(error)
+        if made and text is not None:
+            made.error = text
         if self.is_node and self.namespace is not None and made:
             unfinished.note(self.namespace, self.top_id, made)
         if self.above is not None:

@@ -19,6 +19,7 @@ from langchain_tokens.paths import join_path
 from langchain_tokens.plain import as_mapping, detached
 from langchain_tokens.reading.agreement import contradictions
 from langchain_tokens.reading.counting import Reading
+from langchain_tokens.registry import REGISTRY
 from langchain_tokens.shapes import read
 from langchain_tokens.trouble import Warnings
 from langchain_tokens.usage import COUNTS, TokenUsage
@@ -109,7 +110,7 @@ def given_call(given: Given, defaults: Names, scope: Scope | None, warnings: War
 
 def _errors(given: Given, named: str | None) -> dict[str, Any]:
     """An error of a call that failed is its own; of another, what made this attempt necessary."""
-    text = None if given.error is None else error_text(given.error)
+    text = None if given.error is None else REGISTRY.failures.known(error_text(given.error))
     if given.status != "error":
         return {"attempt_error": text or named}
     kind = type(given.error).__name__ if isinstance(given.error, BaseException) else None

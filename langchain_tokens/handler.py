@@ -335,18 +335,18 @@ class TokenUsageHandler(BaseCallbackHandler):
     @shielded
     def on_chain_start(self, serialized: dict[str, Any] | None, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A chain, graph, node or function starts."""
-        self._capture.open_frame(run_id, kwargs.get("name"), kwargs)
+        self._capture.open_frame(run_id, kwargs.get("name"), kwargs, inputs)
 
     @shielded
     def on_tool_start(self, serialized: dict[str, Any] | None, input_str: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool starts; its name stands in `serialized`."""
         name = kwargs.get("name") or (serialized or _EMPTY).get("name")
-        self._capture.open_frame(run_id, name, kwargs)
+        self._capture.open_frame(run_id, name, kwargs, (input_str, kwargs.get("inputs")))
 
     @shielded
     def on_retriever_start(self, serialized: dict[str, Any] | None, query: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A retriever starts."""
-        self._capture.open_frame(run_id, kwargs.get("name"), kwargs)
+        self._capture.open_frame(run_id, kwargs.get("name"), kwargs, query)
 
     @shielded
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -355,8 +355,8 @@ class TokenUsageHandler(BaseCallbackHandler):
 
     @shielded
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """A chain fails, is given up, is interrupted or hands over."""
-        self._capture.close_frame(run_id, error)
+        """A chain fails, is given up, is interrupted or hands over; what a stream was given is known by then."""
+        self._capture.close_frame(run_id, error, kwargs.get("inputs"))
 
     @shielded
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:

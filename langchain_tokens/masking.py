@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
-__all__ = ("NOT_STORED", "error_text")
+from langchain_tokens.quoting import MASK, without_quotes
+
+__all__ = ("MASK", "NOT_STORED", "error_text")
 
 _LENGTH = 2_000
 _READ = 10_000
+_BEYOND = 400
+"""Read behind that, to tell whether a quote goes on there."""
 _SECRETS = re.compile(
     r"(?<![A-Za-z0-9])(?:sk|rk|pk|xai)-[A-Za-z0-9_\-.*]{6,}"
     r"|(?<![A-Za-z0-9])(?:gsk_|AIza)[A-Za-z0-9_\-.*]{6,}"
@@ -32,19 +38,30 @@ _NAMED_SECRETS = re.compile(
 )
 
 
-def error_text(error: BaseException | str) -> str:
+def error_text(error: BaseException | str, said: Iterable[Any] = ()) -> str:
     """An error's message as it may be stored.
 
-    Keys of providers, tokens, passwords and what the model had written become `***`; a text over 2,000 characters is
-    cut; characters that a database does not take (NUL, halves of surrogate pairs) become U+FFFD.
+    Keys of providers, tokens, passwords and what the model had written become `***`, and so does whatever it quotes of
+    `said`: the messages, inputs and answers of the call or run that failed. A text over 2,000 characters is cut;
+    characters that a database does not take (NUL, halves of surrogate pairs) become U+FFFD.
     """
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  # a foreign class may fail even here, and the call is to be recorded all the same
         return f"<{type(error).__name__} without a text>"
-    text = _without_answer(text, error)[:_READ]  # masking takes its time for each character, and the host waits
+    text = _without_said(_without_answer(text, error), said)  # masking takes its time for each character
     text = NOT_STORED.sub("\ufffd", _NAMED_SECRETS.sub(r"\1***", _SECRETS.sub("***", text)))
     return text if len(text) <= _LENGTH else text[:_LENGTH] + "…"
+
+
+def _without_said(text: str, said: Iterable[Any]) -> str:
+    """Leave out what was sent and answered; all of the text where that cannot be looked through."""
+    if not said:
+        return text[:_READ]
+    try:
+        return without_quotes(text[: _READ + _BEYOND], said, _READ)
+    except Exception:  # noqa: BLE001  # inputs are foreign objects, and what cannot be told apart is not kept
+        return MASK
 
 
 def _without_answer(text: str, error: BaseException | str) -> str:

@@ -35,8 +35,6 @@ class Refiner:
         self._price = price
         self._estimator = estimator
         self._inspector = inspector
-        self.keeps_asked = estimator is not None or inspector is not None
-        """Whether anything is made of what a call asks."""
 
     @property
     def estimates(self) -> bool:

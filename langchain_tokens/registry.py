@@ -15,6 +15,7 @@ from uuid import UUID
 
 from langchain_tokens.alerts import Alerts
 from langchain_tokens.errors import StoreError
+from langchain_tokens.failures import Failures
 from langchain_tokens.living import living
 from langchain_tokens.recorder import Recorder
 from langchain_tokens.recovery import Sink, recover
@@ -60,6 +61,7 @@ class Registry:
         self._recorders: dict[tuple[Any, Path | None], Recorder] = {}
         self._ledgers: dict[Any, Ledger] = {}
         self.alerts = Alerts()
+        self.failures = Failures()
         self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._is_hooked = False
         self.observers: tuple[RunLog, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -9,8 +10,7 @@ from weakref import WeakSet
 
 from langchain_tokens.call import RunFact, RunStatus, bounded_fact
 from langchain_tokens.making import maker
-from langchain_tokens.masking import error_text
-from langchain_tokens.runlog import RunLog
+from langchain_tokens.runlog import KEPT_SAID, RunLog
 
 __all__ = ("Root", "is_interrupt", "run_status")
 
@@ -45,6 +45,7 @@ class Root:
         "is_interrupted",
         "is_over",
         "is_partial",
+        "lately",
         "log",
         "mode",
         "name",
@@ -90,6 +91,8 @@ class Root:
         self.user: str | None = None
         self.tags: Mapping[str, str] = {}
         self.counters: dict[tuple[Any, ...], int] = {}
+        self.lately: deque[Any] | None = None if is_partial or log is not None else deque(maxlen=KEPT_SAID)
+        """What its newest calls sent and were answered, by reference and while it goes on."""
         self.end: RunFact | None = None
         """How it ended, once that was seen."""
         self.origin: Root | None = None
@@ -103,7 +106,7 @@ class Root:
         self.followers.add(follower)
         root = Root(self.run_id, self.name, self.started_at, self.clock, log=self.log)
         root.session, root.mode, root.user, root.tags = self.session, self.mode, self.user, self.tags
-        root.origin = self
+        root.origin, root.lately = self, None  # its failures are told by whoever sees it end
         return root
 
     @property
@@ -123,10 +126,19 @@ class Root:
         """Tell whether nothing has begun in this run for so long."""
         return clock - self.seen > seconds
 
+    @property
+    def said(self) -> deque[Any] | None:
+        """What its newest calls, or those of its `track()`, sent and were answered; None once that has ended."""
+        return self.lately if self.log is None else self.log.lately
+
     def fact(
-        self, status: RunStatus = "running", ended_at: datetime | None = None, error: BaseException | None = None
+        self,
+        status: RunStatus = "running",
+        ended_at: datetime | None = None,
+        error: BaseException | None = None,
+        text: str | None = None,
     ) -> RunFact:
-        """What is known of this run now."""
+        """What is known of this run now; `text` is the error's, as it may be stored."""
         fact = _make_fact(
             run_id=self.run_id,
             name=self.name,
@@ -138,11 +150,11 @@ class Root:
             ended_at=ended_at,
             status=status,
             error_type=type(error).__name__ if status == "error" else None,
-            error_message=error_text(error) if error is not None and status == "error" else None,
+            error_message=text if status == "error" else None,
         )
         return bounded_fact(fact)
 
-    def ended(self, at: datetime | None, error: BaseException | None) -> RunFact:
-        """The fact that this run ended."""
+    def ended(self, at: datetime | None, error: BaseException | None, text: str | None) -> RunFact:
+        """The fact that this run ended; `text` is the error's, as it may be stored."""
         status = run_status(error)
-        return self.fact("interrupted" if status == "ok" and self.is_interrupted else status, at, error)
+        return self.fact("interrupted" if status == "ok" and self.is_interrupted else status, at, error, text)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_tokens.call import Call, RunFact
 
-__all__ = ("RunLog",)
+__all__ = ("KEPT_SAID", "RunLog")
+
+KEPT_SAID = 16
+"""Of how many calls of a run it is known what they sent and were answered, for an error that quotes it."""
 
 Refine = Callable[[Call], Call]
 
@@ -20,7 +24,7 @@ class RunLog:
     refines itself, by the same function.
     """
 
-    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "has_left", "is_rest", "is_shortened", "recorders")
+    __slots__ = ("_calls", "_lock", "_unrefined", "fact", "has_left", "is_rest", "is_shortened", "lately", "recorders")
 
     def __init__(self, fact: RunFact) -> None:
         self.fact = fact
@@ -32,6 +36,8 @@ class RunLog:
         """Earlier calls of this run have left the memory; the store has them all."""
         self.is_shortened = False
         """Nothing of a run in memory is pruned."""
+        self.lately: deque[Any] | None = None
+        """What the newest calls of a `track()` sent and were answered, by reference and while it goes on."""
         self._lock = threading.Lock()
         self._calls: dict[str, Call] = {}
         self._unrefined: dict[str, Refine] = {}

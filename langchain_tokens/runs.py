@@ -1,8 +1,9 @@
 """Which runs are open, and what became of those that just ended? Frames and calls by their ids.
 
 A run's state comes from its parent's at the run's start and is never looked up by walking the tree later: parents may
-have ended by then. Counters belong to the root run. Nothing here holds messages, inputs or outputs, and all of it is
-bounded. The rules and their numbers are those of the project's study of LangChain's callbacks (rules 1 to 8).
+have ended by then. Counters belong to the root run. Messages, inputs and outputs are held by reference, while what has
+them is open: errors quote them. All of it is bounded. The rules and their numbers are those of the project's study
+of LangChain's callbacks (rules 1 to 8).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4, uuid5
 
 from langchain_tokens.adopting import Adopted, Follower
@@ -190,10 +191,16 @@ class OpenRuns:
                 for one in self._calls.values()
             )
 
+    def said_in(self, run_id: str) -> tuple[Any, ...] | None:
+        """What an open run was given, and what its newest calls sent and were answered; None once that is let go."""
+        with self._lock:
+            frame = self._frames.get(run_id)
+            return None if frame is None else (frame.inputs, *(frame.root.said or ()))
+
     def close_frame(
-        self, run_id: str, clock: float, error: BaseException | None
+        self, run_id: str, clock: float, error: BaseException | None, text: str | None
     ) -> tuple[RunFact | None, Sequence[Follower], list[OpenCall]]:
-        """Note that a chain, tool or retriever run ended.
+        """Note that a chain, tool or retriever run ended, and how; `text` is the error's, as it may be stored.
 
         Returns:
             The fact that the whole run ended, where this was a root; who else is to be told; and the calls inside it
@@ -204,7 +211,7 @@ class OpenRuns:
             frame = self._frames.pop(run_id, None) or self._ended.get(run_id)
             if frame is None or not frame.is_open or frame.root.origin is not None:
                 return None, (), []
-            frame.close(error, self._unfinished)
+            frame.close(error, text, self._unfinished)
             self._keep_ended(frame)
             left_open = [call for call_id in frame.open_calls if (call := self._calls.pop(call_id, None)) is not None]
             frame.open_calls.clear()
@@ -212,11 +219,12 @@ class OpenRuns:
                 self._keep_late(call)
             root = frame.root
             ends_run = root.run_id == run_id and root.log is None
-            root.is_over = root.is_over or ends_run
+            if ends_run:
+                root.is_over, root.lately = True, None
             at = root.started_at + timedelta(seconds=clock - root.clock)  # the wall clock may have been set meanwhile
             if not ends_run:
                 return None, (), left_open
-            root.end = root.ended(at, error)
+            root.end = root.ended(at, error, text)
             return root.end, () if root.followers is None else living(root.followers), left_open
 
     def give_number(self, outer: OpenCall, inner: OpenCall) -> None:
@@ -352,6 +360,7 @@ class OpenRuns:
         return root
 
     def _keep_ended(self, frame: Frame) -> None:
+        frame.inputs = None
         _keep(self._ended, frame.run_id, frame, _KEPT_ENDED)
 
     def _keep_late(self, call: OpenCall) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar, Token
@@ -32,9 +33,10 @@ from langchain_tokens.names import (
     checked_text,
     label_metadata,
 )
+from langchain_tokens.registry import REGISTRY
 from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
-from langchain_tokens.runlog import RunLog
+from langchain_tokens.runlog import KEPT_SAID, RunLog
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -117,7 +119,7 @@ def track(
     continued = outer.log if run is None and outer is not None else None
     # A new run begins here, and not before: a handler that is made loads prices.
     clock = time.perf_counter()  # before the run's own moment, so that no call in the block ends after it
-    log = RunLog(_fact(run, names)) if continued is None else continued
+    log = _begun(run, names) if continued is None else continued
     with (
         _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
         _entered(_CAPTURING, catching),
@@ -242,12 +244,14 @@ def _ended(log: RunLog, clock: float) -> Iterator[None]:
     finally:
         status = run_status(error)
         failed = error is not None and status == "error"
+        text = REGISTRY.failures.text(error, log.lately or ()) if failed and error is not None else None
+        log.lately = None
         log.fact = replace(
             log.fact,
             ended_at=began + timedelta(seconds=time.perf_counter() - clock),  # the wall clock may have been set
             status=status,
             error_type=type(error).__name__ if failed else None,
-            error_message=error_text(error) if failed and error is not None else None,
+            error_message=text,
         )
         for recorder in tuple(log.recorders):
             recorder.record(log.fact)
@@ -326,6 +330,13 @@ def _nodes(runnable: Any) -> Collection[str] | None:
         if runnable is None:
             return None
     return [node for node in runnable.nodes if node != "__start__"]
+
+
+def _begun(run: str | UUID | None, names: Names) -> RunLog:
+    """A run that begins now."""
+    log = RunLog(_fact(run, names))
+    log.lately = deque(maxlen=KEPT_SAID)
+    return log
 
 
 def _fact(run: str | UUID | None, names: Names) -> RunFact:

@@ -24,7 +24,8 @@ def shielded(hook: Hook) -> Hook:
         except BudgetExceeded:
             raise
         except Exception as error:  # noqa: BLE001  # the host's run must go on whatever happens in here
-            self._capture.warnings.once(f"{hook.__name__} {type(error).__name__}", f"{hook.__name__} failed", error)
+            kind, said = f"{hook.__name__} {type(error).__name__}", (args, kwargs)
+            self._capture.warnings.once(kind, f"{hook.__name__} failed", error, said)
 
     return cast("Hook", guarded)
 

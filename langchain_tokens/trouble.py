@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
+from typing import Any
+
+from langchain_tokens.masking import error_text
 
 __all__ = ("LOGGER", "Warnings", "may_be_a_signal")
 
@@ -20,11 +24,20 @@ class Warnings:
         self._seen: dict[str, object] = {}
         """Each kind → whoever was the first to meet it."""
 
-    def once(self, kind: str, message: str, error: BaseException | None = None) -> None:
-        """Warn if this kind of trouble is new."""
+    def once(self, kind: str, message: str, error: BaseException | None = None, said: Iterable[Any] = ()) -> None:
+        """Warn if this kind of trouble is new.
+
+        Args:
+            kind: what is warned of once.
+            message: what to say.
+            error: what happened, said without keys.
+            said: messages, inputs and answers that were at hand, which the error may quote.
+
+        """
         me = object()
         if self._seen.setdefault(kind, me) is me:  # one step, of which two threads cannot both be the first
-            LOGGER.warning("%s%s", message, "" if error is None else f" ({type(error).__name__}: {error})")
+            reason = "" if error is None else f" ({type(error).__name__}: {error_text(error, said)})"
+            LOGGER.warning("%s%s", message, reason)
 
 
 def may_be_a_signal(error: BaseException) -> bool:
