@@ -21,7 +21,7 @@ LOWEST := .venv/lowest
 # SQLAlchemy, SQLModel, Alembic and psycopg; Typer and Rich; FastAPI, uvicorn and OpenTelemetry; genai-prices, tiktoken
 # and orjson; pandas, pyarrow, SciPy and statsmodels. What reckons with our own values alone, or takes long in the same
 # calls of a library, runs at the newest only.
-OF_LANGCHAIN := answers budget_alerts budget_stops estimated_calls privacy recorder run scope scripted_model streams tree unended
+OF_LANGCHAIN := answers blocks budget_alerts budget_stops estimated_calls privacy quotes recorder run scope scripted_model streams tree unended
 OF_STORES := arrays backup breakdown copying following making reprice schema store totals upgrade usage zones
 OF_COMMANDS := analysis_commands budget_command cli cli_database cli_files commands_page golden notebook render
 OF_SERVERS := dashboard_api dashboard_doors fastapi otel

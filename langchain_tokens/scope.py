@@ -6,7 +6,7 @@ import functools
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from langchain_core.utils.uuid import uuid7
 
+from langchain_tokens.blocks import Block
 from langchain_tokens.budgets import Budget, checked_budgets
 from langchain_tokens.call import RunFact, bounded_fact
 from langchain_tokens.errors import TokensError
@@ -49,7 +50,6 @@ _CAPTURING: ContextVar[TokenUsageHandler | None] = ContextVar("langchain_tokens_
 """The handler that catches calls inside a `track()` which have no handler of ours in their callbacks."""
 
 
-@contextmanager
 def track(
     store: str | Path | UsageStore | None = None,
     *,
@@ -63,8 +63,11 @@ def track(
     attempt: int | None = None,
     error: str | BaseException | None = None,
     budgets: Sequence[Budget] = (),
-) -> Iterator[Run]:
+) -> Block[Run]:
     """Name everything that happens inside the block, and catch the calls in it that no handler would catch.
+
+    `with` and `async with` open it. As a decorator it opens a block of its own around each call of a function, also of
+    an asynchronous one, and around each generator from its first item to its last; who reads that is not in the block.
 
     Names reach across tasks, and threads that are started with a copied context. Nested blocks: inner names win, and
     the calls belong to the outer block's run, unless the inner one names a run of its own. Inside a LangChain run the
@@ -83,8 +86,8 @@ def track(
         budgets: limits for the calls inside, with those of blocks around. What counts is all that the store has of a
             budget's account, not only what is spent inside.
 
-    Yields:
-        The live run: each read shows what is known then.
+    Returns:
+        The block, which gives the live run: each read shows what is known then.
 
     Raises:
         StoreError: when the store's URL is wrong or its file is not a database.
@@ -92,23 +95,32 @@ def track(
         TokensError: for a name, number or tag that cannot be.
 
     """
-    outer = CURRENT_SCOPE.get()
-    _check_block(store, run, attempt, error)
-    limits = _joined_budgets(outer, checked_budgets(budgets))
-    said = None if error is None else error_text(error)
-    names = _joined(
-        outer.names if outer is not None else Names(),
-        Names(
+
+    def opening() -> AbstractContextManager[Run]:
+        _check_block(store, run, attempt, error)
+        limits = checked_budgets(budgets)
+        names = Names(
             chain=chain,
             agent=agent,
             mode=mode,
             session=session,
             user=user,
             attempt=None if attempt is None else str(attempt),
-            error=said,
+            error=None if error is None else error_text(error),
             tags={} if tags is None else tags,
-        ),
-    )
+        )
+        return _opened(store, run, names, limits)
+
+    return Block(opening, (CURRENT_SCOPE, _CAPTURING))
+
+
+@contextmanager
+def _opened(
+    store: str | Path | UsageStore | None, run: str | UUID | None, given: Names, budgets: tuple[Budget, ...]
+) -> Iterator[Run]:
+    outer = CURRENT_SCOPE.get()
+    limits = _joined_budgets(outer, budgets)
+    names = _joined(outer.names if outer is not None else Names(), given)
     enclosing = _enclosing_run()
     if enclosing is not None:
         with _entered(CURRENT_SCOPE, Scope(names=names, log=None, run_id=enclosing.run_id, **limits)):
