@@ -62,6 +62,8 @@ class Registry:
         self._ledgers: dict[Any, Ledger] = {}
         self.alerts = Alerts()
         self.failures = Failures()
+        self.warnings = Warnings()
+        """What is warned of once in the process."""
         self._watched: weakref.WeakSet[Watched] = weakref.WeakSet()
         self._is_hooked = False
         self.observers: tuple[RunLog, ...] = ()

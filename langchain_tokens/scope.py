@@ -7,9 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar, Token
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -22,6 +21,7 @@ from langchain_core.utils.uuid import uuid7
 from langchain_tokens.blocks import Block
 from langchain_tokens.budgets import Budget, checked_budgets
 from langchain_tokens.call import RunFact, bounded_fact
+from langchain_tokens.ends import ended, entered, seen
 from langchain_tokens.errors import TokensError
 from langchain_tokens.handler import TokenUsageHandler
 from langchain_tokens.masking import error_text
@@ -34,8 +34,6 @@ from langchain_tokens.names import (
     checked_text,
     label_metadata,
 )
-from langchain_tokens.registry import REGISTRY
-from langchain_tokens.roots import run_status
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import KEPT_SAID, RunLog
 
@@ -123,7 +121,7 @@ def _opened(
     names = _joined(outer.names if outer is not None else Names(), given)
     enclosing = _enclosing_run()
     if enclosing is not None:
-        with _entered(CURRENT_SCOPE, Scope(names=names, log=None, run_id=enclosing.run_id, **limits)):
+        with entered(CURRENT_SCOPE, Scope(names=names, log=None, run_id=enclosing.run_id, **limits)):
             yield enclosing
         return
     register_once()
@@ -132,10 +130,12 @@ def _opened(
     # A new run begins here, and not before: a handler that is made loads prices.
     clock = time.perf_counter()  # before the run's own moment, so that no call in the block ends after it
     log = _begun(run, names) if continued is None else continued
+    scope = Scope(names=names, log=log, **limits)
     with (
-        _entered(CURRENT_SCOPE, Scope(names=names, log=log, **limits)),
-        _entered(_CAPTURING, catching),
-        _ended(log, clock) if continued is None else nullcontext(),
+        entered(CURRENT_SCOPE, scope),
+        entered(_CAPTURING, catching),
+        ended(log, clock) if continued is None else nullcontext(),
+        seen(scope, log),
     ):
         yield Run(log)
 
@@ -144,7 +144,7 @@ def _opened(
 def capturing(handler: TokenUsageHandler) -> Iterator[None]:
     """Let one handler catch what the `track()` blocks inside catch, in place of one made for each of them."""
     register_once()
-    with _entered(_CAPTURING, handler):
+    with entered(_CAPTURING, handler):
         yield
 
 
@@ -228,45 +228,6 @@ def _let_blocks_stop() -> None:
     TokenUsageHandler.raise_error = property(may_raise)  # type: ignore[assignment]  # LangChain only reads it
     stays = property(lambda handler: not may_raise(handler), doc="Whether hooks stay on the event loop's thread now.")
     TokenUsageHandler.run_inline = stays  # type: ignore[assignment]
-
-
-@contextmanager
-def _entered(variable: ContextVar[Any], value: Any) -> Iterator[None]:
-    before = variable.get()
-    token: Token[Any] = variable.set(value)
-    try:
-        yield
-    finally:
-        try:
-            variable.reset(token)
-        except ValueError:  # the block ends in another context than it began in, as in an asynchronous generator
-            variable.set(before)
-
-
-@contextmanager
-def _ended(log: RunLog, clock: float) -> Iterator[None]:
-    """Note how the block ended, begun at that time of the monotonic clock, and tell the stores that took its calls."""
-    error: BaseException | None = None
-    began = log.fact.started_at
-    try:
-        yield
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        status = run_status(error)
-        failed = error is not None and status == "error"
-        text = REGISTRY.failures.text(error, log.lately or ()) if failed and error is not None else None
-        log.lately = None
-        log.fact = replace(
-            log.fact,
-            ended_at=began + timedelta(seconds=time.perf_counter() - clock),  # the wall clock may have been set
-            status=status,
-            error_type=type(error).__name__ if failed else None,
-            error_message=text,
-        )
-        for recorder in tuple(log.recorders):
-            recorder.record(log.fact)
 
 
 def _enclosing_run() -> Run | None:

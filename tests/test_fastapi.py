@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gzip
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, BackgroundTasks, FastAPI, Response, WebSocket
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Response, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from langchain_core.messages import BaseMessage
 from starlette.applications import Starlette
@@ -27,6 +28,8 @@ from langchain_tokens.integrations.fastapi import (
     retry_usage,
     usage_event,
 )
+from langchain_tokens.registry import REGISTRY
+from langchain_tokens.trouble import Warnings
 from tests.models import Reply, ScriptedChat, in_turn
 
 
@@ -588,3 +591,68 @@ def test_naming_a_run_that_fails_harms_nothing(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.CRITICAL, "langchain_tokens"):
         assert client(make_app(run=name)).post("/query").status_code == 200
     assert [run.name for run in stored_runs()] == ["request"]
+
+
+def dependency_app(dependency: Callable[[], Any]) -> FastAPI:
+    """An application without the middleware, whose endpoints of both kinds depend on a block."""
+    app = FastAPI()
+    block = Depends(dependency)
+
+    @app.get("/plain")
+    def plain(run: Run = block) -> int:
+        ask()
+        return run.total.calls
+
+    @app.get("/async")
+    async def in_the_loop(run: Run = block) -> int:
+        await ask_async()
+        return run.total.calls
+
+    return app
+
+
+@pytest.mark.parametrize("path", ["/plain", "/async"])
+def test_asynchronous_dependency_opens_a_block(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An `async def` dependency that yields has the calls of endpoints of either kind in its block."""
+
+    async def tracked() -> AsyncIterator[Run]:
+        async with track("usage.db") as run:
+            yield run
+
+    assert TestClient(dependency_app(tracked)).get(path).json() == 1
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("path", ["/plain", "/async"])
+def test_plain_dependency_is_warned_of(
+    path: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `def` dependency that yields has no endpoint in its block, and does not count 0 in silence."""
+    monkeypatch.setattr(REGISTRY, "warnings", Warnings())
+
+    def tracked() -> Iterator[Run]:
+        with track("usage.db") as run:
+            yield run
+
+    client = TestClient(dependency_app(tracked))
+    assert [client.get(path).json(), client.get(path).json()] == [0, 0]
+    assert caplog.text.count("has to be `async def`") == 1
+
+
+def test_blocks_that_saw_calls_or_none_at_all_are_not_warned_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block without calls is nothing special, nor is one that asked and is finished in another context."""
+    monkeypatch.setattr(REGISTRY, "warnings", Warnings())
+
+    def items(asks: int) -> Iterator[int]:
+        with track("usage.db"):
+            for _ in range(asks):
+                ask()
+            yield asks
+
+    assert list(items(0)) == [0]
+    begun = items(1)
+    assert contextvars.copy_context().run(next, begun) == 1
+    assert list(begun) == []
+    assert caplog.text == ""
