@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
@@ -34,13 +35,14 @@ from langchain_tokens.names import (
     checked_text,
     label_metadata,
 )
+from langchain_tokens.registry import REGISTRY
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import KEPT_SAID, RunLog
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("attach", "capturing", "label", "register_once", "track")
+__all__ = ("attach", "capturing", "label", "register_everywhere", "register_once", "track")
 
 _MOST_ATTEMPTS = 2**31 - 1
 """What the store's column for it holds."""
@@ -211,6 +213,38 @@ def label(
 def register_once() -> None:
     """One hook for the process: LangChain never lets go of one. It adds our handler only where none is."""
     register_configure_hook(_CAPTURING, inheritable=True, handle_class=TokenUsageHandler)
+
+
+@functools.cache
+def register_everywhere() -> None:
+    """The same for all calls of the process that no handler of ours would catch, while `$LANGCHAIN_TOKENS` is set."""
+    nowhere: ContextVar[Any] = ContextVar("langchain_tokens_everywhere", default=None)
+    made: Any = _Everywhere
+    register_configure_hook(nowhere, inheritable=True, handle_class=made, env_var="LANGCHAIN_TOKENS")
+
+
+class _OneForAll(type):
+    """LangChain makes a handler at each start of a run, to see whether there is one of its kind: it gets the same."""
+
+    def __call__(cls) -> BaseCallbackHandler:
+        return _CAPTURING.get() or _handler_of_the_process()
+
+    def __instancecheck__(cls, handler: object) -> bool:
+        return isinstance(handler, TokenUsageHandler)
+
+
+class _Everywhere(metaclass=_OneForAll):
+    """What LangChain takes for the handler's class."""
+
+
+@functools.cache
+def _handler_of_the_process() -> BaseCallbackHandler:
+    """On the default store; where that cannot be opened one that does nothing, since nobody asked in code."""
+    try:
+        return TokenUsageHandler()
+    except Exception as error:  # noqa: BLE001  # the host's run must go on
+        REGISTRY.warnings.once("everywhere", "LANGCHAIN_TOKENS is set, and nothing can be tracked", error)
+        return BaseCallbackHandler()
 
 
 @functools.cache
