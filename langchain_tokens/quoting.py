@@ -24,6 +24,7 @@ _PROBE: Final = 8
 _STRIDE: Final = _RUN - _PROBE + 1
 """Of what was said a probe is taken at each so many bytes: any quote holds one whole."""
 _SHORTEST: Final = 6
+_CHANCE: Final = 3
 _MOST_PHRASES: Final = 1_000
 _ESCAPED: Final = (
     r"(?:\\+x[0-9a-fA-F]{2})+|(?:%[0-9a-fA-F]{2})+"
@@ -88,6 +89,13 @@ class _Skeleton:
             begins += [begin] * len(more)
             ends += [end] * len(more)
         return cls(bytes(signs), begins, ends)
+
+    def border(self, at: int, step: int) -> int:
+        """Where a quote begins or ends whose outermost letters are by chance those of a word of the error's own."""
+        for place in range(at, at + (_CHANCE + 1) * step, step):
+            if not self.goes_on(place):
+                return place
+        return at
 
     def goes_on(self, at: int) -> bool:
         """Whether a word goes on across the border before this sign; where scripts have no borders, it does not."""
@@ -173,6 +181,7 @@ def _masked(text: str, skeleton: _Skeleton, marks: bytearray) -> str:
     while (begin := marks.find(1, at)) >= 0 and skeleton.begins[begin] < len(text):
         end = marks.find(0, begin)
         at = len(marks) if end < 0 else end
-        kept += [text[place : skeleton.begins[begin]], MASK]
-        place = skeleton.ends[at - 1]
+        first, last = skeleton.border(begin, 1), skeleton.border(at, -1)
+        kept += [text[place : skeleton.begins[first]], MASK]
+        place = skeleton.ends[last - 1]
     return "".join([*kept, text[place:]])

@@ -91,6 +91,7 @@ def test_texts_are_found_in_any_input(said: Any) -> None:
         ("timeout of customers", {"table": "customers", "why": "timeout"}, "timeout of customers"),
         ("could not handle who is Ada today", "who is Ada", "could not handle *** today"),
         ("could not handle hi", "hi", "could not handle hi"),
+        (f"no {PROMPT[:32]} lint 8 left", PROMPT, "no *** lint 8 left"),
         ("whois Adam?", "who is Ada", "whois Adam?"),
         ("no model gpt-4o-mini-2024-07-18", {"model": "gpt-4o-mini-2024-07-18"}, "no model gpt-4o-mini-2024-07-18"),
         ("could not handle 猫の名前はミケ", "猫の名前はミケ", "could not handle ***"),
