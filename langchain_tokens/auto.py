@@ -1,9 +1,8 @@
-"""How is a program tracked that knows nothing of this? Import this module in it, or run the program through it.
+"""How is a program tracked that has no handlers? By one call at its start, or run through this module, unchanged.
 
-`import langchain_tokens.auto` catches the calls of the whole process that have no handler, into the default store,
-while the environment variable `LANGCHAIN_TOKENS` is set to anything but `0` or `false`.
-`python -m langchain_tokens.auto app.py`, or `-m PACKAGE` in place of the file, sets the variable where it is not set,
-imports this and runs the program as Python would.
+`install()` catches the calls of the whole process that have no handler, into the default store, while the environment
+variable `LANGCHAIN_TOKENS` is set to anything but `0` or `false`. `python -m langchain_tokens.auto app.py`, or
+`-m PACKAGE` in place of the file, sets the variable where it is not set, and runs the program as Python would.
 """
 
 from __future__ import annotations
@@ -15,9 +14,17 @@ from pathlib import Path
 
 from langchain_tokens.scope import register_everywhere
 
-__all__ = ()
+__all__ = ("install",)
 
 _USAGE = "usage: python -m langchain_tokens.auto (FILE | -m MODULE) [ARGUMENT ...]"
+
+
+def install() -> None:
+    """Track this process from now on, while `LANGCHAIN_TOKENS` is set; handlers and `track()` blocks come first.
+
+    To call it again changes nothing.
+    """
+    register_everywhere()
 
 
 def _run(words: list[str]) -> None:
@@ -32,6 +39,7 @@ def _run(words: list[str]) -> None:
     if not program:
         raise SystemExit(_USAGE)
     os.environ.setdefault("LANGCHAIN_TOKENS", "1")
+    install()
     sys.argv = program
     if is_module:
         runpy.run_module(program[0], run_name="__main__", alter_sys=True)
@@ -40,6 +48,5 @@ def _run(words: list[str]) -> None:
         runpy.run_path(program[0], run_name="__main__")
 
 
-register_everywhere()
 if __name__ == "__main__":
     _run(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""A program that says nothing of handlers is tracked: through a runner, or with one line and an environment variable."""
+"""A program that says nothing of handlers is tracked: through a runner, or with one call and an environment variable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ model.invoke("b")
 {more}
 print(__name__, sys.argv[1:])
 """
-IMPORT = "import langchain_tokens.auto"
+INSTALL = "from langchain_tokens.auto import install; install()"
 INSIDE = """
 from langchain_tokens import TokenUsageHandler, track
 chain.invoke("c", {"callbacks": [TokenUsageHandler("other.db")]})
@@ -65,10 +65,16 @@ def test_program_is_run_as_python_runs_it(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("imports", "tracked", "count"),
-    [(IMPORT, "1", 2), (IMPORT, None, 0), (IMPORT, "0", 0), (IMPORT, "false", 0), ("import langchain_tokens", "1", 0)],
+    [
+        (INSTALL, "1", 2),
+        (INSTALL, None, 0),
+        (INSTALL, "0", 0),
+        (INSTALL, "false", 0),
+        ("import langchain_tokens.auto", "1", 0),
+    ],
 )
-def test_line_and_variable_track_together(imports: str, tracked: str | None, count: int) -> None:
-    """The one line tracks while the variable is set; neither does anything alone, and no database is made then."""
+def test_call_and_variable_track_together(imports: str, tracked: str | None, count: int) -> None:
+    """The one call tracks while the variable is set; neither does anything alone, and no database is made then."""
     run("app.py", imports=imports, tracked=tracked)
     assert len(stored()) == count
     assert Path("langchain_tokens.db").exists() == (count > 0)
@@ -76,13 +82,13 @@ def test_line_and_variable_track_together(imports: str, tracked: str | None, cou
 
 def test_handlers_and_blocks_come_first() -> None:
     """What has a handler, or is in a block with a store, is stored there and nowhere else."""
-    run("app.py", imports=IMPORT, tracked="1", more=INSIDE)
+    run("app.py", imports=INSTALL, tracked="1", more=INSIDE)
     assert [len(stored(path)) for path in ("langchain_tokens.db", "other.db", "third.db")] == [2, 1, 1]
 
 
 def test_program_goes_on_where_nothing_can_be_stored() -> None:
     """A store that cannot be opened is logged once, and the program is as without us."""
-    printed, trouble = run("app.py", imports=IMPORT, tracked="1", url="mysql://nowhere/db")
+    printed, trouble = run("app.py", imports=INSTALL, tracked="1", url="mysql://nowhere/db")
     assert printed.startswith("__main__")
     assert trouble.count("nothing can be tracked") == 1
 
