@@ -1,14 +1,14 @@
-"""What of an error may be kept? Its text without what looks like a secret, and not endlessly long."""
+"""What of a text may be kept? An error's, not endlessly long, and any other, both without what looks like a secret."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from langchain_tokens.quoting import MASK, without_quotes
 
-__all__ = ("MASK", "NOT_STORED", "error_text")
+__all__ = ("MASK", "NOT_STORED", "error_text", "is_secret_name", "masked")
 
 _LENGTH = 2_000
 _READ = 10_000
@@ -36,6 +36,20 @@ _NAMED_SECRETS = re.compile(
     r"((?:api[_-]?key|password|passwd|secret|(?:access|auth|refresh)[_-]?token)['\"]?\s*[=:]\s*['\"]?)[^\s'\",}]{4,}",
     re.IGNORECASE,
 )
+_STARTS = (
+    ("-", ("sk-", "rk-", "pk-", "xai-", "pplx-", "nvapi-", "xoxa-", "xoxb-", "xoxp-")),
+    ("_", ("gsk_", "hf_", "r8_", "gho_", "ghp_", "ghs_", "ghu_", "github_pat_", "lsv2_")),
+    ("", ("aiza", "akia", "eyj")),
+)
+"""How secrets begin, in small letters, by a character without which a text has none of them."""
+_BEFORE = ("bearer ", "://")
+"""What stands before others."""
+_NAMED_STARTS = ("api", "passw", "secret", "access", "auth", "refresh")
+"""How the names of secrets begin."""
+_ENCODED = "eyj"
+"""How a JSON Web Token begins."""
+_RUN = re.compile(r"[A-Za-z0-9_\-]*")
+_NAME = re.compile(r".{0,60}(?:api[_-]?key|password|passwd|secret|(?:access|auth|refresh)[_-]?token)", re.IGNORECASE)
 
 
 def error_text(error: BaseException | str, said: Iterable[Any] = ()) -> str:
@@ -70,3 +84,68 @@ def _without_answer(text: str, error: BaseException | str) -> str:
     if isinstance(quoted, str) and quoted.strip():
         text = text.replace(quoted, "***")
     return _ANSWERS.sub(r"\1\2***", text)
+
+
+def masked(text: str) -> str:
+    """A text in which keys of providers, tokens and passwords are `***`, as in an error's text, and characters that a
+    database does not take are U+FFFD.
+
+    For texts of any length: it is looked only where a secret may begin, which takes a tenth of the time, and no text is
+    read again and again.
+    """
+    low = text.lower()
+    if len(low) != len(text):  # a letter that two small ones stand for: places would not be the same
+        low = text.translate({304: "i"}).lower()
+    text = _replaced(text, _secrets(text, low))
+    if "=" in text or ":" in text:
+        low = low if len(low) == len(text) and "***" not in text else text.translate({304: "i"}).lower()
+        text = _replaced(text, _named_secrets(text, low))
+    return text if text.isascii() and "\0" not in text else NOT_STORED.sub("\ufffd", text)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what has this name is a secret, whatever it looks like."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _replaced(text: str, spans: Iterator[tuple[int, int]]) -> str:
+    pieces, done = [], 0
+    for start, end in spans:
+        pieces += [text[done:start], "***"]
+        done = end
+    return text if not pieces else "".join((*pieces, text[done:]))
+
+
+def _secrets(text: str, low: str) -> Iterator[tuple[int, int]]:
+    """Where secrets begin and end that are told by how they look."""
+    places = [place for sign, starts in _STARTS if sign in low for start in starts for place in _places(low, start)]
+    places += [place + len(start) for start in _BEFORE for place in _places(low, start)]
+    done = fruitless = 0
+    for place in sorted(places):
+        is_token = low.startswith(_ENCODED, place)
+        if place < done or (is_token and place < fruitless):
+            continue
+        found = _SECRETS.match(text, place)
+        if found is not None:
+            done = found.end()
+            yield found.span()
+        elif is_token and not text[place - 1 : place].isalnum():  # then none is one that begins in the same run either
+            run = _RUN.match(text, place)
+            fruitless = place if run is None else run.end()
+
+
+def _named_secrets(text: str, low: str) -> Iterator[tuple[int, int]]:
+    """The same for those that are told by the name before them."""
+    done = 0
+    for place in sorted(place for start in _NAMED_STARTS for place in _places(low, start)):
+        found = _NAMED_SECRETS.match(text, place) if place >= done else None
+        if found is not None:
+            done = found.end()
+            yield found.end(1), done
+
+
+def _places(text: str, start: str) -> Iterator[int]:
+    place = text.find(start)
+    while place >= 0:
+        yield place
+        place = text.find(start, place + 1)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import JsonOutputParser
@@ -13,7 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel, ValidationError
 
 from langchain_tokens import TokenUsageHandler
-from langchain_tokens.masking import error_text
+from langchain_tokens.masking import _NAMED_SECRETS, _SECRETS, NOT_STORED, error_text, is_secret_name, masked
 from langchain_tokens.plain import detached
 from tests.models import Reply, ScriptedChat, in_turn
 
@@ -94,6 +96,68 @@ def test_keys_are_masked(key: str) -> None:
     """Keys of providers are masked in an error's text and in a usage payload."""
     assert key not in error_text(f"denied for {key}, sorry")
     assert key not in str(detached({"input_tokens": 1, "note": f"used {key}"}))
+
+
+_PIECES = (
+    *(
+        "sk-",
+        "sk-abcdef",
+        "eyJ",
+        "eyJabcdef.abc.def",
+        "-",
+        ".",
+        "Bearer ",
+        "bearer x",
+        "://",
+        "a:",
+        "@",
+        "password",
+        "=",
+    ),
+    *(
+        ": ",
+        "'",
+        '"',
+        "api_key",
+        "api-key",
+        "AIza",
+        "AKIA",
+        "ghp_",
+        "0123456789abcdef",
+        "x",
+        " ",
+        "\n",
+        "xoxb-",
+        "\u0130",
+    ),
+    *("\u00e9", "\0", "\ud800", "secret", "author", "auth_token", "refresh-token", "gsk_", "hf_", "}", "***"),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(_PIECES), max_size=12).map("".join))
+def test_long_texts_are_masked_alike(text: str) -> None:
+    """Where only the places are looked at in which a secret may begin, the same is masked as by reading it all."""
+    whole = _NAMED_SECRETS.sub(r"\1***", _SECRETS.sub("***", text))
+    assert masked(text) == NOT_STORED.sub("\ufffd", whole)
+
+
+@pytest.mark.parametrize(
+    "piece", ["-eyJ", "-eyJaaaaaa.", "-sk-", "Bearer ", "://a:", "://", "password ", "password: ", "access_token", " "]
+)
+def test_hostile_long_texts_are_masked_once(piece: str) -> None:
+    """A quarter of a megabyte of beginnings is read a few times, not once for each: its square would end no test."""
+    assert masked(piece * (262_144 // len(piece)))
+    assert masked(piece + " " * 262_144)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [("password", True), ("OPENAI_API_KEY", True), ("x-auth-token", True), ("secretary", False), ("tokens", False)],
+)
+def test_secrets_are_known_by_their_names(name: str, is_secret: bool) -> None:
+    """A field is a secret when its name ends as one."""
+    assert is_secret_name(name) is is_secret
 
 
 @pytest.mark.parametrize(
