@@ -22,6 +22,7 @@ from langchain_tokens.call import MONEY, Call, RunFact
 from langchain_tokens.codec import encode
 from langchain_tokens.journal import Journal
 from langchain_tokens.recorder import Recorder
+from langchain_tokens.said import ContentFact
 from langchain_tokens.store.store import UsageStore
 
 __all__ = ("Backlog", "unpriced", "whole_way")
@@ -60,10 +61,10 @@ class _Held:
         self.open = threading.Event()
         self._store = store
 
-    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = (), contents: Sequence[ContentFact] = ()) -> None:
         """Take facts, once it is open."""
         self.open.wait()
-        self._store.add(calls, runs)
+        self._store.add(calls, runs, contents)
 
     def close(self) -> None:
         """Stay as it is, for the next recorder."""

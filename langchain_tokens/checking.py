@@ -71,7 +71,11 @@ def check(store: UsageStore, filters: dict[str, Any]) -> Check:
         Difference(row=row, column=column, stored=stored, derived=right)
         for row, column, stored, right in (*store.wrong_totals(), *store.wrong_rollups())
     )
-    return Check(calls=calls, calls_without_raw=without_raw, differences=(*differences, *sums))
+    left = (
+        Difference(row=call_id, column="llm_call_content", stored="what was said", derived="no such call")
+        for call_id in store.contents_without_call()
+    )
+    return Check(calls=calls, calls_without_raw=without_raw, differences=(*differences, *sums, *left))
 
 
 def _counts(call: Call) -> Iterator[Difference]:

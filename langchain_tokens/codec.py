@@ -14,19 +14,23 @@ import orjson
 
 from langchain_tokens.call import MONEY, Call, RunFact, bounded_call, bounded_fact, plain
 from langchain_tokens.making import maker
+from langchain_tokens.said import ContentFact, mended_content
 from langchain_tokens.usage import TokenUsage
 
-__all__ = ("decode", "encode")
+__all__ = ("Fact", "decode", "encode")
+
+Fact = Call | RunFact | ContentFact
+"""What a line holds."""
 
 _CHECKED = b'{"crc":"'
-_QUICK = (b'{"call":{', b'{"run":{')
+_QUICK = (b'{"call":{', b'{"run":{', b'{"content":{')
 """How lines start that orjson wrote, which it reads back exactly; of larger integers it would make fractions."""
 _REST = len(b'{"crc":"00000000",')
 
 
-def encode(fact: Call | RunFact) -> bytes:
+def encode(fact: Fact) -> bytes:
     """One line with its line feed. Text that is no valid Unicode (lone surrogates) loses the invalid characters."""
-    kind = "call" if isinstance(fact, Call) else "run"
+    kind = _NAMES[type(fact)]
     try:
         text = orjson.dumps({kind: fact}, default=_stand_in, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # lone surrogates, integers beyond 64 bits: rare, and worth the slow way
@@ -45,7 +49,7 @@ def _stand_in(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def decode(line: bytes) -> Call | RunFact:
+def decode(line: bytes) -> Fact:
     """Read a line back. One of an earlier version has no check sum.
 
     Raises:
@@ -64,8 +68,7 @@ def decode(line: bytes) -> Call | RunFact:
         for name in values.keys() & _READERS.keys():
             values[name] = _READERS[name](values[name])
         record = make(**values)
-        # An earlier version wrote names of any length.
-        return bounded_call(record) if isinstance(record, Call) else bounded_fact(record)
+        return _MENDED[kind](record)
     except (AttributeError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a journal line: {type(error).__name__}: {error}") from error
 
@@ -75,11 +78,17 @@ def _usage(value: Any) -> TokenUsage | None:
 
 
 _make_usage = maker(TokenUsage)
-_KINDS: Mapping[str, tuple[Callable[..., Call | RunFact], frozenset[str]]] = {
-    name: (maker(kind), frozenset(item.name for item in dataclasses.fields(kind)))
-    for name, kind in (("call", Call), ("run", RunFact))
+_NAMES: Mapping[type[Fact], str] = {Call: "call", RunFact: "run", ContentFact: "content"}
+"""Kind of fact → the name that it has in a line. A version that knows a name not sets such lines aside."""
+_KINDS: Mapping[str, tuple[Callable[..., Any], frozenset[str]]] = {
+    name: (maker(kind), frozenset(item.name for item in dataclasses.fields(kind))) for kind, name in _NAMES.items()
 }
 """What makes a fact, and its fields."""
+_MENDED: Mapping[str, Callable[[Any], Fact]] = {
+    "call": bounded_call,  # an earlier version wrote names of any length
+    "run": bounded_fact,
+    "content": mended_content,
+}
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("started_at", "ended_at"), datetime.fromisoformat),
     **dict.fromkeys(MONEY, Decimal),

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from langchain_tokens.call import Call, RunFact
-from langchain_tokens.codec import encode
+from langchain_tokens.call import Call
+from langchain_tokens.codec import Fact, encode
 from langchain_tokens.journal import Journal
 from langchain_tokens.portions import Portions
 from langchain_tokens.recovery import (
@@ -44,7 +44,7 @@ Watch = Callable[[Sequence[Call]], None]
 class Pending:
     """What was recorded at once, on its way."""
 
-    facts: tuple[Call | RunFact, ...]
+    facts: tuple[Fact, ...]
     refine: Refine | None
     settle: Settle | None
     segment: Segment | None
@@ -175,9 +175,7 @@ class Delivery:
         stored = len(facts) - len(refused)
         self._tally.settle(count, is_spill=True, stored=stored, refused=len(refused), unreadable=bad.count)
 
-    def _give_all_back(
-        self, batch: Sequence[Pending], facts: Sequence[Call | RunFact], only_here: Sequence[Call | RunFact]
-    ) -> None:
+    def _give_all_back(self, batch: Sequence[Pending], facts: Sequence[Fact], only_here: Sequence[Fact]) -> None:
         """Let the journal give up a batch, but for what is nowhere else: it stays for the next opener."""
         left, place = set(map(id, only_here)), 0
         for item in batch:
@@ -186,12 +184,12 @@ class Delivery:
             place += count
             self.give_back(item.segment, count - sum(id(fact) in left for fact in own))
 
-    def _is_kept(self, refused: Sequence[Call | RunFact], bad: Sequence[bytes] = ()) -> bool:
+    def _is_kept(self, refused: Sequence[Fact], bad: Sequence[bytes] = ()) -> bool:
         """Keep aside what cannot be stored; tells whether it is, or there is no journal for it."""
         return self._journal is None or keep_aside(self._journal.folder, [*bad, *map(encode, refused)], self._warnings)
 
-    def _all_refined(self, batch: Sequence[Pending]) -> list[Call | RunFact]:
-        facts: list[Call | RunFact] = []
+    def _all_refined(self, batch: Sequence[Pending]) -> list[Fact]:
+        facts: list[Fact] = []
         for number, item in enumerate(batch):
             # Lets go of the interpreter, so that pricing does not hold a host's thread up; and where nobody waits for
             # it, leaves time in which most events of the host do not meet this thread at all.
@@ -202,7 +200,7 @@ class Delivery:
             facts += self._refined(item)
         return facts
 
-    def _refined(self, item: Pending) -> list[Call | RunFact]:
+    def _refined(self, item: Pending) -> list[Fact]:
         facts = [refined(fact, item.refine, self._warnings) for fact in item.facts]
         for fact in facts:
             if item.settle is not None and isinstance(fact, Call):
@@ -215,7 +213,7 @@ class Delivery:
         except BaseException as error:  # noqa: BLE001  # what the memory makes of it must not keep it from the store
             self._warnings.once("settle", "a stored call could not be taken into memory", error)
 
-    def _store(self, facts: Sequence[Call | RunFact], stopping: threading.Event) -> Sequence[Call | RunFact] | None:
+    def _store(self, facts: Sequence[Fact], stopping: threading.Event) -> Sequence[Fact] | None:
         """Store a batch, however long the database is away; None when the recorder stops before that.
 
         Returns:
@@ -241,7 +239,7 @@ class Delivery:
                 self._tell(facts)
                 return refused
 
-    def _tell(self, facts: Sequence[Call | RunFact]) -> None:
+    def _tell(self, facts: Sequence[Fact]) -> None:
         """Let whoever watches look at calls that were stored."""
         if self._watch is None:
             return

@@ -62,14 +62,20 @@ class Journal:
         self._foreign = 0
         """Bytes in other processes' segments, when this was last looked at."""
 
-    def append(self, lines: bytes, count: int = 1, *, is_spill: bool = False) -> Segment:
+    def append(self, lines: bytes, count: int = 1, *, is_spill: bool = False, is_large: bool = False) -> Segment:
         """Append lines, each with its line feed; when this returns, they survive the process.
+
+        Args:
+            lines: the records.
+            count: how many they are.
+            is_spill: whether they are here only.
+            is_large: whether only half of what the journal may take is for them.
 
         Raises:
             OSError: when they are not safe: no space, no permission, the journal at its bound. Nothing of them is left.
 
         """
-        return self._change(lambda: self._append(lines, count, is_spill=is_spill))
+        return self._change(lambda: self._append(lines, count, is_spill=is_spill, is_large=is_large))
 
     def release(self, segment: Segment, count: int) -> None:
         """Note that `count` records of a segment are in the database; its space is given back once all are."""
@@ -134,9 +140,9 @@ class Journal:
             finally:
                 self._is_changing = False
 
-    def _append(self, lines: bytes, count: int, *, is_spill: bool) -> Segment:
+    def _append(self, lines: bytes, count: int, *, is_spill: bool, is_large: bool) -> Segment:
         segment = self._writable(is_spill=is_spill)
-        self._keep_bound(len(lines))
+        self._keep_bound(len(lines), self._max_bytes // 2 if is_large else self._max_bytes)
         segment.write(lines, count, is_synced=self.is_synced)
         return segment
 
@@ -194,15 +200,15 @@ class Journal:
             self._older.append(segment)
             self._older_size += segment.size
 
-    def _keep_bound(self, more: int) -> None:
+    def _keep_bound(self, more: int, bound: int) -> None:
         own = self._older_size + more
         for segment in self._active.values():
             own += segment.size
-        if own + self._foreign <= self._max_bytes:
+        if own + self._foreign <= bound:
             return
         self._foreign = self._measure_foreign()  # others may have given space back
-        if own + self._foreign > self._max_bytes:
-            raise OSError(f"the journal in {self.folder} is at its bound of {self._max_bytes:,} bytes")
+        if own + self._foreign > bound:
+            raise OSError(f"the journal in {self.folder} is at its bound of {bound:,} bytes")
 
     def _measure_foreign(self) -> int:
         own = {segment.path for segment in self._all()}

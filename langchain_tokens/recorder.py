@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from langchain_tokens.call import Call, RunFact
+from langchain_tokens.call import Call
+from langchain_tokens.codec import Fact
 from langchain_tokens.delivery import Pending, Settle
 from langchain_tokens.errors import TokensError
 from langchain_tokens.journal import Journal
 from langchain_tokens.recovery import Refine, Sink
+from langchain_tokens.said import ContentFact
 from langchain_tokens.tally import RecorderStats, Tally
 from langchain_tokens.trouble import Warnings
 from langchain_tokens.writer import Writer
@@ -68,7 +70,7 @@ class Recorder:
 
     def record(
         self,
-        *facts: Call | RunFact,
+        *facts: Fact,
         refine: Refine | None = None,
         refine_this: Refine | None = None,
         settle: Settle | None = None,
@@ -91,7 +93,7 @@ class Recorder:
         try:
             self._take(item, self._writer)
         except BaseException:  # an interrupt may come at any point
-            self._tally.drop(item, len(facts))
+            self._tally.drop(item, len(item.facts))
             raise
 
     def watch(self, watcher: Watcher) -> None:
@@ -168,9 +170,11 @@ class Recorder:
         self._writer = Writer(self.sink, self._journal, self._tally, self._warnings, self._after_store)
 
     def _take(self, item: Pending, writer: Writer) -> None:
-        count = len(item.facts)
-        is_spill = self._tally.take(item, count)
-        item.segment = writer.append(item.facts, is_spill=is_spill)
+        count, is_large = len(item.facts), isinstance(item.facts[-1], ContentFact)
+        is_spill = self._tally.take(item, count, is_large=is_large)
+        item.segment = writer.append(item.facts, is_spill=is_spill, is_large=is_large)
+        if is_large and item.segment is None and (is_spill or self._journal is not None):
+            count = self._take_without_content(item, writer, is_spill=is_spill)
         if is_spill and item.segment is not None:
             item.lane = None  # the journal answers for it
             writer.begin()
@@ -179,6 +183,15 @@ class Recorder:
         else:
             self._tally.drop(item, count)
             self._warnings.once("dropped", "the store takes nothing and the journal neither: calls are being dropped")
+
+    def _take_without_content(self, item: Pending, writer: Writer, *, is_spill: bool) -> int:
+        """Where neither memory nor the journal has room for what was said, the call itself is kept."""
+        *rest, _ = item.facts
+        item.facts = tuple(rest)
+        self._tally.settle(1, is_spill=is_spill, dropped=1)
+        self._warnings.once("content dropped", "there is no room for what is said in calls; they are kept without it")
+        item.segment = writer.append(item.facts, is_spill=is_spill)
+        return len(item.facts)
 
     def _after_store(self, calls: Sequence[Call]) -> None:
         with self._watching:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from langchain_tokens.call import Call, RunFact
-from langchain_tokens.codec import decode, encode
+from langchain_tokens.codec import Fact, decode, encode
 from langchain_tokens.journal import Abandoned, abandoned
 from langchain_tokens.portions import Portions
+from langchain_tokens.said import ContentFact
 from langchain_tokens.store.target import StoreTarget
 from langchain_tokens.syncing import sync_file, sync_sqlite
 from langchain_tokens.trouble import Warnings, may_be_a_signal
@@ -53,7 +54,7 @@ class Sink(Protocol):
 
     target: StoreTarget
 
-    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = (), contents: Sequence[ContentFact] = ()) -> None:
         """Take facts, all or none. The same facts may come again; one thread calls at a time."""
 
     def close(self) -> None:
@@ -162,9 +163,9 @@ def _deliver(
         del pieces[segment.path]
 
 
-def read_facts(lines: Sequence[bytes]) -> tuple[list[Call | RunFact], BadLines]:
+def read_facts(lines: Sequence[bytes]) -> tuple[list[Fact], BadLines]:
     """Read lines of a journal back. What a block of NULs precedes is read for itself; the block counts as bad."""
-    facts: list[Call | RunFact] = []
+    facts: list[Fact] = []
     kept: list[bytes] = []
     count = 0
     for number, line in enumerate(lines):
@@ -193,7 +194,7 @@ def make_lasting(sink: Sink) -> None:
         sync_sqlite(sink.target.path)
 
 
-def refined(fact: Call | RunFact, refine: Refine | None, warnings: Warnings) -> Call | RunFact:
+def refined(fact: Fact, refine: Refine | None, warnings: Warnings) -> Fact:
     """Price a call; one that cannot be priced stays as it is."""
     return fact if refine is None or not isinstance(fact, Call) else refined_call(fact, refine, warnings)
 
@@ -209,9 +210,7 @@ def refined_call(call: Call, refine: Refine, warnings: Warnings) -> Call:
         return call
 
 
-def add_or_refuse(
-    sink: Sink, facts: Sequence[Call | RunFact], warnings: Warnings, portions: Portions
-) -> Sequence[Call | RunFact]:
+def add_or_refuse(sink: Sink, facts: Sequence[Fact], warnings: Warnings, portions: Portions) -> Sequence[Fact]:
     """Hand facts over; where the sink refuses a value, hand them over one by one, and where its server
     allows less time than they take, in smaller portions.
 
@@ -222,7 +221,7 @@ def add_or_refuse(
         Exception: what the sink raises beside a refusal.
 
     """
-    refused: list[Call | RunFact] = []
+    refused: list[Fact] = []
     start = 0
     while start < len(facts):
         portion = facts[start : start + portions.of(len(facts) - start)]
@@ -239,7 +238,7 @@ def add_or_refuse(
     return refused
 
 
-def _refused_of(sink: Sink, facts: Sequence[Call | RunFact], warnings: Warnings) -> Sequence[Call | RunFact]:
+def _refused_of(sink: Sink, facts: Sequence[Fact], warnings: Warnings) -> Sequence[Fact]:
     """Hand facts over at once, or one by one where the sink refuses a value."""
     try:
         _add(sink, facts)
@@ -250,7 +249,7 @@ def _refused_of(sink: Sink, facts: Sequence[Call | RunFact], warnings: Warnings)
     return ()
 
 
-def _is_taken(sink: Sink, fact: Call | RunFact, warnings: Warnings) -> bool:
+def _is_taken(sink: Sink, fact: Fact, warnings: Warnings) -> bool:
     try:
         _add(sink, [decode(encode(fact))])  # the journal's form has no invalid text, which may be all that is wrong
     except Exception as error:
@@ -261,10 +260,14 @@ def _is_taken(sink: Sink, fact: Call | RunFact, warnings: Warnings) -> bool:
     return True
 
 
-def _add(sink: Sink, facts: Sequence[Call | RunFact]) -> None:
+def _add(sink: Sink, facts: Sequence[Fact]) -> None:
     if facts:
         calls = [fact for fact in facts if isinstance(fact, Call)]
-        sink.add(calls, [fact for fact in facts if isinstance(fact, RunFact)])
+        runs = [fact for fact in facts if isinstance(fact, RunFact)]
+        if len(calls) + len(runs) == len(facts):
+            sink.add(calls, runs)
+        else:
+            sink.add(calls, runs, [fact for fact in facts if isinstance(fact, ContentFact)])
 
 
 def is_refusal(error: Exception) -> bool:

@@ -19,7 +19,7 @@ _BEHIND = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecorderStats:
-    """Counters of one recorder since it was made, in facts (calls and runs)."""
+    """Counters of one recorder since it was made, in facts (calls and runs, and what was said in calls)."""
 
     recorded: int
     stored: int
@@ -86,10 +86,10 @@ class Tally:
         """Whether so much waits that nobody should add to what it holds in memory."""
         return self._memory.waiting + self._spill.waiting > _BEHIND
 
-    def take(self, facts: Counted, count: int) -> bool:
+    def take(self, facts: Counted, count: int, *, is_large: bool = False) -> bool:
         """Count facts that are being recorded; tells whether they are to be spilled, since memory holds enough."""
         with self._lock:
-            is_spill = self._memory.waiting + self._spill.waiting >= _QUEUE_BOUND
+            is_spill = self._memory.waiting + self._spill.waiting >= (_BEHIND if is_large else _QUEUE_BOUND)
             lane = self._spill if is_spill else self._memory
             lane.taken += count
             facts.lane = lane

@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from langchain_tokens.call import Call, RunFact
-from langchain_tokens.codec import encode
+from langchain_tokens.codec import Fact, encode
 from langchain_tokens.delivery import Delivery, Pending, Watch
 from langchain_tokens.journal import Journal
 from langchain_tokens.recovery import Refine, Sink
@@ -66,13 +65,16 @@ class Writer:
         """Say what is done to calls of which only a journal's line is left."""
         self._delivery.refine = refine
 
-    def append(self, facts: tuple[Call | RunFact, ...], *, is_spill: bool) -> Segment | None:
-        """Make facts survive the process; None where the journal cannot take them."""
+    def append(self, facts: tuple[Fact, ...], *, is_spill: bool, is_large: bool = False) -> Segment | None:
+        """Make facts survive the process; None where the journal cannot take them, or only without what is large."""
         if self._journal is None:
             return None
         try:
-            return self._journal.append(b"".join(map(encode, facts)), len(facts), is_spill=is_spill)
+            lines = b"".join(map(encode, facts))
+            return self._journal.append(lines, len(facts), is_spill=is_spill, is_large=is_large)
         except OSError as error:
+            if is_large:
+                return None
             self._tally.last_error = str(error)
             folder = self._journal.folder
             message = f"the journal in {folder} cannot be written; until it can, a kill loses what is not stored yet"

@@ -19,6 +19,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from langchain_tokens import UsageStore
 from langchain_tokens.call import Call, RunFact
+from langchain_tokens.said import ContentFact
 from langchain_tokens.store.target import parse_target
 
 __all__ = (
@@ -135,12 +136,12 @@ class StuckStore(UsageStore):
         self.threads: set[str] = set()
         """The names of the threads that wrote."""
 
-    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = (), contents: Sequence[ContentFact] = ()) -> None:
         """Wait, then store."""
         self.threads.add(threading.current_thread().name)
         self.reached.set()
         self.let_go.wait(60)
-        super().add(calls, runs)
+        super().add(calls, runs, contents)
 
 
 class FailingStore(UsageStore):
@@ -151,9 +152,9 @@ class FailingStore(UsageStore):
         self.trouble: Exception | None = RuntimeError("the store is on fire")
         self.reached = threading.Event()
 
-    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = (), contents: Sequence[ContentFact] = ()) -> None:
         """Raise, or store."""
         self.reached.set()
         if self.trouble is not None:
             raise self.trouble
-        super().add(calls, runs)
+        super().add(calls, runs, contents)

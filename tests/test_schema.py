@@ -42,6 +42,7 @@ OURS = {
     "budget_told",
     "cost_revision",
     "llm_call",
+    "llm_call_content",
     "llm_run",
     "usage_by_name",
     "usage_daily",

@@ -37,6 +37,7 @@ KINDS = {
 """Type in the code → word on the page."""
 _ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 _BEGINS = {"llm_call": "## llm_call\n", "llm_run": "## llm_run\n", "cost_revision": "## cost_revision\n"}
+_BEGINS["llm_call_content"] = "## llm_call_content\n"
 _BEGINS |= {
     name: f"`{name}` holds"
     for name in ("budget_reservation", "budget_told", "usage_settled", "usage_waste", "usage_local", "usage_state")

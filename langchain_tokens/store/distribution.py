@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from langchain_tokens.store.budgettables import RESERVATIONS, TOLD
 from langchain_tokens.store.rolluptables import CALLERS, CUBES, NAMES, STATE
 from langchain_tokens.store.settledtables import LOCAL, SETTLED, WASTE
-from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
+from langchain_tokens.store.tables import CALLS, CONTENTS, COST_REVISIONS, RUNS
 
 __all__ = ("DISTRIBUTION",)
 
 DISTRIBUTION: Mapping[str, str | None] = {
     CALLS.name: "call_id",
+    CONTENTS.name: "call_id",
     RUNS.name: "run_id",
     COST_REVISIONS.name: "call_id",
     **{rollup.table.name: "chain_name" for rollup in (*CUBES.values(), *CALLERS.values())},

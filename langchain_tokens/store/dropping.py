@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from langchain_tokens.store.partitions import Partition, partitions_before
 from langchain_tokens.store.replacing import qualified, run
 from langchain_tokens.store.runrows import refresh_totals
-from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
+from langchain_tokens.store.tables import CALLS, CONTENTS, COST_REVISIONS, RUNS
 
 __all__ = ("Dropped", "drop_partitions_before", "lock_calls")
 
@@ -26,7 +26,7 @@ class Dropped:
 
 
 def drop_partitions_before(connection: Connection, moment: datetime) -> list[Dropped]:
-    """Drop the partitions that lie wholly before a moment, with what earlier prices were kept of their calls.
+    """Drop the partitions that lie wholly before a moment, with what was said in their calls and their earlier prices.
 
     Runs of which all calls are in one of them go too; the totals of others are derived again. What else is earlier than
     the moment (a part of a partition, the rest) stays: for DELETE. The sums by hour, day, month and name stay as they
@@ -60,7 +60,8 @@ def _drop(connection: Connection, partition: Partition) -> Dropped:
     shortened = [str(row[0]) for row in connection.exec_driver_sql(more)]
     ended = connection.exec_driver_sql(f"DELETE FROM {runs} USING {gone} WHERE {same} <= gone.calls").rowcount  # noqa: S608
     count = connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
-    run(connection, f"DELETE FROM {COST_REVISIONS.name} WHERE call_id IN (SELECT call_id FROM {name})")  # noqa: S608
+    for beside in (CONTENTS, COST_REVISIONS):
+        run(connection, f"DELETE FROM {beside.name} WHERE call_id IN (SELECT call_id FROM {name})")  # noqa: S608
     run(connection, f"DROP TABLE {name}")
     refresh_totals(connection, shortened)
     return Dropped(partition=partition, calls=int(count), runs=ended)

@@ -13,7 +13,7 @@ from langchain_tokens.store.rolluptables import ROLLUPS, STATE
 from langchain_tokens.store.schema import HEAD, VERSION_TABLE
 from langchain_tokens.store.settledtables import LOCAL, SETTLED, WASTE
 from langchain_tokens.store.state import made_views
-from langchain_tokens.store.tables import CALLS, COST_REVISIONS, METADATA, RUNS
+from langchain_tokens.store.tables import CALLS, CONTENTS, COST_REVISIONS, METADATA, RUNS
 
 __all__ = (
     "DERIVED",
@@ -32,7 +32,7 @@ __all__ = (
 TABLES = tuple(
     table.name
     for table in (
-        *(SETTLED, WASTE, LOCAL, CALLS, RUNS, COST_REVISIONS),
+        *(SETTLED, WASTE, LOCAL, CALLS, CONTENTS, RUNS, COST_REVISIONS),
         *(rollup.table for rollup in ROLLUPS),
         *(RESERVATIONS, TOLD, STATE),
     )

@@ -29,6 +29,7 @@ from langchain_tokens.store.latestruns import latest_runs
 from langchain_tokens.store.opener import Opener
 from langchain_tokens.store.ordering import NUMBERS, calls_by
 from langchain_tokens.store.rows import call_from_row, fact_from_row
+from langchain_tokens.store.saying import Saying
 from langchain_tokens.store.schema import storing
 from langchain_tokens.store.sessions import Span, latest_sessions, runs_like
 from langchain_tokens.store.storedruns import StoredRun
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from langchain_tokens.checking import Check
     from langchain_tokens.prices import PriceBook
     from langchain_tokens.repricing import Repricing
+    from langchain_tokens.said import ContentFact
     from langchain_tokens.savings import Savings
     from langchain_tokens.store.following import Follower
     from langchain_tokens.store.pruning import Pruned
@@ -53,7 +55,7 @@ _LARGEST = 2**63 - 1
 _ORDERS: Mapping[str, Column[Any]] = {"started_at": CALLS.c.started_at, **NUMBERS}
 
 
-class UsageStore(Exchange):
+class UsageStore(Exchange, Saying):
     """Everything that was recorded in one database.
 
     Thread-safe. The database is opened, and its schema made where there is none, at the first use. All filters are
@@ -125,8 +127,7 @@ class UsageStore(Exchange):
             if order in _BY_TIME:
                 rows = latest_calls(connection, query, limit, offset, newest=order == _BY_TIME[0])
             elif offset == 0:
-                is_largest = order.startswith("-")
-                rows = calls_by(connection, query, order.removeprefix("-"), limit, largest=is_largest)
+                rows = calls_by(connection, query, order.removeprefix("-"), limit, largest=order.startswith("-"))
             else:
                 rows = read_calls(connection, query, (direction, CALLS.c.call_id), limit, offset)
         return [call_from_row(row) for row in rows]
@@ -311,18 +312,19 @@ class UsageStore(Exchange):
         with storing(self._ready(), self.target, is_long=True) as connection:
             return rebuild(connection)
 
-    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = (), contents: Sequence[ContentFact] = ()) -> None:
         """Store a batch in one transaction; what is stored already stays as it is, so a batch may come twice.
 
         Args:
             calls: facts; one with a higher `revision` corrects the one that is stored.
             runs: facts about root runs; each completes what is stored of its run.
+            contents: what was said in these calls, or in others that are stored.
 
         """
         from langchain_tokens.store.writes import write_batch
 
         with storing(self._engine(), self.target) as connection:
-            write_batch(connection, calls, runs)
+            write_batch(connection, calls, runs, contents)
 
     @property
     def identity(self) -> object:

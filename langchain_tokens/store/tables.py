@@ -18,6 +18,7 @@ __all__ = (
     "BY_CALLS",
     "BY_RECORD",
     "CALLS",
+    "CONTENTS",
     "COST_REVISIONS",
     "CUT_OFF",
     "IS_MARKED",
@@ -28,6 +29,7 @@ __all__ = (
     "STARTS_LATE",
     "CostRevision",
     "LlmCall",
+    "LlmCallContent",
     "LlmRun",
     "UtcDateTime",
 )
@@ -184,6 +186,21 @@ class LlmCall(_Table, table=True):
     prompt_mark: str | None = _text()
 
 
+class LlmCallContent(_Table, table=True):
+    """What was said in a call, where a handler captures it."""
+
+    __tablename__: ClassVar[str] = "llm_call_content"
+    __table_args__: ClassVar[Any] = (Index("ix_llm_call_content_started_at", "started_at"),)
+
+    call_id: str = Field(primary_key=True, sa_type=Text)
+    started_at: datetime = _moment(nullable=False)
+    messages: list[dict[str, Any]] | None = _json()
+    answer: dict[str, Any] | None = _json()
+    messages_cut: bool = False
+    answer_cut: bool = False
+    revision: int = 0
+
+
 class CostRevision(_Table, table=True):
     """What a call had cost before it was priced again; one row for each time, never changed."""
 
@@ -247,6 +264,7 @@ class LlmRun(_Table, table=True):
 
 METADATA = _Table.metadata
 CALLS = METADATA.tables["llm_call"]
+CONTENTS = METADATA.tables["llm_call_content"]
 RUNS = METADATA.tables["llm_run"]
 COST_REVISIONS = METADATA.tables["cost_revision"]
 IS_TOLD = RUNS.c.known_by.is_distinct_from(BY_CALLS)

@@ -10,6 +10,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.query import Query
+from langchain_tokens.said import ContentFact
+from langchain_tokens.store.contents import has_contents, write_contents
 from langchain_tokens.store.facts import RUN, Fact, facts_statement, read_facts
 from langchain_tokens.store.inserts import chunks, insert_calls
 from langchain_tokens.store.ledger import settle
@@ -19,19 +21,23 @@ from langchain_tokens.store.runrows import lock_runs, refresh_totals, run_statem
 from langchain_tokens.store.sending import send_all
 from langchain_tokens.store.state import note_shortened
 from langchain_tokens.store.sums import conditions, run_conditions
-from langchain_tokens.store.tables import CALLS, COST_REVISIONS, RUNS
+from langchain_tokens.store.tables import CALLS, CONTENTS, COST_REVISIONS, RUNS
 from langchain_tokens.store.unsettling import unsettle, unsettle_range
 from langchain_tokens.store.upserts import adding_statements
 
 __all__ = ("delete_calls", "write_batch")
 
 
-def write_batch(connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact]) -> None:
-    """Write calls and runs. A call that is stored is left alone, unless the new one corrects it; a run is completed.
-    What budgets had reserved for the calls goes.
+def write_batch(
+    connection: Connection, calls: Sequence[Call], runs: Sequence[RunFact], contents: Sequence[ContentFact] = ()
+) -> None:
+    """Write calls and runs, and what was said in calls. A call that is stored is left alone, unless the new one
+    corrects it; a run is completed. What budgets had reserved for the calls goes.
     """
     unsettle(connection, calls, runs)
     new = insert_calls(connection, calls)
+    if contents:
+        write_contents(connection, contents)
     change = correct_calls(connection, [call for call in calls if call.revision])
     if change.run_ids:
         _write_corrected(connection, calls, runs, new, change)
@@ -107,12 +113,26 @@ def _delete_day(connection: Connection, condition: ColumnElement[bool]) -> Seque
     """Delete calls, and say which they were."""
     doomed = select(CALLS.c.call_id).where(condition)
     connection.execute(delete(COST_REVISIONS).where(COST_REVISIONS.c.call_id.in_(doomed)))
+    has_said = has_contents(connection)
     if connection.dialect.name == "postgresql":  # in one statement: others may be adding such calls now
-        facts = facts_statement(CALLS.c, "postgresql").selected_columns
-        return [tuple(row) for row in connection.execute(delete(CALLS).where(condition).returning(*facts))]
+        return _deleted_at_once(connection, condition, has_said=has_said)
+    if has_said:
+        connection.execute(delete(CONTENTS).where(CONTENTS.c.call_id.in_(doomed)))
     gone = read_facts(connection, condition)
     connection.execute(delete(CALLS).where(condition))
     return gone
+
+
+def _deleted_at_once(connection: Connection, condition: ColumnElement[bool], *, has_said: bool) -> Sequence[Fact]:
+    """The same in PostgreSQL, with what was said in those very calls."""
+    facts = facts_statement(CALLS.c, "postgresql").selected_columns
+    if not has_said:
+        return [tuple(row) for row in connection.execute(delete(CALLS).where(condition).returning(*facts))]
+    named = [fact.label(f"fact_{place}") for place, fact in enumerate(facts)]
+    gone = delete(CALLS).where(condition).returning(CALLS.c.call_id, *named).cte("gone")
+    said = delete(CONTENTS).where(CONTENTS.c.call_id.in_(select(gone.c.call_id))).returning(CONTENTS.c.call_id)
+    chosen = select(*(gone.c[label.name] for label in named)).add_cte(said.cte("said"))
+    return [tuple(row) for row in connection.execute(chosen)]
 
 
 def _delete_runs(connection: Connection, run_ids: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from langchain_tokens.handler import TokenUsageHandler
 from langchain_tokens.registry import REGISTRY
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
+from langchain_tokens.said import ContentFact
 from langchain_tokens.scope import register_once
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
@@ -46,7 +47,7 @@ class ObservedRun(Run):
 class _Nowhere(UsageStore):
     """A store that keeps nothing: whoever observes holds the calls already."""
 
-    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = ()) -> None:
+    def add(self, calls: Sequence[Call], runs: Sequence[RunFact] = (), contents: Sequence[ContentFact] = ()) -> None:
         """Take a batch, and forget it."""
 
 
