@@ -36,6 +36,8 @@ from langchain_tokens.repeats import Repeats
 from langchain_tokens.run import Run
 from langchain_tokens.runlog import RunLog
 from langchain_tokens.runs import OpenRuns
+from langchain_tokens.said import ContentFact
+from langchain_tokens.transcripts import Transcripts
 from langchain_tokens.trouble import Warnings
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Capture:
         *,
         open_gate: Callable[[], Gate],
         gate: Gate | None = None,
+        keeps_content: bool = False,
     ) -> None:
         self._open_gate = open_gate
         self.gate = gate
@@ -69,6 +72,7 @@ class Capture:
         self._refiner = refiner
         self.recorder = recorder
         self.warnings = warnings
+        self._transcripts = Transcripts(keeps_content, warnings)
         self._opening = threading.Lock()
         self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults, Adopted(lambda run_id: REGISTRY.frame_seen(run_id, self), self))
@@ -118,6 +122,7 @@ class Capture:
         self._neighbours.note_start(opened, asked, parameters)
         if isinstance(asked, (list, tuple)):
             opened.asked_content = (tuple(asked), parameters)  # a copy: the host may go on with its list
+        self._transcripts.begin(opened, asked)
         if self.gate is not None or (started.scope is not None and started.scope.budgets):
             self._admit(opened, started, asked, parameters)
         for overdue in self.runs.take_overdue_calls(started.clock):
@@ -159,7 +164,7 @@ class Capture:
             call.streamed = True
             self._repeats.note_piece(call, getattr(getattr(chunk, "message", None), "id", None))
         if has_content:
-            if call.asked_content is not None:
+            if call.keeps_pieces:
                 call.pieces = call.pieces or Pieces()
                 call.pieces.add(token, chunk)
             if call.first_token is None:
@@ -176,7 +181,7 @@ class Capture:
             return
         call.streamed = True
         kind = event.get("event") if isinstance(event, Mapping) else None
-        if kind in _BLOCK_EVENTS and call.asked_content is not None:
+        if kind in _BLOCK_EVENTS and call.keeps_pieces:
             call.pieces = call.pieces or Pieces()
             call.pieces.add_event(event)
         if kind == "content-block-delta" and call.first_token is None:
@@ -193,7 +198,7 @@ class Capture:
         if inner is not None and not opened.provisional:
             self._hand_over(opened, inner)
             return
-        asked = opened.asked_content
+        asked, said = opened.asked_content, self._transcripts.end(opened, response, is_seen=True)
         text = None if error is None else failure_text(error, said_by(opened), response)
         note_said(opened, response)
         content = content_to_estimate(opened, response, answer, error, is_wanted=self._refiner.estimates)
@@ -202,7 +207,7 @@ class Capture:
             opened.record = replace(opened.record, superseded=True)
         around = self.runs.calls_around(opened) if isinstance(error, Exception) else ()
         self._repeats.note(opened, answer.message_id, error, around)
-        self._keep_ended(opened, opened.record, error, content, asked)
+        self._keep_ended(opened, opened.record, error, content, asked, said=said)
 
     def keep_unended(self, opened: OpenCall, ended: float | None = None) -> None:
         """Record a call that has not ended as cancelled; a late end corrects it. `ended` is when it was given up."""
@@ -211,11 +216,11 @@ class Capture:
             opened.provisional = False  # its late end is dropped like this one
             self._hand_over(opened, inner)
             return
-        error, asked = CancelledError(), opened.asked_content
+        error, asked, said = CancelledError(), opened.asked_content, self._transcripts.end(opened, is_seen=False)
         note_said(opened, None)
         content = content_to_estimate(opened, None, None, error, is_wanted=self._refiner.estimates)
         call = closed_call(opened, ended, None, None, content=content)
-        self._keep_ended(opened, call, error, content, asked)
+        self._keep_ended(opened, call, error, content, asked, said=said)
 
     def keep(
         self,
@@ -224,6 +229,8 @@ class Capture:
         open_log: Callable[[], RunLog],
         tracked: RunLog | None,
         refine_this: Refine | None = None,
+        *,
+        said: ContentFact | None = None,
     ) -> None:
         """Take a call, and what is new of its run, into memory and on its way to the store.
 
@@ -233,6 +240,7 @@ class Capture:
             open_log: begins the run in memory, where it is not held.
             tracked: the run that a `track()` holds, if this is one.
             refine_this: what refines it, where more is known of it than its record says.
+            said: what was said in it, where that is kept.
 
         """
         self.memory.note_call(call, open_log, refine_this)
@@ -246,6 +254,7 @@ class Capture:
         elif fact is not None:
             self.memory.note_end(fact)
         facts = (call,) if fact is None else (call, fact)
+        facts = facts if said is None else (*facts, said)
         self.recorder.record(*facts, refine=self.refine, refine_this=refine_this, settle=self.memory.settle)
 
     def enclosing_run(self, run_id: str) -> Run | None:
@@ -336,6 +345,8 @@ class Capture:
         error: BaseException | None,
         content: Content | None,
         asked: Asked | None,
+        *,
+        said: ContentFact | None,
     ) -> None:
         root = opened.root
         if self.gate is not None:
@@ -346,7 +357,7 @@ class Capture:
             self._supersede(earlier)
         opened.repeats = ()
         refine_this = self._refine_knowing(content, asked if self._refiner.inspects else None)
-        self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log, refine_this)
+        self.keep(call, fact, lambda: root.log or RunLog(fact or root.fact()), root.log, refine_this, said=said)
 
     def _refine_knowing(self, content: Content | None, asked: Asked | None) -> Refine | None:
         """What makes more of a call than of its record alone, as long as the memory for that is bounded."""

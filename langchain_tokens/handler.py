@@ -65,6 +65,8 @@ class TokenUsageHandler(BaseCallbackHandler):
             estimated; without, it stays unknown.
         inspect_inputs: whether it is found out in the background what fills each call's input (system prompt, tools,
             history …, estimated with tiktoken), and a digest of its question kept; never text. See docs/reports.md.
+        capture_content: whether the messages that are sent and the answers are stored, too, as text without bytes and
+            without what looks like a secret; see docs/content.md. Without, no text of either is kept anywhere.
         journal: whether records are kept in a local file until they are stored (so that they survive a kill), or the
             folder for those files, seen from the working directory of this moment.
         durability: what records survive: the end of the `process`, however it ends; or, with `fsync`, a loss of power
@@ -94,6 +96,7 @@ class TokenUsageHandler(BaseCallbackHandler):
         budgets: Sequence[Budget] | None = None,
         estimate: bool = True,
         inspect_inputs: bool = False,
+        capture_content: bool = False,
         journal: bool | Path = True,
         durability: Literal["process", "fsync"] = "process",
     ) -> None:
@@ -102,7 +105,7 @@ class TokenUsageHandler(BaseCallbackHandler):
 
         if prices is not None and not isinstance(prices, PriceBook):
             raise TokensError(f"prices={prices!r} is a {type(prices).__name__}; expected a PriceBook or None")
-        check_options(estimate, inspect_inputs, journal, durability)
+        check_options(estimate, inspect_inputs, capture_content, journal, durability)
         limits = Budget.load() if budgets is None else checked_budgets(budgets)
         tags = {} if tags is None else tags
         defaults = Names(session=session, mode=mode, agent=agent, user=user, tags=tags)
@@ -118,7 +121,10 @@ class TokenUsageHandler(BaseCallbackHandler):
         refiner = Refiner(book.price, counting if estimate else None, counting if inspect_inputs else None)
         gates = Gates(key=key, recorder=recorder, prices=book, warnings=warnings)
         self._capture = Capture(
-            defaults, refiner, recorder, warnings, open_gate=gates.open, gate=gates.open(limits) if limits else None
+            *(defaults, refiner, recorder, warnings),
+            open_gate=gates.open,
+            gate=gates.open(limits) if limits else None,
+            keeps_content=capture_content,
         )
         self._stops = any(budget.stops for budget in limits)
         self._watchers: list[Watcher] = []

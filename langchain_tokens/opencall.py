@@ -74,6 +74,7 @@ class OpenCall:
         "root",
         "run_id",
         "running",
+        "said",
         "session",
         "started_at",
         "step",
@@ -132,6 +133,8 @@ class OpenCall:
         """What is left of both once the call was recorded, for a late end."""
         self.pieces: Any = None
         """What has arrived of a streamed answer, likewise."""
+        self.said: Any = None
+        """What it sends, as it may be stored, where that is kept."""
         self.running: Any = None
         """What the pieces of a streamed answer say of usage."""
         self.text_batch: Batch | None = None
@@ -189,6 +192,11 @@ class OpenCall:
             self.frame.open_calls.discard(self.run_id)
             self.frame.work.note_call(self.asked, (self.provider, self.requested_model), failed=failed)
         self.frame = self.tried_by = None  # who holds a call that ended must not hold the runs around it
+
+    @property
+    def keeps_pieces(self) -> bool:
+        """Whether anything is made of the pieces in which its answer arrives."""
+        return self.asked_content is not None or self.said is not None
 
     def delay(self, seconds: float) -> None:
         """Let it start later: that it waited for a budget is no time of the model's."""

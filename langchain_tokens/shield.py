@@ -30,14 +30,17 @@ def shielded(hook: Hook) -> Hook:
     return cast("Hook", guarded)
 
 
-def check_options(estimate: object, inspect_inputs: object, journal: object, durability: object) -> None:
+def check_options(
+    estimate: object, inspect_inputs: object, capture_content: object, journal: object, durability: object
+) -> None:
     """Check a handler's options.
 
     Raises:
         TokensError: for one that cannot be, or two that contradict each other.
 
     """
-    for name, value in (("estimate", estimate), ("inspect_inputs", inspect_inputs)):
+    truths = {"estimate": estimate, "inspect_inputs": inspect_inputs, "capture_content": capture_content}
+    for name, value in truths.items():
         if not isinstance(value, bool):
             raise TokensError(f"{name}={value!r} is a {type(value).__name__}; expected True or False")
     if not isinstance(journal, (bool, str, Path)) or journal == "":
