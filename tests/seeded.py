@@ -18,6 +18,7 @@ import pytest
 from langchain_tokens import UsageStore
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.reports import anomalies, forecasting
+from langchain_tokens.said import ContentFact
 from langchain_tokens.store import budgetreading
 from langchain_tokens.store.target import parse_target
 from tests.builders import make_usage
@@ -76,6 +77,7 @@ def fill_seeded(path: Path) -> Path:
     (path.parent / "openai-usage.json").write_text(json.dumps(_usage_report()), encoding="utf-8")
     store = UsageStore(parse_target(path))
     add_seeded(store)
+    store.add([], [], [_content(store.calls(limit=1)[0].call_id)])
     store.close()
     return path
 
@@ -84,6 +86,18 @@ def add_seeded(store: UsageStore) -> None:
     """Add the calls to a store of any kind."""
     for run, calls in _seeded_runs():
         store.add(calls, [run])
+
+
+def _content(call_id: str) -> ContentFact:
+    """What was said in one of them."""
+    call = {"id": "1", "name": "run_sql", "arguments": {"query": "SELECT count(*) FROM customer"}}
+    messages = [
+        {"role": "system", "text": "You answer questions about a database."},
+        {"role": "human", "text": "How many customers are in Mumbai?\nAnd in Pune?"},
+        {"role": "ai", "text": "", "tool_calls": [call]},
+        {"role": "tool", "text": "[(42,)]", "tool_call_id": "1"},
+    ]
+    return ContentFact(call_id=call_id, messages=json.dumps(messages), answer='{"text": "42 in both."}')
 
 
 def _usage_report() -> dict[str, Any]:

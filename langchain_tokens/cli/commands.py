@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Home] = {
     "run": Home("tracing", "run", "RUN_EXAMPLES"),
     "sessions": Home("listing", "sessions", "SESSIONS_EXAMPLES"),
     "calls": Home("listing", "calls", "CALLS_EXAMPLES"),
+    "content": Home("content", "content", "CONTENT_EXAMPLES"),
     "tail": Home("tailing", "tail", "TAIL_EXAMPLES"),
     "compare": Home("analysis", "compare", "COMPARE_EXAMPLES"),
     "forecast": Home("analysis", "forecast", "FORECAST_EXAMPLES"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +12,11 @@ import typer
 from langchain_tokens.cli.asking import ask
 from langchain_tokens.cli.options import Database, Json
 from langchain_tokens.cli.output import hint, say, say_document
-from langchain_tokens.errors import StoreError
+from langchain_tokens.errors import QueryError, StoreError
 from langchain_tokens.render import counted
 
 if TYPE_CHECKING:
+    from langchain_tokens.store.contents import PrunedContent
     from langchain_tokens.store.pruning import Pruned
     from langchain_tokens.store.store import UsageStore
     from langchain_tokens.store.target import StoreTarget
@@ -26,7 +28,8 @@ Days are whole days in UTC. Each goes in a transaction of its own: after a failu
 Examples:
   langchain-tokens db prune --older-than 90d --dry-run
   langchain-tokens db prune --older-than 90d --export calls-2026.parquet --yes
-  langchain-tokens db prune --older-than 2026-01-01 --no-keep-rollups --vacuum"""
+  langchain-tokens db prune --older-than 2026-01-01 --no-keep-rollups --vacuum
+  langchain-tokens db prune --older-than 7d --only-content --yes"""
 REBUILD_EXAMPLES = """\b
 Sums of a time whose rows were pruned are all that is left of it, and stay.
 Examples:
@@ -45,6 +48,9 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,  # an option
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     vacuum: Annotated[bool, typer.Option("--vacuum", help="Make an SQLite file smaller afterwards.")] = False,
+    only_content: Annotated[
+        bool, typer.Option("--only-content", help="Only what was said in those calls; all else stays.")
+    ] = False,
     database: Database = None,
     json: Json = False,
 ) -> None:
@@ -56,6 +62,11 @@ def prune(
     target = parse_target(database)
     if vacuum and target.path is None:
         raise StoreError(f"--vacuum is for SQLite; {_SERVER}")
+    if only_content:
+        if export is not None or not keep_rollups:
+            raise QueryError("--only-content leaves calls and sums as they are: without --export, --no-keep-rollups")
+        _prune_content(older_than, database, _Ways(dry_run=dry_run, yes=yes, vacuum=vacuum, json=json))
+        return
     terms: dict[str, Any] = {"keep_rollups": keep_rollups, "export": export}
     with opened(database) as store:
         found = store.prune(older_than, dry_run=True, **terms)
@@ -72,6 +83,39 @@ def prune(
         return
     say(_summary(found, "would go" if dry_run else "deleted") if has_more else f"nothing is older than {_cut(found)}")
     for line in _hints(found, target, free, given_back) if has_more and not dry_run else ():
+        hint(line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ways:
+    dry_run: bool
+    yes: bool
+    vacuum: bool
+    json: bool
+
+
+def _prune_content(older_than: str, database: str | None, ways: _Ways) -> None:
+    """Delete what was said in old calls alone."""
+    from langchain_tokens.cli.opening import opened
+    from langchain_tokens.store.space import free_bytes
+
+    with opened(database) as store:
+        target = store.target
+        found = store.prune_content(older_than, dry_run=True)
+        said = f"what was said in {counted(found.contents, 'call')} from before {_cut(found)}; calls and sums stay"
+        if found.contents and not ways.dry_run:
+            if not ways.yes:
+                ask([f"{target}: would go: {said}"], "nothing was deleted")
+            found = store.prune_content(found.before)
+    given_back = _vacuum(target) if ways.vacuum and not ways.dry_run else None
+    free = free_bytes(target)
+    if ways.json:
+        counts = {"before": found.before, "contents": found.contents}
+        say_document(database=str(target), **counts, free_bytes=free, given_back_bytes=given_back)
+        return
+    done = f"{'would go' if ways.dry_run else 'deleted'}: {said}"
+    say(done if found.contents else f"nothing was kept of what was said before {_cut(found)}")
+    for line in _space(target, free, given_back) if found.contents and not ways.dry_run else ():
         hint(line)
 
 
@@ -125,12 +169,16 @@ def _summary(found: Pruned, what: str) -> str:
     return f"{what}: {calls} and {runs} from before {_cut(found)}{since}; {sums}"
 
 
-def _cut(found: Pruned) -> str:
+def _cut(found: Pruned | PrunedContent) -> str:
     return f"{found.before:{_DATE}} (midnight UTC)"
 
 
 def _hints(found: Pruned, target: StoreTarget, free: int | None, given_back: int | None) -> list[str]:
-    lines = [] if found.export is None else [f"the calls are in {found.export}"]
+    return [*([] if found.export is None else [f"the calls are in {found.export}"]), *_space(target, free, given_back)]
+
+
+def _space(target: StoreTarget, free: int | None, given_back: int | None) -> list[str]:
+    lines: list[str] = []
     if given_back is not None:
         lines.append(f"the file is {given_back / _MEGABYTE:,.1f} MB smaller")
     elif free is None:
