@@ -179,6 +179,7 @@ def main() -> None:
         collector() as url,
         TokenUsageHandler(Path(folder) / "bench.db") as ours,
         TokenUsageHandler(Path(folder) / "inspected.db", inspect_inputs=True) as inspecting,
+        TokenUsageHandler(Path(folder) / "captured.db", capture_content=True) as capturing,
     ):
         handlers: dict[str, list[Any]] = {
             "none": [],
@@ -187,6 +188,7 @@ def main() -> None:
             "UsageMetadata": [UsageMetadataCallbackHandler()],
             "langchain_tokens": [ours],
             "… inspect_inputs": [inspecting],
+            "… capture_content": [capturing],
             **({} if chosen.no_peers else installed(url)),
         }
         for name, (runs, run) in ways().items():
@@ -197,6 +199,7 @@ def main() -> None:
                     results[handler].append(measure(runs, run, callbacks))
                 ours.flush()
                 inspecting.flush()
+                capturing.flush()
             _print(name, results)
 
 
@@ -207,10 +210,10 @@ def _print(way: str, results: Mapping[str, list[float]]) -> None:
         for name, values in results.items()
     }
     reference = added["UsageMetadata"]
-    sys.stdout.write(f"\n{way}\n{'handler':<18}{'µs a run':>10}{'µs added':>10}{'of Usage':>10}\n")
+    sys.stdout.write(f"\n{way}\n{'handler':<20}{'µs a run':>10}{'µs added':>10}{'of Usage':>10}\n")
     for name, values in results.items():
         ratio = f"{added[name] / reference:.2f}" if name != "none" and reference > 0 else ""
-        sys.stdout.write(f"{name:<18}{statistics.median(values):>10.0f}{added[name]:>10.0f}{ratio:>10}\n")
+        sys.stdout.write(f"{name:<20}{statistics.median(values):>10.0f}{added[name]:>10.0f}{ratio:>10}\n")
 
 
 if __name__ == "__main__":
