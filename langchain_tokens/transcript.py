@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -37,6 +38,7 @@ _ARGUMENTS: Final = ("args", "arguments", "input")
 _OPAQUE: Final = frozenset({"signature", "thought_signature", "thoughtSignature", "encrypted_content", "cache_control"})
 """Fields of blocks that say nothing to a reader."""
 Mask = Callable[[str], str]
+Reader = Callable[[str], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ class _Draft:
         """One message; a strange one is named."""
         self.left -= _OF_ENTRY
         try:
-            return {"role": self.text(_role(message)), **self._content(message)}
+            read = _reader(message)
+            return {"role": self.text(_role(message, read)), **self._content(read)}
         except Exception:  # noqa: BLE001  # foreign content may do anything; what is left out is named and counted
             self.unread += 1
             return {"role": "unknown", "text": f"[{type(message).__name__} could not be read]"}
@@ -113,7 +116,7 @@ class _Draft:
         try:
             if message is None:
                 return {"text": self.text(getattr(generation, "text", None))}
-            return self._content(message)
+            return self._content(_reader(message))
         except Exception:  # noqa: BLE001  # as above
             self.unread += 1
             return {"text": f"[{type(generation).__name__} could not be read]"}
@@ -171,21 +174,22 @@ class _Draft:
                 return
             yield item
 
-    def _content(self, message: Any) -> dict[str, Any]:
+    def _content(self, read: Reader) -> dict[str, Any]:
         """All that a message says, beside its role."""
-        content, calls = field_of(message, "content"), _calls_of(message)
-        blocks = content if isinstance(content, list | tuple) else (content,)
+        content, calls = read("content"), _calls_of(read)
         sorted_out = _Blocks(self, has_calls=bool(calls))
-        for block in self._within(blocks):
-            sorted_out.add(block)
-        beside = field_of(message, "additional_kwargs")
-        if isinstance(beside, Mapping) and isinstance(beside.get("reasoning_content"), str):
+        if isinstance(content, list | tuple):
+            sorted_out.add_all(content)
+        else:
+            sorted_out.add(content)
+        beside = read("additional_kwargs")
+        if beside and isinstance(beside, Mapping) and isinstance(beside.get("reasoning_content"), str):
             sorted_out.reasoning.append(beside["reasoning_content"])
         said = self.said(sorted_out.texts, sorted_out.reasoning, calls or sorted_out.calls)
         if sorted_out.results:
             said["tool_results"] = sorted_out.results
         for name in ("name", "tool_call_id"):
-            if isinstance(held := field_of(message, name), str) and held:
+            if (held := read(name)) and isinstance(held, str):
                 said[name] = self.text(held)
         return said
 
@@ -203,8 +207,7 @@ class _Draft:
         """A tool's result that is a block of a message."""
         content = next((block[key] for key in ("content", "output", "response") if key in block), None)
         inner = _Blocks(self, has_calls=False)
-        for entry in self._within(content if isinstance(content, list | tuple) else (content,)):
-            inner.add(entry)
+        inner.add_all(content if isinstance(content, list | tuple) else (content,))
         name = next((block[key] for key in ("tool_use_id", "call_id", "toolUseId", "id", "name") if key in block), None)
         return {"tool_call_id": self.text(name) or None, "text": self.text("".join(inner.texts).strip("\n"))}
 
@@ -220,6 +223,16 @@ class _Blocks:
         self.reasoning: list[str] = []
         self.calls: list[Any] = []
         self.results: list[Any] = []
+
+    def add_all(self, blocks: Iterable[Any]) -> None:
+        """Sort them in; when there is no more room, say so."""
+        for block in blocks:
+            self._draft.left -= _OF_VALUE
+            if self._draft.left <= 0:
+                self._draft.is_cut = True
+                self.texts.append("… [cut]")
+                return
+            self.add(block)
 
     def add(self, block: Any) -> None:
         """Sort one in."""
@@ -272,26 +285,32 @@ def _reasoning(block: Mapping[Any, Any], depth: int = 0) -> list[str]:
     return found
 
 
-def _role(message: Any) -> str:
+def _reader(message: Any) -> Reader:
+    """What reads the fields of a message; fast of objects that keep them as Python's own do."""
+    held = getattr(message, "__dict__", None)
+    return held.get if type(held) is dict and "content" in held else partial(field_of, message)
+
+
+def _role(message: Any, read: Reader) -> str:
     if isinstance(message, str):
         return "prompt"
     if isinstance(message, tuple):
         said = message[0] if len(message) > 1 else None
     else:
-        kind = field_of(message, "type")
-        said = field_of(message, "role") if kind in (None, "chat", "ChatMessageChunk") else kind
+        kind = read("type")
+        said = read("role") if kind in (None, "chat", "ChatMessageChunk") else kind
     if not isinstance(said, str):
         return "unknown"
     said = said.removesuffix("MessageChunk").lower() if said.endswith("MessageChunk") else said
     return _ROLES.get(said, said)
 
 
-def _calls_of(message: Any) -> list[Any]:
+def _calls_of(read: Reader) -> list[Any]:
     """The calls of tools that stand beside a message's content, in LangChain's form or in a provider's."""
-    kinds = (field_of(message, "tool_calls"), field_of(message, "invalid_tool_calls"))
-    found = [call for calls in kinds if isinstance(calls, list | tuple) for call in calls]
-    beside = field_of(message, "additional_kwargs")
-    if found or not isinstance(beside, Mapping):
+    kinds = (read("tool_calls"), read("invalid_tool_calls"))
+    found = [call for calls in kinds if calls and isinstance(calls, list | tuple) for call in calls]
+    beside = read("additional_kwargs")
+    if found or not beside or not isinstance(beside, Mapping):
         return found
     calls = beside.get("tool_calls")
     if isinstance(calls, list | tuple) and calls:
