@@ -21,9 +21,9 @@ LOWEST := .venv/lowest
 # SQLAlchemy, SQLModel, Alembic and psycopg; Typer and Rich; FastAPI, uvicorn and OpenTelemetry; genai-prices, tiktoken
 # and orjson; pandas, pyarrow, SciPy and statsmodels. What reckons with our own values alone, or takes long in the same
 # calls of a library, runs at the newest only.
-OF_LANGCHAIN := answers blocks budget_alerts budget_stops estimated_calls privacy quotes recorder run scope scripted_model streams tree unended
-OF_STORES := arrays backup breakdown copying following making reprice schema store totals upgrade usage zones
-OF_COMMANDS := analysis_commands budget_command cli cli_database cli_files commands_page golden notebook render
+OF_LANGCHAIN := answers blocks budget_alerts budget_stops content estimated_calls privacy quotes recorder run scope scripted_model streams tree unended
+OF_STORES := arrays backup breakdown content_kept copying following making reprice schema store totals upgrade usage zones
+OF_COMMANDS := analysis_commands budget_command cli cli_database cli_files commands_page content_command golden notebook render
 OF_SERVERS := dashboard_api dashboard_doors fastapi otel
 OF_COUNTING := codec estimate journal price_corrections price_engine price_kept price_people prices reported_cost shapes
 OF_ANALYSIS := comparison exporting forecast unusual

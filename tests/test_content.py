@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -18,7 +18,7 @@ from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
-from langchain_tokens import TokensError, TokenUsageHandler, open_store
+from langchain_tokens import TokensError, TokenUsageHandler, open_store, tally
 from langchain_tokens.codec import decode, encode
 from langchain_tokens.journal import Journal
 from langchain_tokens.masking import masked
@@ -26,6 +26,11 @@ from langchain_tokens.said import CallContent, ContentFact
 from langchain_tokens.transcript import MOST, written_answer, written_messages, written_pieces
 from tests.crew import Crew
 from tests.models import FailingStore, Reply, ScriptedChat, StreamingChat, in_turn
+
+if TYPE_CHECKING:
+    from tests.databases import Database
+
+pytest_plugins = ("tests.databases",)
 
 PNG = base64.b64encode(b"\x89PNG" + bytes(300)).decode()
 QUESTION, ANSWER = "where does Ada live", "in Lovelace Street"
@@ -264,6 +269,23 @@ def test_a_call_is_kept_with_its_answer(handler: TokenUsageHandler) -> None:
     assert handler.store.content("none") is None
 
 
+def test_every_database_takes_it(lasting_database: Database) -> None:
+    """Texts that a database does not take as they are, in every place, lose that much; and the call is read at once."""
+    wild = "a\0b\ud800c \\u0000 \u732b \U0001f600 '\"%s"
+    mended = "a\ufffdb\ufffdc \\u0000 \u732b \U0001f600 '\"%s"
+    with TokenUsageHandler(lasting_database.url, capture_content=True) as handler:
+        call = {"name": wild, "args": {wild: [wild, 2**70, float("nan"), True]}, "id": "1", "type": "tool_call"}
+        messages = [HumanMessage(wild, name=wild), AIMessage([{"type": "x", "y": wild}], tool_calls=[call])]
+        chat(Reply(text=wild)).invoke(messages, {"callbacks": [handler]})
+        content = only(handler)
+        assert content.messages[0] == {"role": "human", "text": mended, "name": mended}
+        assert content.messages[1]["tool_calls"][0]["arguments"] == {mended: [mended, str(2**70), None, True]}
+        assert content.answer == {"text": mended}
+        assert handler.store.check().is_clean
+        assert handler.store.delete(session="(none)") == 1
+        assert handler.store.calls_said_like("") == []
+
+
 def test_ways_of_asking(handler: TokenUsageHandler) -> None:
     """Streamed, asynchronous, in a batch and to a text model: every call has its own question and answer."""
     config: Any = {"callbacks": [handler]}
@@ -448,6 +470,23 @@ def test_a_full_journal_keeps_calls(tmp_path: Path) -> None:
         calls = handler.store.calls()
         assert len(calls) == 8
         assert sum(handler.store.content(call.call_id) is not None for call in calls) == 2
+
+
+def test_much_that_waits_is_in_the_journal_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a database is away, memory holds few of the long texts; all are stored once it is back."""
+    monkeypatch.setattr(tally, "_BEHIND", 6)
+    store = FailingStore(tmp_path / "usage.db")
+    store.trouble = OSError("away")
+    with TokenUsageHandler(store, capture_content=True) as handler:
+        for number in range(20):
+            chat().invoke(f"question {number}", {"callbacks": [handler]})
+        counts = handler._capture.recorder._tally
+        assert counts._memory.waiting <= 8
+        assert counts._spill.waiting > 40
+        store.trouble = None
+        calls = handler.store.calls()
+        said = {handler.store.content(call.call_id).messages[0]["text"] for call in calls}  # type: ignore[union-attr]
+    assert said == {f"question {number}" for number in range(20)}
 
 
 def test_an_error_inside_loses_no_call(

@@ -17,6 +17,7 @@ from langchain_tokens.budgetstates import budget_states
 from langchain_tokens.call import Call
 from langchain_tokens.dashboard import create_app
 from langchain_tokens.reports import findings, forecasting
+from langchain_tokens.said import ContentFact
 from langchain_tokens.store.paging import ORDERS
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
@@ -418,3 +419,21 @@ def test_files_are_compressed(reader: TestClient) -> None:
 def test_only_the_pages_files_are_served(name: str, reader: TestClient) -> None:
     """No other file of the package, or of the machine, can be asked for."""
     assert reader.get(f"/static/{name}").status_code == 404
+
+
+def test_no_answer_holds_what_was_said() -> None:
+    """What a handler captured is in no answer of the API that reads, nor in a file that it hands out."""
+    store = UsageStore(parse_target("sqlite://"))
+    call = make_call(run_id="run-1", session="s", started_at=datetime.now(UTC) - timedelta(minutes=1))
+    messages = json.dumps([{"role": "human", "text": "where does Ada live"}])
+    store.add([call], [make_fact("run-1", session="s")], [ContentFact(call_id=call.call_id, messages=messages)])
+    assert store.content(call.call_id) is not None
+    client, asked_for = make_client(store), 0
+    schema = client.get("/openapi.json").json()
+    for path, ways in schema["paths"].items():
+        if "get" in ways and "live" not in path:
+            response = client.get(path.replace("{run_id}", "run-1").replace("{call_id}", call.call_id))
+            asked_for += response.status_code == 200
+            assert "Ada" not in response.text
+    assert asked_for > 10
+    store._opener._engine.dispose()
