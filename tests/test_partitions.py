@@ -305,7 +305,9 @@ def test_what_a_superuser_makes_belongs_to_the_owner(store: UsageStore, postgres
     run_sql(store, "GRANT SELECT ON langchain_tokens_version, usage_by_name TO owner_of_calls")
     divide(store, ahead=1)
     divide(store, ahead=2)
-    owners = read_sql(store, "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relname ~ '^llm_call(?!_content)'")
+    owners = read_sql(
+        store, "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relname ~ '^llm_call(?!_content)'"
+    )
     assert [row[0] for row in owners] == ["owner_of_calls"]
     assert store.check().is_clean
     run_sql(store, "DROP OWNED BY owner_of_calls", "DROP ROLE owner_of_calls")
