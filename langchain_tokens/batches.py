@@ -42,12 +42,12 @@ class Batches:
     """The batches that began last. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._batches: OrderedDict[int, Batch] = OrderedDict()
 
     def forget_after_fork(self) -> None:
         """In a forked child: begin with a free lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def join(self, run_id: str, parameters: Any) -> Batch:
         """The batch of a call that starts; `parameters` are the object that all calls of a batch have in common."""

@@ -73,7 +73,7 @@ class Capture:
         self.recorder = recorder
         self.warnings = warnings
         self._transcripts = Transcripts(keeps_content, warnings)
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self.memory = RunMemory(self.refine)
         self.runs = OpenRuns(defaults, Adopted(lambda run_id: REGISTRY.frame_seen(run_id, self), self))
         self._repeats = Repeats()
@@ -270,7 +270,7 @@ class Capture:
         self._repeats.forget_after_fork()
         self._neighbours.forget_after_fork()
         self.memory.forget_after_fork()
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         if self.gate is not None:
             self.gate.forget_after_fork()
 

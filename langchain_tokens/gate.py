@@ -58,7 +58,7 @@ class Gate:
     def __init__(self, budgets: Sequence[Budget], means: Means) -> None:
         self.budgets = tuple(budgets)
         self._means = means
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._scoped: OrderedDict[str, tuple[Budget, ...]] = OrderedDict()
         """Calls on their way → the budgets of the blocks that they were made in."""
         self.stopped_calls = 0
@@ -131,7 +131,7 @@ class Gate:
 
     def forget_after_fork(self) -> None:
         """In a forked child: begin with free locks."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._scoped = OrderedDict()
 
     def _refusal(

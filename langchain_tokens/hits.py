@@ -24,14 +24,14 @@ class Hits:
     """The answers of providers that were paid here, by their ids. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._paid: OrderedDict[str, None] = OrderedDict()
         self._handed_out: OrderedDict[str, tuple[weakref.ref[Any], float]] = OrderedDict()
         """What the cache answered before its paid call was seen to end → the object, and when that was asked for."""
 
     def forget_after_fork(self) -> None:
         """In a forked child: begin with a free lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def is_hit(
         self, call: OpenCall, message_id: str | None, response: Any, *, is_marked: bool, has_twin: Callable[[], bool]
@@ -78,7 +78,7 @@ def _first_generation(response: Any) -> Any:
 
 
 def _keep(kept: OrderedDict[str, Any], key: str, value: Any) -> None:
+    kept.pop(key, None)  # not moved: a signal's handler may let it go before that
     kept[key] = value
-    kept.move_to_end(key)
     while len(kept) > _KEPT:
         kept.popitem(last=False)

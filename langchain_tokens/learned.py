@@ -15,7 +15,7 @@ class Learned:
     """What earlier calls of this store teach: how long answers were, and by which names models answer. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._longest: OrderedDict[tuple[str | None, str | None], int] = OrderedDict()
         self._served: OrderedDict[str, str] = OrderedDict()
         self._is_begun = False
@@ -34,8 +34,8 @@ class Learned:
                 _shrink(self._served)
             for model in {requested, served}:
                 if output and output > self._longest.get((model, chain), 0):
+                    self._longest.pop((model, chain), None)
                     self._longest[model, chain] = output
-                    self._longest.move_to_end((model, chain))
             _shrink(self._longest)
 
     def longest(self, model: str | None, chain: str | None) -> int | None:

@@ -57,7 +57,7 @@ Result = TypeVar("Result")
 class Ledger:
     """Reserves for calls. Thread-safe."""
 
-    _lock: threading.Lock
+    _lock: threading.RLock
     _queue: queue.SimpleQueue[_Question | _Job | None]
     _thread: threading.Thread | None
     _held: dict[str, tuple[float, Request]]
@@ -147,7 +147,7 @@ class Ledger:
         return min(timeout, _WAIT_WHILE_AWAY_SECONDS) if self._is_away else timeout
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._queue = queue.SimpleQueue()
         self._thread = None
         self._held = {}
@@ -245,8 +245,10 @@ class Ledger:
             return
         self._renew_at = now + _RENEW_SECONDS
         with self._lock:
-            for call_id in [held for held, (began, _) in self._held.items() if now - began > _LONGEST_CALL_SECONDS]:
-                del self._held[call_id]
+            for call_id in [
+                held for held, (began, _) in tuple(self._held.items()) if now - began > _LONGEST_CALL_SECONDS
+            ]:
+                self._held.pop(call_id, None)
             kept = tuple(self._held)
         if kept:
             self._try(lambda connection: renew(connection, kept, timedelta(seconds=LEASE_SECONDS)))

@@ -37,9 +37,11 @@ class RunMemory:
         self._refine = refine
         self._keep_runs = keep_runs
         self._keep_calls = keep_calls
-        self._lock = threading.Lock()
-        self._folding = threading.Lock()
+        self._lock = threading.RLock()
+        self._folding = threading.RLock()
         """Held while runs that left are added to the sums, so that a reader counts each of them once."""
+        self._is_folding = self._is_letting_go = False
+        """Whether whoever has the lock is in the middle of that: a signal's handler that interrupted it sees so."""
         self._runs: OrderedDict[str, RunLog] = OrderedDict()
         self._calls = 0
         """How many calls the runs hold."""
@@ -123,8 +125,9 @@ class RunMemory:
 
     def forget_after_fork(self) -> None:
         """In a forked child: begin with free locks."""
-        self._lock = threading.Lock()
-        self._folding = threading.Lock()
+        self._is_folding = self._is_letting_go = False
+        self._lock = threading.RLock()
+        self._folding = threading.RLock()
         for log in self._runs.values():
             log.forget_after_fork()
 
@@ -140,8 +143,14 @@ class RunMemory:
     def sums(self, query: Query) -> dict[tuple[Any, ...], Sums]:
         """The same as sums, by their keys."""
         with self._folding:
+            is_interrupted = self._is_folding
             self._fold()
             with self._lock:
+                if is_interrupted or self._is_letting_go:
+                    raise QueryError(
+                        "a signal's handler asks while it holds up the same memory, whose sums are in the middle of a "
+                        "change; ask handler.store.breakdown(...), or once it has come back"
+                    )
                 logs = [*self._leaving, *self._runs.values()]
                 folded = list(self._folded_for(query))
         return add_up((call for log in logs for call in log.calls), query, folded)
@@ -160,14 +169,20 @@ class RunMemory:
         """
         while len(self._runs) > self._keep_runs or self._calls > self._keep_calls:
             are_many = len(self._runs) > self._keep_runs
-            useful = (log for log in self._runs.values() if log.count or are_many)
+            useful = [log for log in tuple(self._runs.values()) if log.count or are_many]
             oldest = next((log for log in useful if log.fact.status != "running"), None)
             if oldest is None:
                 if len(self._runs) <= 2 * self._keep_runs and self._calls <= 2 * self._keep_calls:
                     return
-                oldest = next(log for log in self._runs.values() if log.count or are_many)
+                oldest = useful[0]
             goes_on = oldest is current or oldest.fact.status == "running"
-            self._let_go_of(oldest, leaves_rest=goes_on and not are_many)
+            if self._is_letting_go:
+                return
+            self._is_letting_go = True
+            try:
+                self._let_go_of(oldest, leaves_rest=goes_on and not are_many)
+            finally:
+                self._is_letting_go = False
 
     def _let_go_of(self, log: RunLog, *, leaves_rest: bool) -> None:
         run_id = log.fact.run_id
@@ -184,6 +199,15 @@ class RunMemory:
 
     def _fold(self) -> None:
         """Add runs that left to the sums; not in a hook, since it may have to price their calls."""
+        if self._is_folding:
+            return
+        self._is_folding = True
+        try:
+            self._fold_all()
+        finally:
+            self._is_folding = False
+
+    def _fold_all(self) -> None:
         corrections = len(self._corrections)  # those whose runs have left by now
         while True:
             try:

@@ -79,7 +79,7 @@ class PriceBook:
         self._aliases = {name.lower(): model for name, model in text_table("aliases", aliases).items()}
         self._hosts = {name.lower(): provider for name, provider in text_table("hosts", hosts).items()}
         self._stale_after = stale_after_days
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._warnings = Warnings()
         self._unpriced = Unpriced()
         self._catalogue: Catalogue | None = None

@@ -166,7 +166,7 @@ class Recorder:
 
     def _begin(self) -> None:
         self._process = os.getpid()
-        self._watching = threading.Lock()
+        self._watching = threading.RLock()
         self._writer = Writer(self.sink, self._journal, self._tally, self._warnings, self._after_store)
 
     def _take(self, item: Pending, writer: Writer) -> None:

@@ -57,7 +57,7 @@ class Registry:
     """The recorders of this process, by store and journal folder."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._recorders: dict[tuple[Any, Path | None], Recorder] = {}
         self._ledgers: dict[Any, Ledger] = {}
         self.alerts = Alerts()
@@ -88,11 +88,12 @@ class Registry:
         with self._lock:
             self._hook()
             place = (key, journal_folder)
-            if place not in self._recorders:
-                self._recorders[place] = Recorder(sink, journal_folder)
+            recorder = self._recorders.get(place)
+            if recorder is None:  # set by default, since a signal's handler may make one in the middle
+                recorder = self._recorders.setdefault(place, Recorder(sink, journal_folder))
             if is_synced:
-                self._recorders[place].sync_always()
-            return self._recorders[place]
+                recorder.sync_always()
+            return recorder
 
     def ledger(self, key: object, store: UsageStore) -> Ledger:
         """Who asks a store for budgets; made at the first request."""
@@ -100,9 +101,7 @@ class Registry:
 
         with self._lock:
             self._hook()
-            if key not in self._ledgers:
-                self._ledgers[key] = Ledger(store)
-            return self._ledgers[key]
+            return self._ledgers.get(key) or self._ledgers.setdefault(key, Ledger(store))
 
     @functools.cached_property
     def bounding(self) -> Bounding:
@@ -160,7 +159,7 @@ class Registry:
                 stack.callback(recorder.resume)
 
     def _forget_after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for recorder in list(self._recorders.values()):
             recorder.forget_after_fork()
         for ledger in list(self._ledgers.values()):

@@ -23,13 +23,13 @@ class Repeats:
     """The calls that ended last, by what their wrappers would end with. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._answered: OrderedDict[str, OpenCall] = OrderedDict()
         self._failed: OrderedDict[int, type_failed] = OrderedDict()
 
     def forget_after_fork(self) -> None:
         """In a forked child: begin with a free lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def note_piece(self, call: OpenCall, message_id: object) -> None:
         """Note the message that a stream begins with: a wrapper's stream is closed before the one that it hands on."""
@@ -71,7 +71,7 @@ class Repeats:
 
 
 def _keep(kept: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    kept.pop(key, None)  # not moved: a signal's handler may let it go before that
     kept[key] = value
-    kept.move_to_end(key)
     while len(kept) > _KEPT:
         kept.popitem(last=False)

@@ -38,7 +38,7 @@ class RunLog:
         """Nothing of a run in memory is pruned."""
         self.lately: deque[Any] | None = None
         """What the newest calls of a `track()` sent and were answered, by reference and while it goes on."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._calls: dict[str, Call] = {}
         self._unrefined: dict[str, Refine] = {}
 
@@ -46,7 +46,7 @@ class RunLog:
     def calls(self) -> Sequence[Call]:
         """The calls so far in the order they started, all refined."""
         with self._lock:
-            waiting = [(self._calls[call_id], refine) for call_id, refine in self._unrefined.items()]
+            waiting = [(self._calls[call_id], refine) for call_id, refine in tuple(self._unrefined.items())]
         for call, refine in waiting:
             self.settle(refine(call))
         with self._lock:
@@ -80,8 +80,8 @@ class RunLog:
             waits = call.call_id in self._unrefined and self._calls[call.call_id].revision == call.revision
             if waits:
                 self._calls[call.call_id] = call
-                del self._unrefined[call.call_id]
+                self._unrefined.pop(call.call_id, None)  # a signal's handler may have come here in the middle
 
     def forget_after_fork(self) -> None:
         """In a forked child: begin with a free lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()

@@ -52,6 +52,8 @@ Value = TypeVar("Value")
 class OpenRuns:
     """The runs that are open now. Thread-safe; its lock is held for dictionary work only.
 
+    A signal's handler may come back here in the middle of that: what is gone through is a copy, and may be gone.
+
     Args:
         defaults: what the handler names.
         adopted: runs that only other handlers saw begin.
@@ -61,7 +63,7 @@ class OpenRuns:
     def __init__(self, defaults: Names, adopted: Adopted) -> None:
         self._defaults = defaults
         self._adopted = adopted
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._frames: OrderedDict[str, Frame] = OrderedDict()
         self._ended: OrderedDict[str, Frame] = OrderedDict()
         self._calls: OrderedDict[str, OpenCall] = OrderedDict()
@@ -163,10 +165,10 @@ class OpenRuns:
             refused = [call]
             if call.batch is not None:
                 self._refused_batches.append(call.batch)
-                refused = [one for one in self._calls.values() if one.batch is call.batch]
+                refused = [one for one in tuple(self._calls.values()) if one.batch is call.batch]
             for one in refused:
-                del self._calls[one.run_id]
-                one.refuse()
+                if self._calls.pop(one.run_id, None) is not None:
+                    one.refuse()
             return refused
 
     def is_refused(self, call: OpenCall) -> bool:
@@ -188,7 +190,7 @@ class OpenRuns:
             return any(
                 (one.asked, one.parent, one.requested_model, one.batch_size)
                 == (call.asked, call.parent, call.requested_model, call.batch_size)
-                for one in self._calls.values()
+                for one in tuple(self._calls.values())
             )
 
     def said_in(self, run_id: str) -> tuple[Any, ...] | None:
@@ -213,7 +215,9 @@ class OpenRuns:
                 return None, (), []
             frame.close(error, text, self._unfinished)
             self._keep_ended(frame)
-            left_open = [call for call_id in frame.open_calls if (call := self._calls.pop(call_id, None)) is not None]
+            left_open = [
+                call for call_id in tuple(frame.open_calls) if (call := self._calls.pop(call_id, None)) is not None
+            ]
             frame.open_calls.clear()
             for call in left_open:
                 self._keep_late(call)
@@ -240,8 +244,12 @@ class OpenRuns:
             frame = self._frame(call.parent)
             if frame is None or len(frame.open_calls) > _MOST_AROUND:
                 return []
-            around = [self._calls[run_id] for run_id in frame.open_calls if run_id in self._calls]
-            return [one for one in around if one.clock < call.clock and one.model_class != call.model_class]
+            around = [self._calls.get(run_id) for run_id in tuple(frame.open_calls)]
+            return [
+                one
+                for one in around
+                if one is not None and one.clock < call.clock and one.model_class != call.model_class
+            ]
 
     def frame_seen(self, run_id: str) -> Frame | None:
         """A run that this handler saw begin, in a whole run that it saw begin."""
@@ -256,17 +264,15 @@ class OpenRuns:
 
     def forget_after_fork(self) -> None:
         """In a forked child: begin with a free lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def take_open_calls(self, *, but: int = 0) -> list[OpenCall]:
         """Give up the calls that are still open, oldest first, until `but` are left: none at the handler's end."""
         if len(self._calls) <= but:
             return []
         with self._lock:
-            calls = [self._calls.popitem(last=False)[1] for _ in range(len(self._calls) - but)]
-            for call in calls:
-                self._keep_late(call)
-            return calls
+            oldest = tuple(self._calls)[: len(self._calls) - but]
+            return self._given_up(oldest)
 
     def take_overdue_calls(self, clock: float) -> list[OpenCall]:
         """Give up the oldest of too many open calls, and those that are open for too long: ends that LangChain never
@@ -282,29 +288,34 @@ class OpenRuns:
         with self._lock:
             self._next_sweep = clock + _SWEEP_SECONDS
             self._sweep_frames(clock)
-            aged = [call for call in self._calls.values() if _is_aged(call, clock)]
-            for call in aged:
-                self._keep_late(self._calls.pop(call.run_id))
+            aged = self._given_up([call.run_id for call in tuple(self._calls.values()) if _is_aged(call, clock)])
             self._sweep_late(clock)
         return [*calls, *aged]
 
     def __len__(self) -> int:
         return len(self._frames) + len(self._calls)
 
+    def _given_up(self, run_ids: Sequence[str]) -> list[OpenCall]:
+        calls = [call for run_id in run_ids if (call := self._calls.pop(run_id, None)) is not None]
+        for call in calls:
+            self._keep_late(call)
+        return calls
+
     def _sweep_frames(self, clock: float) -> None:
         """Let frames go that never ended though their run did, and in the end all of a run in which nothing begins."""
         for frame in tuple(self._frames.values()):
             if frame.root.is_over_for(_OVER_SECONDS, clock) or frame.root.is_idle_for(_AGED_SECONDS, clock):
-                self._keep_ended(self._frames.pop(frame.run_id))
+                self._frames.pop(frame.run_id, None)
+                self._keep_ended(frame)
         for frame in tuple(self._ended.values()):
             if frame.root.is_idle_for(2 * _AGED_SECONDS, clock):
-                del self._ended[frame.run_id]
+                self._ended.pop(frame.run_id, None)
 
     def _sweep_late(self, clock: float) -> None:
         """Of many calls that were given up, let those go that are too old for an answer."""
         for call in tuple(self._late.values())[:-_KEPT_ENDED]:
             if clock - call.clock > _AGED_SECONDS:
-                del self._late[call.run_id]
+                self._late.pop(call.run_id, None)
 
     def _parent(self, started: Started) -> Frame | None:
         frame = self._frame(started.parent_run_id or started.ambient_parent)
@@ -381,7 +392,7 @@ def _id_of_another(run_id: str, before: int) -> str:
 
 def _keep(kept: OrderedDict[str, Value], key: str, value: Value, most: int) -> None:
     """Keep a value as the newest, and let the oldest go."""
+    kept.pop(key, None)  # not moved: a signal's handler may let it go before that
     kept[key] = value
-    kept.move_to_end(key)
     while len(kept) > most:
         kept.popitem(last=False)

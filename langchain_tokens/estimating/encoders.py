@@ -116,7 +116,7 @@ class Encoders:
     def __init__(self, warnings: Warnings) -> None:
         self._warnings = warnings
         self._loaded: dict[str, tiktoken.Encoding | None] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def count(self, texts: Sequence[str], encoding: str) -> Counted:
         """Count the tokens of texts.

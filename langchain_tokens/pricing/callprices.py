@@ -25,7 +25,7 @@ class Unpriced:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str | None, str | None], int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._warnings = Warnings()
 
     @property

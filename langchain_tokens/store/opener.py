@@ -24,7 +24,7 @@ class Opener:
 
     def __init__(self, target: StoreTarget) -> None:
         self._target = target
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._engine = make_engine(target)
         self._checked: tuple[int, int] | None = None
         """The file whose schema was found right; another one in its place (deleted, replaced) is opened anew."""
@@ -54,7 +54,7 @@ class Opener:
 
     def forget_after_fork(self) -> None:
         """In a forked child: drop the parent's connections without closing them."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._engine.dispose(close=False)
 
     def _file(self) -> tuple[int, int]:
