@@ -169,12 +169,12 @@ class RunMemory:
         """
         while len(self._runs) > self._keep_runs or self._calls > self._keep_calls:
             are_many = len(self._runs) > self._keep_runs
-            useful = [log for log in tuple(self._runs.values()) if log.count or are_many]
-            oldest = next((log for log in useful if log.fact.status != "running"), None)
+            try:
+                oldest = self._oldest(are_many=are_many)
+            except RuntimeError:  # a signal's handler began another one meanwhile, and saw to this
+                return
             if oldest is None:
-                if len(self._runs) <= 2 * self._keep_runs and self._calls <= 2 * self._keep_calls:
-                    return
-                oldest = useful[0]
+                return
             goes_on = oldest is current or oldest.fact.status == "running"
             if self._is_letting_go:
                 return
@@ -183,6 +183,13 @@ class RunMemory:
                 self._let_go_of(oldest, leaves_rest=goes_on and not are_many)
             finally:
                 self._is_letting_go = False
+
+    def _oldest(self, *, are_many: bool) -> RunLog | None:
+        useful = (log for log in self._runs.values() if log.count or are_many)
+        oldest = next((log for log in useful if log.fact.status != "running"), None)
+        if oldest is None and (len(self._runs) > 2 * self._keep_runs or self._calls > 2 * self._keep_calls):
+            oldest = next(log for log in self._runs.values() if log.count or are_many)
+        return oldest
 
     def _let_go_of(self, log: RunLog, *, leaves_rest: bool) -> None:
         run_id = log.fact.run_id
