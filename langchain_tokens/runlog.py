@@ -21,7 +21,8 @@ class RunLog:
     """The source of a live `Run`. Thread-safe.
 
     A reader never waits for the writer thread or a database: what the writer has not refined (priced) yet, the reader
-    refines itself, by the same function.
+    refines itself, by the same function. Nothing is called while the lock is held, so that no signal's handler can come
+    back to a change that is half done.
     """
 
     __slots__ = ("_calls", "_lock", "_unrefined", "fact", "has_left", "is_rest", "is_shortened", "lately", "recorders")
@@ -46,20 +47,22 @@ class RunLog:
     def calls(self) -> Sequence[Call]:
         """The calls so far in the order they started, all refined."""
         with self._lock:
-            waiting = [(self._calls[call_id], refine) for call_id, refine in tuple(self._unrefined.items())]
-        for call, refine in waiting:
-            self.settle(refine(call))
+            calls, unrefined = {**self._calls}, {**self._unrefined}
+        for call_id, refine in unrefined.items():
+            self.settle(refine(calls[call_id]))
         with self._lock:
-            return sorted(self._calls.values(), key=lambda call: call.started_at)
+            calls = {**self._calls}
+        return sorted(calls.values(), key=lambda call: call.started_at)
 
     def note(self, call: Call, refine: Refine) -> bool:
         """Take a call that ended, or a correction of one; the same call twice counts once. Tells whether it is new."""
+        call_id = call.call_id
         with self._lock:
-            before = self._calls.get(call.call_id)
-            if before is None or call.revision > before.revision:
-                self._calls[call.call_id] = call
-                self._unrefined[call.call_id] = refine
-            return before is None
+            is_new = call_id not in self._calls
+            if is_new or call.revision > self._calls[call_id].revision:
+                self._calls[call_id] = call
+                self._unrefined[call_id] = refine
+        return is_new
 
     @property
     def count(self) -> int:
@@ -80,7 +83,7 @@ class RunLog:
             waits = call.call_id in self._unrefined and self._calls[call.call_id].revision == call.revision
             if waits:
                 self._calls[call.call_id] = call
-                self._unrefined.pop(call.call_id, None)  # a signal's handler may have come here in the middle
+                del self._unrefined[call.call_id]
 
     def forget_after_fork(self) -> None:
         """In a forked child: begin with a free lock."""

@@ -177,7 +177,7 @@ class OpenRuns:
             return False
         with self._lock:
             since = self._refused.pop(call.run_id, None)
-            is_mate = call.batch is not None and any(batch is call.batch for batch in self._refused_batches)
+            is_mate = call.batch is not None and any(batch is call.batch for batch in tuple(self._refused_batches))
             return is_mate or (since is not None and call.clock - since < _REFUSED_SECONDS)
 
     def is_open(self, call: OpenCall) -> bool:

@@ -38,11 +38,12 @@ class Unpriced:
         """Count a call; the first one of a model is worth a warning."""
         provider, model = key = (call.provider, call.model or call.requested_model)
         with self._lock:
-            count = self._counts.get(key, 0)
-            if count or len(self._counts) < _MOST_COUNTED:
-                self._counts[key] = count + 1
+            is_known = key in self._counts
+            if is_known or len(self._counts) < _MOST_COUNTED:
+                self._counts.setdefault(key, 0)
+                self._counts[key] += 1  # in a step that calls nothing: a signal's handler may count, too
         text = f"no price is known for the model {model!r} of the provider {provider!r}; its calls have no cost"
-        if count or model is None:
+        if is_known or model is None:
             LOGGER.debug(text)
         else:
             self._warnings.once(f"unpriced:{key}", f"{text}. PriceBook(prices=...) can name one.")
