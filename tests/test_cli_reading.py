@@ -23,10 +23,11 @@ from langchain_tokens.call import bounded_call
 from langchain_tokens.cli.figures import Cost, bar, costs, duration, sparkline
 from langchain_tokens.cli.sheets import Column, sheet
 from langchain_tokens.cli.terminal import Terminal, look
+from langchain_tokens.render import UNKNOWN
 from langchain_tokens.store.naming import names_like
 from langchain_tokens.store.target import parse_target
 from langchain_tokens.zones import labels_between, parse_zone
-from tests.builders import NOON, make_call, make_fact
+from tests.builders import NOON, make_call, make_fact, make_usage
 from tests.test_cli import HEAVY, Run, Said, fill, run
 from tests.test_reconciling import openai_usage, report
 
@@ -198,6 +199,24 @@ def test_only_a_run_that_runs_goes_on(run: Run) -> None:
         given = handler.record({"prompt_tokens": 1, "completion_tokens": 1}, model="gpt-4o", provider="openai")
     ends = [run("run", name, "--db", "usage.db").out.splitlines()[1] for name in ("a", "b", given.run_id)]
     assert [end.partition(" UTC")[2] for end in ends] == [" · goes on", " · took 2.0 s", ""]
+
+
+def test_what_nobody_knows_of_the_rest_is_no_zero(run: Run) -> None:
+    """The rows left out have no time and no cached input, where none of their calls says any."""
+    database = fill(
+        [
+            make_call(chain="known", duration_ms=2_000.0, usage=make_usage(100, 20, cache_read_tokens=50)),
+            *[make_call(chain=f"silent_{place}", duration_ms=None) for place in range(2)],
+        ]
+    )
+    said = run("top", "--what", "chains", "--by", "duration", "--db", database, "-n", "1", "--wide")
+    known, rest, total = (re.split(r"\s{2,}", line) for line in said.out.splitlines()[2:5])
+    assert (known[0], rest[0], total[0]) == ("known", "(others)", "total")
+    assert [(line[4], line[7]) for line in (known, rest, total)] == [
+        ("50%", "2.0 s"),
+        (UNKNOWN, UNKNOWN),
+        ("17%", "2.0 s"),
+    ]
 
 
 def test_runs_by_beginning(run: Run) -> None:
@@ -612,6 +631,20 @@ def test_tail_follows_until_ctrl_c(lasting_database: Database, make_store: Calla
     assert seen == ["old", "new-0", "new-1"]
     assert (process.returncode, out) == (130, "")
     assert err.startswith("2 calls, 240 tokens, 1.000000 USD in ")
+
+
+def test_tail_sums_up_what_is_known(lasting_database: Database, make_store: Callable[..., UsageStore]) -> None:
+    """What no call knows is no zero at the end, and what the sums do not cover stands beside them."""
+    store = make_store(lasting_database)
+    store.add([make_call()])
+    with tailing(lasting_database.url, "-n", "0", "--json") as process:
+        assert process.stdout is not None
+        store.add([make_call(tokens=None, status="error")])
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert err.startswith(f"1 calls, {UNKNOWN} tokens, {UNKNOWN} USD in ")
+    assert err.rstrip().endswith("; 1 without usage; 1 without a price")
 
 
 def test_tail_ends_when_nobody_reads() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
@@ -647,3 +648,64 @@ def test_accessible(page: Page, desk: str) -> None:
             found = page.evaluate("axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa'] })")
             told = [(each["id"], [node["html"][:120] for node in each["nodes"][:3]]) for each in found["violations"]]
             assert told == [], (scheme, name)
+
+
+@pytest.fixture(scope="module")
+def gaps() -> Iterator[str]:
+    """The dashboard of a model of whose calls some know no duration, usage or price."""
+    store = UsageStore(parse_target("sqlite://"))
+    model: dict[str, Any] = {
+        "model": "slow-model",
+        "provider": "p",
+        "chain": "some_chain",
+        "started_at": datetime.now(UTC),
+    }
+    store.add(
+        [
+            make_call(**model, tokens=(600, 400), cost="0.5", duration_ms=2_000.0),
+            make_call(**model, tokens=(600, 400), duration_ms=4_000.0),
+            *[make_call(**model, tokens=None, duration_ms=None, status="error") for _ in range(6)],
+            make_call(**{**model, "started_at": datetime.now(UTC) - timedelta(days=2)}, tokens=None),
+        ]
+    )
+    with served(store) as url:
+        yield url
+    store._opener._engine.dispose()
+
+
+def by_heading(page: Page, table: str, text: str) -> dict[str, str]:
+    """The cells of a row by the headings above them."""
+    headings = page.get_by_role("table", name=table, exact=True).locator("thead th").all_inner_texts()
+    return dict(zip((each.strip() for each in headings), cells(row(page, table, text).first), strict=True))
+
+
+def test_means_leave_out_calls_that_do_not_know(page: Page, gaps: str) -> None:
+    """Calls without a duration, usage or price make no model look faster, smaller or cheaper."""
+    page.goto(f"{gaps}?view=models&range=7d")
+    ready(page)
+    found = by_heading(page, "Models", "slow-model")
+    assert {name: found[name] for name in ("Mean time", "Tokens a call", "Output a call")} == {
+        "Mean time": "3.0 s",
+        "Tokens a call": "1,000",
+        "Output a call": "400",
+    }
+    assert (found["Cost of 1K calls"], found["Cost of 1M tokens"]) == ("$500.00", "$500.00")
+    page.goto(f"{gaps}?view=explore&by=chain&range=7d")
+    ready(page)
+    assert by_heading(page, "Breakdown", "some_chain")["Mean time"] == "3.0 s"
+    assert by_heading(page, "Breakdown", "total")["Mean time"] == "3.0 s"
+    page.goto(f"{gaps}?view=cost&range=7d")
+    ready(page)
+    expect(value(page, "Per 1K tokens")).to_have_text("$0.50")
+
+
+def test_course_shows_what_it_does_not_cover(page: Page, gaps: str) -> None:
+    """A step whose cost leaves calls out has a star; where nobody knows it, a line has a gap and is not at zero."""
+    page.goto(f"{gaps}?range=7d&every=day&by=none&metric=cost_usd&kind=line")
+    ready(page)
+    page.get_by_text("Show as a table").click()
+    lines = page.get_by_role("table", name="Over time, as a table").locator("tbody tr")
+    assert [cells(line)[3] for line in lines.all()] == ["$0.500000*", "\u2014"]
+    chart = page.get_by_role("img", name=re.compile("^Over time"))
+    drawn = chart.locator("svg path[stroke-width='2']")
+    assert drawn.evaluate_all("(paths) => paths.map((path) => path.getAttribute('d').split('M').length - 1)") == [2]

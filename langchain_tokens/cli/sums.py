@@ -117,7 +117,9 @@ def _rest(found: Breakdown) -> BreakdownRow:
     if left["unpriced_calls"] == left["calls"]:  # what is left of the cost is nothing that anybody knows
         left["cost_usd"] = None
     if left["calls_without_usage"] == left["calls"]:
-        left |= dict.fromkeys(("input_tokens", "output_tokens", "total_tokens", "cache_read_tokens"))
+        left |= dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"))
+    # Of these nobody counts who does not know them: where nothing is left, it may be that, too.
+    left |= {name: left[name] or None for name in ("cache_read_tokens", "duration_ms")}
     return replace(found.total, **left)
 
 

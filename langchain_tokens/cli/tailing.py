@@ -7,18 +7,20 @@ import select
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langchain_tokens.cli.figures import count
 from langchain_tokens.cli.listing import COST, call_columns, call_record
 from langchain_tokens.cli.opening import nothing_found, opened
 from langchain_tokens.cli.options import Asked, Limit, NoColor, Shown, Wide
 from langchain_tokens.cli.output import hint, say_line_document, say_lines
 from langchain_tokens.cli.sheets import Column, sheet
 from langchain_tokens.cli.terminal import Terminal, look
+from langchain_tokens.render import UNKNOWN
+from langchain_tokens.sums import Sums
 from langchain_tokens.zones import zone_name
 
 if TYPE_CHECKING:
@@ -45,15 +47,20 @@ _COST_FLOOR = 10
 class _Tally:
     """What came while it was watched."""
 
-    calls: int = 0
-    tokens: int = 0
-    usd: Decimal = Decimal(0)
+    sums: Sums = field(default_factory=Sums)
 
     def add(self, calls: Sequence[Call]) -> None:
         """Count calls in."""
-        self.calls += len(calls)
-        self.tokens += sum(call.usage.total_tokens or 0 for call in calls if call.usage is not None)
-        self.usd += sum((call.cost_usd or Decimal(0) for call in calls), Decimal(0))
+        for call in calls:
+            self.sums.add(call)
+
+    def said(self, lasted: str) -> str:
+        """What they come to, and how many of them that does not cover."""
+        sums = self.sums
+        lacks = ((sums.calls_without_usage, "without usage"), (sums.unpriced_calls, "without a price"))
+        lacking = "".join(f"; {number:,} {what}" for number, what in lacks if number)
+        usd = UNKNOWN if sums.cost_usd is None else f"{sums.cost_usd:,.6f}"
+        return f"{sums.calls:,} calls, {count(sums.total_tokens)} tokens, {usd} USD in {lasted}{lacking}"
 
 
 def tail(
@@ -88,7 +95,7 @@ def _go_on(follower: Follower, asked: Asked, terminal: Terminal, *, as_json: boo
             _say(calls, asked, terminal, as_json=as_json)
     except KeyboardInterrupt:
         lasted = f"{time.monotonic() - began:,.0f} s"
-        hint(f"{tally.calls:,} calls, {tally.tokens:,} tokens, {tally.usd:,.6f} USD in {lasted}")
+        hint(tally.said(lasted))
         raise typer.Exit(_INTERRUPTED) from None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from operator import attrgetter
 from typing import Any
 
@@ -17,6 +17,7 @@ from langchain_tokens.budgetstates import BudgetState
 from langchain_tokens.call import Call, RunFact, plain
 from langchain_tokens.dashboard.kept import Body
 from langchain_tokens.reports import Overview
+from langchain_tokens.reports.means import Means
 from langchain_tokens.store.paging import RunLine
 from langchain_tokens.usage import TokenUsage
 
@@ -64,9 +65,13 @@ def _plain(value: object) -> object:
     return written
 
 
-def breakdown_document(found: Breakdown) -> dict[str, Any]:
-    """An answer as `Breakdown.to_json` writes it."""
-    return {"by": list(found.by), "rows": found.to_records(), "total": row_record(found.total)}
+def breakdown_document(found: Breakdown, means: tuple[Sequence[Means], Means] | None = None) -> dict[str, Any]:
+    """An answer as `Breakdown.to_json` writes it; with the means of each row and of the total, where they are given."""
+    rows, total = found.to_records(), row_record(found.total)
+    if means is not None:
+        rows = [{**row, "means": asdict(each)} for row, each in zip(rows, means[0], strict=True)]
+        total = {**total, "means": asdict(means[1])}
+    return {"by": list(found.by), "rows": rows, "total": total}
 
 
 def overview_document(found: Overview) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _add_routes(app: FastAPI, services: Services) -> None:
     numbers, shapes = Numbers(services), make_shapes()
     _add(app, "/status", numbers.status, Status)
     _add(app, "/overview", numbers.overview, shapes.overview)
-    _add(app, "/breakdown", numbers.breakdown, shapes.breakdown)
+    _add(app, "/breakdown", numbers.breakdown, shapes.breakdown_with_means)
     _add(app, "/timeline", numbers.timeline, shapes.breakdown)
     _add(app, "/sessions", numbers.sessions, shapes.breakdown)
     _add(app, "/profile", numbers.profile, Place)

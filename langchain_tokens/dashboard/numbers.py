@@ -20,6 +20,8 @@ from langchain_tokens.pricing.offers import ModelRates
 from langchain_tokens.query import make_query
 from langchain_tokens.reports import html_report, profile
 from langchain_tokens.reports.glance import read_overview
+from langchain_tokens.reports.means import read_means
+from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.sizes import sizes_of
 from langchain_tokens.usage import TokenUsage
 
@@ -51,11 +53,16 @@ class Numbers:
         return await self._answer(request, question, make)
 
     async def breakdown(self, request: Request, question: Annotated[BreakdownQuestion, Query()]) -> Response:
-        """Sums by dimension, the largest first."""
-        terms = {"limit": question.limit, "order": question.order, **question.filters()}
+        """Sums by dimension, the largest first; where asked, with means over the calls that know a number."""
+        terms: dict[str, Any] = {"limit": question.limit, "order": question.order}
 
         def make() -> dict[str, Any]:
-            return breakdown_document(self._store.breakdown(*question.by, **terms))
+            if not question.means:
+                return breakdown_document(self._store.breakdown(*question.by, **terms, **question.filters()))
+            query = make_query(question.by, question.filters())
+            with self._store._reading() as connection:  # one state for all of it
+                found = read_breakdown(connection, query, **terms)
+                return breakdown_document(found, read_means(connection, query, found))
 
         return await self._answer(request, question, make)
 

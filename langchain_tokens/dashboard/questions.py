@@ -81,6 +81,7 @@ class BreakdownQuestion(Filters):
     order: Annotated[
         Literal["total_tokens", "cost_usd", "calls", "duration_ms"], Field(description="What makes a row large.")
     ] = "total_tokens"
+    means: Annotated[bool, Field(description="Whether rows have the means of their calls, too.")] = False
 
 
 class TimelineQuestion(Filters):

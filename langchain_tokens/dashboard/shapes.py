@@ -17,6 +17,7 @@ from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.budgetstates import BudgetState
 from langchain_tokens.call import Call, RunFact
 from langchain_tokens.reports import Finding, Forecast, UnusualReport, Wasted
+from langchain_tokens.reports.means import Means
 from langchain_tokens.store.paging import RunLine
 
 __all__ = ("Deleted", "Dimensions", "History", "Place", "Prices", "Shapes", "Status", "make_shapes")
@@ -113,6 +114,8 @@ class Shapes:
         self.run = _model("Run", RunFact, RunLine, without=("fact", "is_given"), more={"duration_ms": float | None})
         row, call, run = self.row, self.call, self.run
         self.breakdown = _made("Breakdown", by=list[str], rows=list[row], total=row)  # type: ignore[valid-type]
+        mean = create_model("RowWithMeans", __base__=row, means=(_model("Means", Means), None))
+        self.breakdown_with_means = _made("BreakdownWithMeans", by=list[str], rows=list[mean], total=mean)  # type: ignore[valid-type]
         self.calls = _made("Calls", calls=list[call], next=str | None)  # type: ignore[valid-type]
         self.runs = _made("Runs", runs=list[run], next=str | None)  # type: ignore[valid-type]
         self.run_with_calls = _made("RunWithCalls", run=run, total=row, tree=Place, calls=list[call])  # type: ignore[valid-type]

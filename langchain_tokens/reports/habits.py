@@ -12,10 +12,11 @@ from langchain_tokens.call import plain
 from langchain_tokens.money import reckoned
 from langchain_tokens.query import make_query, missing_label
 from langchain_tokens.render import UNKNOWN, Table, html_table, text_table
+from langchain_tokens.reports.means import mean_duration
 from langchain_tokens.reports.quantities import percent, shown
 from langchain_tokens.reports.series import moment_of, without_zone
 from langchain_tokens.repricing import shortened
-from langchain_tokens.store.counting import count_untimed
+from langchain_tokens.store.lacking import Lack, read_lacking
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -50,7 +51,7 @@ class Speed:
     tokens_per_second: float | None
     """Output tokens, over the calls that know both."""
     mean_duration_ms: float | None
-    """Over the calls that know it."""
+    """Over the calls that know it; None where rows were pruned, since nobody knows of how many it is the sum then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,7 @@ def patterns(store: UsageStore, *, top: int = 10, **filters: Any) -> Patterns:
     costly = sorted((row for row in places if row.cost_usd), key=lambda row: -(row.cost_usd or 0))[:top]
     speeds = sorted(store.breakdown("provider", "model", **filters), key=lambda row: -row.calls)
     with store._reading() as connection:
-        untimed = count_untimed(connection, make_query((), filters))
+        untimed = read_lacking(connection, make_query(("provider", "model"), without_zone(filters)), "duration_ms")
     return Patterns(
         hours=tuple(_pattern(f"{hour:02}", rows) for hour, rows in enumerate(of_hours)),
         weekdays=tuple(_pattern(name, rows) for name, rows in zip(_WEEKDAYS, of_days, strict=True)),
@@ -162,16 +163,16 @@ def _pattern(name: str, rows: list[BreakdownRow]) -> Pattern:
     )
 
 
-def _speed(row: BreakdownRow, untimed: Mapping[tuple[str | None, str | None], int]) -> Speed:
+def _speed(row: BreakdownRow, untimed: Mapping[tuple[Any, ...], Lack] | None) -> Speed:
     provider, model = _name(row, "provider"), _name(row, "model")
-    timed = row.calls - untimed.get((provider, model), 0)
+    lack = None if untimed is None else untimed.get((provider, model), Lack())
     return Speed(
         provider=provider,
         model=model,
         calls=row.calls,
         success_rate=row.success_rate,
         tokens_per_second=row.tokens_per_second,
-        mean_duration_ms=None if row.duration_ms is None or timed <= 0 else row.duration_ms / timed,
+        mean_duration_ms=mean_duration(row, lack),
     )
 
 

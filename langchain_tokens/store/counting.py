@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from langchain_tokens.store.state import rows_since
 from langchain_tokens.store.sums import conditions, run_conditions, split_run_filters, unindexed
 from langchain_tokens.store.tables import CALLS, RUNS, STARTS_LATE
 
-__all__ = ("count_calls", "count_knowing_runs", "count_runs", "count_sessions", "count_untimed")
+__all__ = ("count_calls", "count_knowing_runs", "count_runs", "count_sessions", "is_pruned")
 
 MOST_ROWS = 200_000
 """Calls that are walked through for a count."""
@@ -42,7 +42,7 @@ def count_runs(connection: Connection, query: Query, calls: int) -> int | None:
         None where rows of that time were pruned, or where it would take too long.
 
     """
-    if _is_pruned(connection, query):
+    if is_pruned(connection, query):
         return None
     dialect = connection.dialect.name
     if _is_about_calls(query):
@@ -113,18 +113,10 @@ def _count(connection: Connection, *where: Any) -> int:
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
-def count_untimed(connection: Connection, query: Query) -> Mapping[tuple[str | None, str | None], int]:
-    """How many calls by provider and model say no duration; of those that were pruned nobody knows, and none counts."""
-    names = (CALLS.c.provider, CALLS.c.model_name)
-    matching = and_(conditions(query, connection.dialect.name), CALLS.c.duration_ms.is_(None))
-    rows = connection.execute(select(*names, func.count()).where(matching).group_by(*names))
-    return {(provider, model): count for provider, model, count in rows}
-
-
 def count_sessions(connection: Connection, query: Query, calls: int) -> int | None:
     """How many sessions have calls that a query's filters match; otherwise as `count_runs`."""
     by_session = replace(query, by=("session",), zone=None)
-    if needs_rows(by_session) and (calls > MOST_ROWS or _is_pruned(connection, query)):
+    if needs_rows(by_session) and (calls > MOST_ROWS or is_pruned(connection, query)):
         return None
     if query == Query():
         kept = NAMES["ever"].table.c
@@ -140,6 +132,7 @@ def _is_about_calls(query: Query) -> bool:
     return bool(of_calls or query.tags or "status" in own)
 
 
-def _is_pruned(connection: Connection, query: Query) -> bool:
+def is_pruned(connection: Connection, query: Query) -> bool:
+    """Whether rows of a query's time are gone, so that there may be more calls than rows."""
     hour = rows_since(connection)
     return hour is not None and (query.since is None or moment_in(query.since, "hour") < hour)

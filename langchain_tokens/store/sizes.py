@@ -30,7 +30,7 @@ __all__ = ("Names", "Size", "SomeSums", "names_of", "read_model_sizes", "read_si
 
 SomeSums = tuple[tuple[Any, ...], Mapping[str, int | Decimal | None]]
 
-_SIZES = ("calls", "total_tokens", "total_cost")
+_SIZES = ("calls", "total_tokens", "total_cost", "unpriced_calls", "calls_without_usage")
 _TOGETHER = ("mode", "agent", "chain", "model", "provider", "status")
 """Dimensions that sums are kept for in every combination."""
 _MENUS = ("mode", "agent", "chain", "model", "provider", "user", "status")
@@ -46,6 +46,8 @@ class Size:
     calls: int
     total_tokens: int | None
     cost_usd: Decimal | None
+    unpriced_calls: int
+    calls_without_usage: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,15 @@ def read_sizes(connection: Connection, query: Query) -> Sequence[Size]:
     """The groups of a question, those with the most tokens first, and unknown last."""
     groups = answered(connection, query, partial(read_some, connection, only=_SIZES))
     sizes = (
-        Size(key=key, calls=calls or 0, total_tokens=tokens, cost_usd=from_pico(cost))
-        for key, (calls, tokens, cost) in groups
+        Size(
+            key=key,
+            calls=calls or 0,
+            total_tokens=tokens,
+            cost_usd=from_pico(cost),
+            unpriced_calls=unpriced or 0,
+            calls_without_usage=silent or 0,
+        )
+        for key, (calls, tokens, cost, unpriced, silent) in groups
     )
     return sorted(sizes, key=lambda size: (size.total_tokens is None, -(size.total_tokens or 0), -size.calls))
 
@@ -82,7 +91,14 @@ def read_model_sizes(connection: Connection, query: Query, models: Iterable[Brea
     several = _of_several_providers(connection, query)
     named: list[tuple[Any, BreakdownRow]] = [(row.key["model"], row) for row in models]
     sizes = [
-        Size(key=(None, name), calls=row.calls, total_tokens=row.total_tokens, cost_usd=row.cost_usd)
+        Size(
+            key=(None, name),
+            calls=row.calls,
+            total_tokens=row.total_tokens,
+            cost_usd=row.cost_usd,
+            unpriced_calls=row.unpriced_calls,
+            calls_without_usage=row.calls_without_usage,
+        )
         for name, row in named
         if name not in several
     ]

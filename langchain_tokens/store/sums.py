@@ -47,6 +47,7 @@ __all__ = (
     "one_of",
     "rollup_statement",
     "run_conditions",
+    "shown",
     "split_run_filters",
     "sums_statement",
     "tag_value",

@@ -171,12 +171,12 @@ export function time_chart({ buckets, series, metric, kind, label, is_partial })
 }
 
 function time_tooltip(points, metric, label, is_partial) {
-  const known = points.filter((point) => point.value !== null && point.value !== undefined && point.value !== 0);
-  const lines = known.map((point) => `${cut(point.seriesName)}  ${shown(metric, point.value)}`);
+  const known = points.filter((point) => point.value !== null && point.value !== undefined);
+  const lines = known.filter((point) => point.value !== 0).map((point) => `${cut(point.seriesName)}  ${shown(metric, point.value)}`);
   const sum = known.reduce((total, point) => total + Number(point.value), 0);
   const part = is_partial[points[0].dataIndex] ? " (a part of it)" : "";
   const head = `${label(points[0].name)}${part}  ${known.length ? shown(metric, sum) : UNKNOWN}`;
-  return plain_text([head, ...(known.length > 1 ? lines : [])].join("\n"));
+  return plain_text([head, ...(lines.length > 1 ? lines : [])].join("\n"));
 }
 
 /** Names in drawn text: what the drawing library takes for its own marks is taken out. */

@@ -1,6 +1,6 @@
 // Which numbers make a chart? Steps of time without holes, the largest names, and all others together.
 import { METRICS, OTHERS, colours } from "./charts.js";
-import { day, local_day, moment_at, name, now, offset_at } from "./format.js";
+import { cost_of, day, local_day, moment_at, name, now, offset_at } from "./format.js";
 
 const DAY = 86_400_000;
 const HOUR = DAY / 24;
@@ -148,7 +148,10 @@ export function label_of(bucket, step) {
   return step === "hour" ? `${bucket.slice(5, 10)} ${bucket.slice(11, 16)}` : bucket;
 }
 
-/** The largest names each for itself, the rest together; a step without calls has no value. */
+const known_of = (row, metric) => (metric === "cost_usd" ? cost_of(row) : row[metric]);
+
+/** The largest names each for itself, the rest together. A step without calls has no column, and is 0 on a line, which
+ *  has a gap where there were calls and none of them knows the number. */
 export function series_of(rows, buckets, step, dimension, metric, kind) {
   const places = new Map(buckets.map((bucket, index) => [bucket, index]));
   const sums = new Map();
@@ -159,21 +162,26 @@ export function series_of(rows, buckets, step, dimension, metric, kind) {
   const order = [...sums].sort((one, other) => other[1] - one[1]).map(([key]) => key);
   const own = new Set(order.slice(0, order.length > MOST_SERIES + 1 ? MOST_SERIES : order.length));
   const names = order.length > own.size ? [...own, OTHERS] : [...own];
-  const values = new Map(names.map((key) => [key, buckets.map(() => (kind === "line" ? 0 : null))]));
+  const values = new Map(names.map((key) => [key, buckets.map(() => undefined)]));
   for (const row of rows) {
     const key = dimension ? name(row[dimension], dimension) : METRICS[metric];
     const line = values.get(own.has(key) ? key : OTHERS);
     const place = places.get(row[step]);
-    if (row[metric] !== null && place !== undefined) line[place] = (line[place] || 0) + Number(row[metric]);
+    const value = known_of(row, metric);
+    if (place !== undefined) line[place] = value === null ? line[place] ?? null : (line[place] || 0) + Number(value);
   }
-  return names.map((key) => ({ name: key, values: values.get(key), colour: colours.of(dimension, key) }));
+  const nothing = kind === "line" ? 0 : null;
+  return names.map((key) => ({
+    name: key, values: values.get(key).map((value) => (value === undefined ? nothing : value)), colour: colours.of(dimension, key),
+  }));
 }
 
 export function sums_by_time(rows, step) {
   const found = new Map();
   for (const row of rows) {
-    const sum = found.get(row[step]) || { bucket: row[step], calls: 0, total_tokens: null, cost_usd: null };
+    const sum = found.get(row[step]) || { bucket: row[step], calls: 0, unpriced_calls: 0, total_tokens: null, cost_usd: null };
     sum.calls += row.calls;
+    sum.unpriced_calls += row.unpriced_calls;
     for (const key of ["total_tokens", "cost_usd"]) {
       if (row[key] !== null) sum[key] = (sum[key] || 0) + Number(row[key]);
     }

@@ -2,7 +2,7 @@
 import { Problem, get } from "../api.js";
 import { Chart, pie_chart, shown } from "../charts.js";
 import { Card, Table, h, panel, setText } from "../dom.js";
-import { change, count, money, name, now, percent, plural } from "../format.js";
+import { change, cost_of, count, money, name, now, percent, plural } from "../format.js";
 import { slices } from "../series.js";
 import { Breakdown } from "./breakdown.js";
 import { TimePanel } from "./timepanel.js";
@@ -19,7 +19,7 @@ export function make(page) {
     forecast: new Card("This month, projected", "From the complete days of the last eight weeks; the names above count, the range does not"),
     run: new Card("Per run"),
     calls: new Card("Per 1K calls", "Over the calls whose price is known"),
-    thousand: new Card("Per 1K tokens", "Over the models whose price is known"),
+    thousand: new Card("Per 1K tokens", "Over the calls whose price and tokens are known"),
     saved: new Card("Saved by caches"),
     wasted: new Card("Wasted", "Cost of failed, cancelled and repeated calls"),
     unpriced: new Card("Calls without a price"),
@@ -98,14 +98,14 @@ function fill(cards, gap, found, filters, status) {
   const begin = found.since || status.first_call_at;
   const end = found.until ? Math.min(Date.parse(found.until), now()) : now();
   const days = begin ? (end - Date.parse(begin)) / DAY : 0;
-  const daily = total.cost_usd === null || days <= 0 ? null : Number(total.cost_usd) / Math.max(days, 1 / 24);
+  const daily = cost_of(total) === null || days <= 0 ? null : Number(total.cost_usd) / Math.max(days, 1 / 24);
   const against = previous && change(total.cost_usd, previous.cost_usd);
   const priced = total.calls - total.unpriced_calls;
-  cards.cost.set(money(total.cost_usd), [against ? `${against} against before` : ""], { title: total.cost_usd ? `${total.cost_usd} USD` : "" });
+  cards.cost.set(money(cost_of(total)), [against ? `${against} against before` : ""], { title: total.cost_usd ? `${total.cost_usd} USD` : "" });
   cards.day.set(money(daily), [days > 0 ? `over ${count(days, days < 10 ? 1 : 0)} days` : ""]);
   cards.month.set(money(daily === null ? null : daily * 30), []);
   cards.run.set(money(found.cost_per_run_usd), [`${count(found.runs)} runs`]);
-  cards.calls.set(money(total.cost_usd === null || !priced ? null : (Number(total.cost_usd) * 1000) / priced), []);
+  cards.calls.set(money(cost_of(total) === null || !priced ? null : (Number(total.cost_usd) * 1000) / priced), []);
   cards.thousand.set(money(found.cost_per_1k_tokens_usd), []);
   cards.saved.set(money(total.saved_cost_usd), [total.cache_read_tokens ? `${count(total.cache_read_tokens)} cached tokens` : ""]);
   cards.wasted.set(money(total.wasted_cost_usd), [total.wasted_cost_usd && Number(total.cost_usd) > 0 ? percent(total.wasted_cost_usd / total.cost_usd, 1) + " of the cost" : ""]);

@@ -1,7 +1,7 @@
 // How do the numbers get out, and how do they go? Export of what is filtered, and deletion that names what goes.
 import { address, change, get } from "../api.js";
 import { h, panel, replace, setText } from "../dom.js";
-import { count, money, moment, plural, zone_name } from "../format.js";
+import { cost_of, count, money, moment, plural, zone_name } from "../format.js";
 
 const FORMATS = { csv: "CSV", json: "JSON", jsonl: "JSON Lines" };
 const WORD = "delete";
@@ -23,7 +23,7 @@ export function make(page) {
 
   async function load(filters, signal) {
     const found = await get("breakdown", filters, {}, signal);
-    setText(scope, `${plural(found.total.calls, "call")} \u00b7 ${count(found.total.total_tokens)} tokens \u00b7 ${money(found.total.cost_usd)}`);
+    setText(scope, `${plural(found.total.calls, "call")} \u00b7 ${count(found.total.total_tokens)} tokens \u00b7 ${money(cost_of(found.total))}`);
     for (const { format, link } of downloads) link.href = address("export", filters, { format });
     report.href = address("report", { ...filters, tz: undefined }); // a report counts in UTC
     const status = page.status();

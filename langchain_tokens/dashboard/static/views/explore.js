@@ -53,7 +53,7 @@ export function make(page) {
       { title: "Failed", number: true, text: (row) => count(row.failed_calls) },
       { title: "Input", number: true, text: (row) => count(row.input_tokens) },
       { title: "Output", number: true, text: (row) => count(row.output_tokens) },
-      { title: "Mean time", number: true, text: (row) => duration(row.duration_ms === null ? null : row.duration_ms / row.calls) },
+      { title: "Mean time", number: true, text: (row) => duration(row.means.duration_ms) },
     ], { empty: "No calls match.", className: "long" });
     table.dimension = wanted;
     place.replaceChildren(table.element);
@@ -75,7 +75,7 @@ export function make(page) {
     const kind = ["sunburst", "treemap", "paths"].includes(state.kind) ? state.kind : "pie";
     dimension = state.by && (DIMENSIONS.includes(state.by) || state.by.startsWith("tag:")) ? state.by : next_dimension(state.filters);
     const [found, { tags }, nested] = await Promise.all([
-      get("breakdown", filters, { by: dimension, limit: MOST }, signal),
+      get("breakdown", filters, { by: dimension, limit: MOST, means: true }, signal),
       offered(),
       kind === "pie" ? null : kind === "paths" ? get("profile", filters, {}, signal) : get("breakdown", filters, { by: ORDER, limit: MOST }, signal),
       calls.load(filters, signal),
@@ -85,7 +85,7 @@ export function make(page) {
     metrics.set(metric);
     kinds.set(kind);
     const total = found.total;
-    setText(summary, `${plural(total.calls, "call")} \u00b7 ${count(total.total_tokens)} tokens \u00b7 ${money(total.cost_usd)}`);
+    setText(summary, `${plural(total.calls, "call")} \u00b7 ${count(total.total_tokens)} tokens \u00b7 ${money(cost_of(total))}`);
     table_of(dimension).fill(ranked(found.rows, metric), { ...total, [dimension]: "total", share: total.total_tokens ? 1 : null });
     left_out.hidden = found.rows.length < MOST;
     if (kind === "pie") {

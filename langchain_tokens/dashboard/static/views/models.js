@@ -7,23 +7,22 @@ import { ranked } from "../series.js";
 import { name_cell } from "./breakdown.js";
 
 const MOST_COMPARED = 4;
-const each = (row, key, calls) => (row[key] === null || !calls ? null : Number(row[key]) / calls);
-const with_usage = (row) => row.calls - row.calls_without_usage;
-const per_million = (row) => (cost_of(row) === null || !row.total_tokens ? null : (Number(row.cost_usd) * 1e6) / row.total_tokens);
-const per_thousand_calls = (row) => (cost_of(row) === null || row.calls === row.unpriced_calls ? null : (Number(row.cost_usd) * 1e3) / (row.calls - row.unpriced_calls));
+/** A mean over the calls that know the number, as the server says it. */
+const mean = (row, key, times = 1) => (row.means[key] === null ? null : Number(row.means[key]) * times);
+const mean_cost = (row, key, times) => (cost_of(row) === null ? null : mean(row, key, times));
 
 const NUMBERS = [
   { title: "Calls", of: (row) => row.calls, text: count },
   { title: "Tokens", of: (row) => row.total_tokens, text: count },
   { title: "Cost", of: (row) => (cost_of(row) === null ? null : Number(row.cost_usd)), text: money },
   { title: "Cached input", of: (row) => (row.cache_read_tokens === null || !row.input_tokens ? null : row.cache_read_tokens / row.input_tokens), text: percent, best: "most" },
-  { title: "Tokens a call", of: (row) => each(row, "total_tokens", with_usage(row)), text: count, best: "least" },
-  { title: "Output a call", of: (row) => each(row, "output_tokens", with_usage(row)), text: count },
-  { title: "Mean time", of: (row) => each(row, "duration_ms", row.calls), text: duration, best: "least" },
+  { title: "Tokens a call", of: (row) => mean(row, "total_tokens"), text: count, best: "least" },
+  { title: "Output a call", of: (row) => mean(row, "output_tokens"), text: count },
+  { title: "Mean time", of: (row) => mean(row, "duration_ms"), text: duration, best: "least" },
   { title: "Tokens/s", of: (row) => row.tokens_per_second, text: (value) => count(value, 1), best: "most" },
   { title: "Success", of: (row) => row.success_rate, text: (value) => percent(value, 1), best: "most" },
-  { title: "Cost of 1K calls", of: per_thousand_calls, text: money, best: "least" },
-  { title: "Cost of 1M tokens", of: per_million, text: money, best: "least" },
+  { title: "Cost of 1K calls", of: (row) => mean_cost(row, "cost_usd", 1e3), text: money, best: "least" },
+  { title: "Cost of 1M tokens", of: (row) => mean_cost(row, "cost_per_1m_tokens_usd"), text: money, best: "least" },
 ];
 
 export function make(page) {
@@ -85,7 +84,7 @@ export function make(page) {
   }
 
   async function load(filters, signal) {
-    const found = await get("breakdown", filters, { by: ["provider", "model"] }, signal);
+    const found = await get("breakdown", filters, { by: ["provider", "model"], means: true }, signal);
     rows = ranked(found.rows, "total_tokens");
     best.clear();
     for (const number of NUMBERS.filter((each_number) => each_number.best)) {

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { call_columns } from "../details.js";
 import { Card, Table, h, panel, setText } from "../dom.js";
-import { change, count, money, moment, name, percent, plural, zone_name } from "../format.js";
+import { change, cost_of, count, money, moment, name, percent, plural, zone_name } from "../format.js";
 import { TimePanel } from "./timepanel.js";
 import { Breakdown } from "./breakdown.js";
 
@@ -15,7 +15,7 @@ export function make(page) {
     tokens: new Card("Tokens", "Input and output together"),
     cost: new Card("Cost", "US dollars, of the calls whose price is known"),
     run: new Card("Average per run", "Tokens of all calls for each run that began in this range"),
-    thousand: new Card("Cost per 1K tokens", "Over the models whose price is known"),
+    thousand: new Card("Cost per 1K tokens", "Over the calls whose price and tokens are known"),
     dearest: new Card("Most expensive model", "With the largest cost"),
     used: new Card("Most used model", "With the most calls"),
     saved: new Card("Saved by caches", "What answers from caches, and reads from providers' caches, would have cost"),
@@ -65,7 +65,7 @@ function fill(cards, notes, found) {
   cards.tokens.set(count(total.total_tokens), [
     `${count(total.input_tokens)} in`, `${count(total.output_tokens)} out`, cached,
     total.reasoning_tokens ? `${count(total.reasoning_tokens)} reasoning` : "", before("total_tokens")]);
-  cards.cost.set(money(total.cost_usd), [
+  cards.cost.set(money(cost_of(total)), [
     total.unpriced_calls ? `${plural(total.unpriced_calls, "call")} without a price` : "", before("cost_usd")],
   { title: total.cost_usd ? `${total.cost_usd} USD` : "", warn: total.unpriced_calls > 0 });
   cards.run.set(count(found.tokens_per_run), [`${money(found.cost_per_run_usd)} a run`, `${count(found.runs)} runs`]);

@@ -35,7 +35,7 @@ function many(page) {
     { title: "Calls", number: true, text: (run) => count(run.calls) },
     { title: "Failed", number: true, text: (run) => count(run.failed_calls) },
     { title: "Tokens", number: true, text: (run) => count(run.total_tokens) },
-    { title: "Cost", money: (run) => run.cost_usd },
+    { title: "Cost", money: cost_of, title_of: without_price, lacks: without_price, help: "* without the calls that have no price" },
     { title: "Duration", number: true, text: (run) => duration(run.duration_ms) },
     { title: "Status", text: (run) => run.status, state: (run) => run.status, title_of: (run) => run.error_message },
   ], { open: (run) => page.go({ id: run.run_id }), empty: "No runs began in this range." });
@@ -109,7 +109,7 @@ function one(page, id) {
       run.session === null ? "" : `session ${run.session}`, run.mode === null ? "" : `mode ${run.mode}`, run.run_id].filter(Boolean).join(" \u00b7 "));
     cards.calls.set(count(total.calls), [`${count(total.failed_calls)} failed`], { warn: total.failed_calls > 0 });
     cards.tokens.set(count(total.total_tokens), [`${count(total.input_tokens)} in`, `${count(total.output_tokens)} out`]);
-    cards.cost.set(money(total.cost_usd), [total.unpriced_calls ? `${plural(total.unpriced_calls, "call")} without a price` : ""], { warn: total.unpriced_calls > 0 });
+    cards.cost.set(money(cost_of(total)), [total.unpriced_calls ? `${plural(total.unpriced_calls, "call")} without a price` : ""], { warn: total.unpriced_calls > 0 });
     cards.duration.set(duration(run.duration_ms), []);
     cards.wasted.set(money(total.wasted_cost_usd), []);
     const rows = flattened(tree, metric);
