@@ -29,6 +29,9 @@ RUN_FILTERS: tuple[dict[str, Any], ...] = (
     {"chain": "no such"},
     {"chain": ["rare", "retired"], "model": "m"},
     {"model": "m", "status": "ok"},
+    {"chain": "common", "status": "error"},
+    {"chain": "rare", "status": "error", "since": NOON - timedelta(days=40)},
+    {"agent": "a", "status": "cancelled"},
     {"chain": "rare", "session": "s1"},
     {"chain": "rare", "tags": {"team": "t"}},
     {"chain": "(unattributed)", "agent": "a", "since": NOON - timedelta(days=20)},
@@ -97,6 +100,26 @@ def test_runs_are_found_by_their_calls(
         for limit, offset in ((1, 0), (3, 1), (100, 0)):
             found = store.runs(limit=limit, offset=offset, **filters)
             assert [run.run_id for run in found] == right[offset : offset + limit], (filters, limit)
+
+
+@pytest.mark.parametrize(("many", "farthest"), [(3, 4), (10_000, 1_000)], ids=["no such run", "enough such runs"])
+def test_runs_are_asked_what_they_are_themselves_before_calls_are_looked_for(
+    database: Database, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, many: int, farthest: int
+) -> None:
+    """What holds of the run itself is seen at once: nobody looks for the hours of thousands of calls of other runs."""
+    for name, value in {"_PROBE": 2, "_MANY": many, "_FARTHEST": farthest}.items():
+        monkeypatch.setattr(latestruns, name, value)
+    store, sent = make_store(database), []
+    statuses = ["ok"] * 100 if farthest < 100 else ["ok", "error"] * 50
+    facts = [
+        make_fact(f"run-{n:03}", started_at=NOON - timedelta(hours=n), status=one) for n, one in enumerate(statuses)
+    ]
+    store.add([make_call(run_id=fact.run_id, started_at=fact.started_at, chain="c") for fact in facts], facts)
+    event.listen(store._engine(), "before_cursor_execute", lambda *told: sent.append(told[2]))
+    found = store.runs(limit=40, chain="c", status="error")
+    assert [run.run_id for run in found] == [fact.run_id for fact in facts if fact.status == "error"][:40]
+    assert sent
+    assert not [statement for statement in sent if "usage_hourly" in statement or "usage_daily" in statement]
 
 
 def test_runs_whose_calls_are_gone_are_not_listed(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, or_, select
+from sqlalchemy import Connection, Row, Select, func, or_, select
 
 from langchain_tokens.query import Query
 from langchain_tokens.store.counting import count_calls
@@ -29,6 +29,12 @@ _PROBE = 200
 """Runs that are asked one by one before calls are looked for."""
 _LIKELY = 10
 """How many times as many are asked after them, where by the first that should be enough."""
+_SAFELY = 2
+"""How many times as many runs are asked as should be enough."""
+_FARTHEST = 100_000
+"""Runs that are asked one by one at most for what they are themselves, before calls are looked for."""
+_MOST_ASKED = 3_000
+"""Runs that are asked for such a call among them, at most."""
 _FEW = 2
 """How many calls are looked for at first, for each run that is wanted."""
 _MORE = 4
@@ -51,18 +57,53 @@ def latest_runs(connection: Connection, query: Query, limit: int, offset: int) -
     page = _Page(connection=connection, query=query, limit=limit, offset=offset)
     if not of_calls or limit == 0 or INDEXED & set(own):
         return page.walk()
-    calls = Query(equals=of_calls)
-    if count_calls(connection, calls) == 0:
+    calls, own_query = Query(equals=of_calls), replace(query, equals=own)
+    number = count_calls(connection, calls)
+    if number == 0:
         return ()
+    found = _among_newest(page, own_query, number)
+    if found is None:
+        found = _by_calls(page, calls, own_query)
+    return page.walk() if found is None else found
+
+
+def _among_newest(page: _Page, own: Query, number: int) -> Sequence[Row[Any]] | None:
+    """A page of runs, found by asking the newest; None where one has to look for their calls.
+
+    Args:
+        page: which part of the list.
+        own: what holds of the run itself. Who is asked for it takes far less time than for its calls, and more are.
+        number: how many such calls there are in all.
+
+    """
+    has_own, of_own = bool(own.equals or own.tags), 0
+    found: Sequence[Row[Any]] = ()
     for size in (_PROBE, _LIKELY * _PROBE):
         edge = page.edge(size)
         found = page.walk(edge)
-        if edge is None or len(found) == limit:
+        if edge is None or len(found) == page.limit:
             return found
-        if limit > len(found) * _LIKELY:
-            break
-    by_calls = _by_calls(page, calls, replace(query, equals=own))
-    return page.walk() if by_calls is None else by_calls
+        if page.limit > len(found) * _LIKELY and not has_own:
+            return None
+        of_own = page.count(own, edge) if has_own else 0
+    if has_own and of_own == 0 and number > _MANY:
+        return page.walk()  # among as many calls as can be looked at is hardly one of such a run
+    size = _far(page.limit, len(found), of_own) if has_own else 0
+    if size == 0:
+        return None
+    edge = page.edge(size)
+    found = page.walk(edge)
+    return found if edge is None or len(found) == page.limit else None
+
+
+def _far(limit: int, found: int, of_own: int) -> int:
+    """How many runs have to be asked, where so many of the first were found and so many are such by themselves; 0 where
+    it takes less to look for their calls.
+    """
+    first = _LIKELY * _PROBE
+    most = min(_FARTHEST, first * _MOST_ASKED // max(of_own, 1))
+    wanted = _SAFELY * first * limit // found if found else most
+    return wanted if wanted < most else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +129,11 @@ class _Page:
         )
         moment: datetime | None = self.connection.execute(starts.limit(1).offset(size)).scalar()
         return moment
+
+    def count(self, own: Query, since: datetime) -> int:
+        """How many runs since a moment are such by themselves."""
+        chosen = select(func.count()).select_from(RUNS).where(run_conditions(own, self._dialect), IS_TOLD)
+        return int(self.connection.execute(chosen.where(RUNS.c.started_at >= since)).scalar_one())
 
     def walk(self, since: datetime | None = None) -> Sequence[Row[Any]]:
         """The page itself, of runs that are asked one by one; of those since a moment, where one is given."""
