@@ -132,7 +132,7 @@ def test_overview_shows_what_the_store_has(page: Page, desk: str, shelf: UsageSt
     expect(value(page, "Sessions")).to_have_text("2")
     unpriced = 630  # tokens of the call that failed
     per_thousand = Decimal("0.9") * 1000 / ((found.total_tokens or 0) - unpriced)
-    expect(value(page, "Cost per 1K tokens")).to_have_text(f"${per_thousand:.5f}")
+    expect(value(page, "Cost per 1K tokens")).to_have_text(f"${per_thousand:.4f}")
     expect(page.get_by_role("note")).to_contain_text("1 of 6 calls without complete usage")
 
 

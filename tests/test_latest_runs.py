@@ -102,7 +102,7 @@ def test_runs_are_found_by_their_calls(
             assert [run.run_id for run in found] == right[offset : offset + limit], (filters, limit)
 
 
-@pytest.mark.parametrize(("many", "farthest"), [(3, 4), (10_000, 1_000)], ids=["no such run", "enough such runs"])
+@pytest.mark.parametrize(("many", "farthest"), [(90, 4), (10_000, 1_000)], ids=["no such run", "enough such runs"])
 def test_runs_are_asked_what_they_are_themselves_before_calls_are_looked_for(
     database: Database, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, many: int, farthest: int
 ) -> None:
