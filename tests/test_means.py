@@ -5,18 +5,24 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event, text
 
 from langchain_tokens.call import Call
 from langchain_tokens.query import make_query
-from langchain_tokens.reports import patterns
+from langchain_tokens.reports import means, patterns
+from langchain_tokens.store import halfknown
+from langchain_tokens.store.halfknown import read_half_known
 from langchain_tokens.store.lacking import read_lacking
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.sums import dimension_value, matches
 from tests.builders import make_call
 from tests.dashboards import make_client
+
+if TYPE_CHECKING:
+    from tests.databases import Database
 
 pytest_plugins = ("tests.databases",)
 
@@ -191,3 +197,76 @@ def test_cost_of_tokens_is_of_calls_that_know_both(store: UsageStore) -> None:
     store.add([make_call(**model, tokens=None, cost="7", price_status="reported"), make_call(**model, tokens=None)])
     found = make_client(store).get("/api/v1/overview").json()
     assert Decimal(found["cost_per_1k_tokens_usd"]) == Decimal("0.5")
+
+
+def kinds_of_models() -> list[Call]:
+    """Models all calls of which know everything, or one of which knows a price, a usage or a duration."""
+    kinds: dict[str, dict[str, Any]] = {
+        "known": {"tokens": (900, 100), "cost": "0.5", "duration_ms": 2_000.0},
+        "local": {"tokens": (7_000, 0), "duration_ms": None},
+        "silent": {"tokens": None, "cost": "7", "price_status": "reported", "duration_ms": 4_000.0},
+        "failing": {"tokens": None, "status": "error", "duration_ms": None},
+    }
+    return [
+        make_call(model=name, provider="p", chain=chain, started_at=NOW - timedelta(days=day, minutes=7), **kind)
+        for name, kind in kinds.items()
+        for chain in ("a", "b")
+        for day in (0, 1, 40)
+    ]
+
+
+@pytest.mark.parametrize(("by", "filters"), [((), {}), (("chain",), {"since": "30d"}), (("model",), {"chain": "a"})])
+def test_means_need_no_rows_where_calls_of_a_model_know_a_number_or_none(
+    by: tuple[str, ...], filters: dict[str, Any], store: UsageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local model without prices, however often it is called, hides neither what others cost nor what they take."""
+    monkeypatch.setattr(means, "_MOST", 0)
+    monkeypatch.setattr(halfknown, "_MOST_ENTRIES", 0)
+    calls = kinds_of_models()
+    store.add(calls)
+    asked = [*(("by", name) for name in by), *filters.items(), ("means", "true")]
+    found = make_client(store).get(API, params=asked).json()
+    query = make_query(by, filters)
+    matching = [call for call in calls if matches(call, query)]
+    for row in [*found["rows"], found["total"]]:
+        of_row = [
+            call
+            for call in matching
+            if all(row.get(name, value) == value for name in by for value in [getattr(call, name)])
+        ]
+        assert row["calls"] == len(of_row)
+        assert known_means(of_row) == rounded(row["means"]), row
+
+
+def test_calls_that_know_half_are_bounded(store: UsageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too many calls of models that have all kinds know one of both alone, nobody says what tokens cost."""
+    model = {"model": "m", "provider": "p", "chain": "c"}
+    store.add([make_call(**model, cost="1"), *[make_call(**model) for _ in range(6)]])
+    with store._reading() as connection:
+        for by, most, entries in (((), 0, 6), (("chain",), 6, 0)):
+            monkeypatch.setattr(halfknown, "_MOST_ENTRIES", entries)
+            tokens = [
+                lack.total_tokens for lack in (read_half_known(connection, make_query(by, {}), most) or {}).values()
+            ]
+            assert tokens == [6 * (total_of(make_call()) or 0)]
+            monkeypatch.setattr(halfknown, "_MOST_ENTRIES", max(entries - 1, 0))
+            assert read_half_known(connection, make_query(by, {}), max(most - 1, 0)) is None
+
+
+def test_calls_that_know_half_are_found_by_an_index(
+    lasting_database: Database, make_store: Callable[..., UsageStore]
+) -> None:
+    """Of models that have all kinds of calls, those are read from an index that has nothing else."""
+    store, is_server, sent = make_store(lasting_database), lasting_database.kind == "postgresql", []
+    model: dict[str, Any] = {"model": "m", "provider": "p", "started_at": NOW}
+    store.add([make_call(**model, cost="1"), make_call(**model)])
+    with store._reading() as connection:
+        if is_server:
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+        event.listen(connection, "before_cursor_execute", lambda *told: sent.append(told[2:4]))
+        assert read_half_known(connection, make_query((), {"since": NOW - timedelta(days=7)}), 5)
+        explain = "EXPLAIN" if is_server else "EXPLAIN QUERY PLAN"
+        for statement, values in sent[-2:]:
+            said = str(connection.exec_driver_sql(f"{explain} {statement}", values).all())
+            assert "ix_llm_call_knows_half" in said
+            assert is_server or "COVERING INDEX ix_llm_call_knows_half (model_name=? AND started_at>?)" in said

@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from langchain_tokens.breakdown import Breakdown, BreakdownRow
+from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.errors import QueryError
 from langchain_tokens.money import reckoned
 from langchain_tokens.query import Query, make_query
 from langchain_tokens.reports.means import read_cost_per_million
 from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.counting import count_knowing_runs, count_runs, count_sessions
-from langchain_tokens.store.sizes import read_model_sizes
 
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
@@ -44,7 +43,7 @@ class Overview:
     cost_per_run_usd: Decimal | None
     """The same."""
     cost_per_1k_tokens_usd: Decimal | None
-    """Over the calls that know both; None where to find those that do not would take long, and models have both."""
+    """Over the calls that know both; None where to find those that do not would take long."""
     most_expensive_model: BreakdownRow | None
     """By its name, whoever provides it."""
     most_used_model: BreakdownRow | None
@@ -78,6 +77,7 @@ def read_overview(
         models = read_breakdown(connection, replace(query, by=("model",)))
         total = models.total
         runs, sessions = count(connection, query, total.calls)
+        rate = read_cost_per_million(connection, query, total)
         return Overview(
             since=query.since,
             until=query.until,
@@ -86,7 +86,7 @@ def read_overview(
             runs=runs,
             sessions=sessions,
             **_per_run(connection, query, total, runs),
-            cost_per_1k_tokens_usd=_cost_per_1k(connection, query, models),
+            cost_per_1k_tokens_usd=None if rate is None else rate / 1000,
             most_expensive_model=_largest((row for row in models if row.cost_usd), "cost_usd"),
             most_used_model=_largest(models, "calls"),
         )
@@ -115,20 +115,6 @@ def _previous(connection: Any, query: Query) -> BreakdownRow | None:
         return read_breakdown(connection, replace(query, since=before, until=query.since)).total
     except (QueryError, OverflowError):  # rows of that time were pruned, or it is before all time
         return None
-
-
-def _cost_per_1k(connection: Any, query: Query, models: Breakdown) -> Decimal | None:
-    """Without the calls that do not know both; where these are many, of the models of which all calls do, and no other
-    model, each by its provider, has both kinds.
-    """
-    found = read_cost_per_million(connection, query, models.total)
-    if found is not None or not models.total.total_tokens:
-        return None if found is None else found / 1000
-    priced = [size for size in read_model_sizes(connection, query, models) if size.cost_usd is not None]
-    tokens = sum(size.total_tokens or 0 for size in priced)
-    if not tokens or any(size.unpriced_calls or size.calls_without_usage for size in priced):
-        return None
-    return sum((size.cost_usd or Decimal(0) for size in priced), Decimal(0)) * 1000 / tokens
 
 
 def _largest(rows: Iterable[BreakdownRow], by: str) -> BreakdownRow | None:

@@ -9,12 +9,14 @@ from typing import Any
 
 from langchain_tokens.breakdown import Breakdown, BreakdownRow
 from langchain_tokens.query import Query
-from langchain_tokens.store.lacking import Lack, Number, read_lacking
+from langchain_tokens.store.halfknown import read_half_known
+from langchain_tokens.store.lacking import Lack
+from langchain_tokens.store.untimed import read_untimed
 
 __all__ = ("Means", "mean_cost_per_million", "mean_duration", "read_cost_per_million", "read_means")
 
 _MOST = 20_000
-"""Calls without a number that are read for the means of the others."""
+"""Calls without a number that are read for the means of the others, where sums do not tell."""
 _MILLION = 1_000_000
 _Lacking = Mapping[tuple[Any, ...], Lack] | None
 _NONE = Lack()
@@ -44,33 +46,26 @@ def read_means(connection: Any, query: Query, found: Breakdown) -> tuple[Sequenc
 
     """
     total = found.total
-    untimed = _read(connection, query, "duration_ms", 0 if total.duration_ms is None else None)
-    unpriced, silent = _without_rate(connection, query, total)
+    untimed = {} if total.duration_ms is None else read_untimed(connection, query, _MOST)
+    half_known = _half_known(connection, query, total)
 
     def means(row: BreakdownRow, key: tuple[Any, ...] | None) -> Means:
-        lacks = [_of(lacking, key) for lacking in (untimed, unpriced, silent)]
-        return _means(row, *lacks)
+        return _means(row, _of(untimed, key), _of(half_known, key))
 
     return [means(row, tuple(row.key.values())) for row in found], means(total, None)
 
 
 def read_cost_per_million(connection: Any, query: Query, total: BreakdownRow) -> Decimal | None:
     """What a million tokens of some calls cost, see `Means.cost_per_1m_tokens_usd`; `total` is what they add up to."""
-    unpriced, silent = _without_rate(connection, replace(query, by=()), total)
-    return mean_cost_per_million(total, _of(unpriced, None), _of(silent, None))
+    half_known = _half_known(connection, replace(query, by=()), total)
+    return mean_cost_per_million(total, _of(half_known, None))
 
 
-def _without_rate(connection: Any, query: Query, total: BreakdownRow) -> tuple[_Lacking, _Lacking]:
-    """Calls without a price, and those without tokens; by group, as `query` says."""
-    unpriced = _read(connection, query, "total_cost", total.unpriced_calls)
-    return unpriced, _read(connection, query, "total_tokens", total.calls_without_usage)
-
-
-def _read(connection: Any, query: Query, number: Number, calls: int | None) -> _Lacking:
-    """Those without a number; `calls` of them, where that is known."""
-    if calls == 0:
+def _half_known(connection: Any, query: Query, total: BreakdownRow) -> _Lacking:
+    """Of each group the tokens of calls without a price, and the cost of those without tokens."""
+    if not total.unpriced_calls and not total.calls_without_usage:
         return {}
-    return None if calls is not None and calls > _MOST else read_lacking(connection, query, number, _MOST)
+    return read_half_known(connection, query, _MOST)
 
 
 def _of(lacking: _Lacking, key: tuple[Any, ...] | None) -> Lack | None:
@@ -86,7 +81,7 @@ def _of(lacking: _Lacking, key: tuple[Any, ...] | None) -> Lack | None:
     )
 
 
-def _means(row: BreakdownRow, untimed: Lack | None, unpriced: Lack | None, silent: Lack | None) -> Means:
+def _means(row: BreakdownRow, untimed: Lack | None, half_known: Lack | None) -> Means:
     known = row.calls - row.calls_without_usage
     output = row.output_tokens if _adds_up(row) else None
     priced = row.calls - row.unpriced_calls
@@ -95,7 +90,7 @@ def _means(row: BreakdownRow, untimed: Lack | None, unpriced: Lack | None, silen
         total_tokens=None if row.total_tokens is None or known <= 0 else row.total_tokens / known,
         output_tokens=None if output is None or known <= 0 else output / known,
         cost_usd=None if row.cost_usd is None or priced <= 0 else row.cost_usd / priced,
-        cost_per_1m_tokens_usd=mean_cost_per_million(row, unpriced, silent),
+        cost_per_1m_tokens_usd=mean_cost_per_million(row, half_known),
     )
 
 
@@ -106,21 +101,19 @@ def mean_duration(row: BreakdownRow, untimed: Lack | None) -> float | None:
     return row.duration_ms / (row.calls - untimed.calls)
 
 
-def mean_cost_per_million(row: BreakdownRow, unpriced: Lack | None, silent: Lack | None) -> Decimal | None:
+def mean_cost_per_million(row: BreakdownRow, half_known: Lack | None) -> Decimal | None:
     """What a million tokens cost, without the tokens of calls that have no price, and the cost of those without tokens.
 
     Args:
         row: sums of a group.
-        unpriced: its calls without a price; None where they are not known.
-        silent: the same of those without tokens.
+        half_known: these tokens and this cost; None where they are not known.
 
     """
-    unpriced = unpriced if row.unpriced_calls else _NONE
-    silent = silent if row.calls_without_usage else _NONE
-    if row.cost_usd is None or row.total_tokens is None or unpriced is None or silent is None:
+    lack = half_known if row.unpriced_calls or row.calls_without_usage else _NONE
+    if row.cost_usd is None or row.total_tokens is None or lack is None:
         return None
-    tokens = row.total_tokens - (unpriced.total_tokens or 0)
-    return (row.cost_usd - (silent.cost_usd or Decimal(0))) * _MILLION / tokens if tokens > 0 else None
+    tokens = row.total_tokens - (lack.total_tokens or 0)
+    return (row.cost_usd - (lack.cost_usd or Decimal(0))) * _MILLION / tokens if tokens > 0 else None
 
 
 def _adds_up(row: BreakdownRow) -> bool:

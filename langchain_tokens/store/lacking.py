@@ -22,7 +22,7 @@ from langchain_tokens.store.sums import conditions, dimension, shown, unindexed
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.store.zoned import is_zoned
 
-__all__ = ("Lack", "Number", "read_lacking")
+__all__ = ("Lack", "Number", "as_kept", "count_lacking", "read_lacking")
 
 Number = Literal["duration_ms", "total_cost", "total_tokens"]
 """A column of calls that an index begins with, and then has the time."""
@@ -54,13 +54,13 @@ def read_lacking(
     """
     if is_zoned(query) or is_pruned(connection, query):
         return None
-    if most is not None and _count(connection, query, number, most) > most:
+    if most is not None and count_lacking(connection, query, number, most) > most:
         return None
     dialect, kept = connection.dialect.name, CALLS.c
     keys = [_key(name, query, dialect) for name in query.by]
     if not needs_rows(query):  # sums do not tell a name that is missing from one that is empty
         keys = [shown(name, key) for name, key in zip(query.by, keys, strict=True)]
-        query = replace(query, equals={name: _as_kept(allowed) for name, allowed in query.equals.items()})
+        query = replace(query, equals={name: as_kept(allowed) for name, allowed in query.equals.items()})
     sums = [func.count(), func.sum(kept.total_tokens), func.sum(kept.total_cost)]
     rows = connection.execute(select(*keys, *sums).where(_without(query, number, dialect)).group_by(*keys))
     return {tuple(key): _lack(*sums) for *key, sums in ((*row[: len(keys)], row[len(keys) :]) for row in rows)}
@@ -71,7 +71,7 @@ def _lack(calls: int, tokens: int | None, cost: int | None) -> Lack:
     return Lack(calls=calls, total_tokens=None if tokens is None else int(tokens), cost_usd=from_pico(cost))
 
 
-def _as_kept(allowed: tuple[str | None, ...]) -> tuple[str | None, ...]:
+def as_kept(allowed: tuple[str | None, ...]) -> tuple[str | None, ...]:
     """The values of a filter as sums take them."""
     return (*allowed, "", None) if {"", None} & set(allowed) else allowed
 
@@ -86,7 +86,7 @@ def _without(query: Query, number: Number, dialect: str) -> Any:
     return and_(conditions(query, dialect), CALLS.c[number].is_(None))
 
 
-def _count(connection: Connection, query: Query, number: Number, most: int) -> int:
+def count_lacking(connection: Connection, query: Query, number: Number, most: int) -> int:
     """How many rows have to be read, up to one more than may be: those of its time, where no other index has fewer."""
     asked = query if INDEXED & set(query.equals) else Query(since=query.since, until=query.until)
     some: Select[Any] = (

@@ -15,7 +15,7 @@ from langchain_tokens.store.target import StoreTarget
 
 __all__ = ("HEAD", "VERSION_TABLE", "current_revision", "is_revision", "lock_schema", "storing", "upgrade")
 
-HEAD = "0013"
+HEAD = "0014"
 """The revision that this version of the package reads and writes; a test holds it equal to the newest migration."""
 VERSION_TABLE = "langchain_tokens_version"
 """Not Alembic's own default: an application that shares the database may use that one."""

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from langchain_tokens.breakdown import BreakdownRow
 from langchain_tokens.query import Query
 from langchain_tokens.store.answers import ranked_names, read_some
 from langchain_tokens.store.latest import latest_calls
 from langchain_tokens.store.measures import MEASURES
-from langchain_tokens.store.plan import moment_in, needs_rows
+from langchain_tokens.store.plan import needs_rows
 from langchain_tokens.store.reach import answered
-from langchain_tokens.store.rolluptables import CUBES
 from langchain_tokens.store.rows import CALL_COLUMNS, from_pico
 from langchain_tokens.store.tables import CALLS
 from langchain_tokens.sums import MONEY_SUMS
@@ -26,7 +23,7 @@ from langchain_tokens.sums import MONEY_SUMS
 if TYPE_CHECKING:
     from langchain_tokens.store.store import UsageStore
 
-__all__ = ("Names", "Size", "SomeSums", "names_of", "read_model_sizes", "read_sizes", "sizes_of", "some_sums")
+__all__ = ("Names", "Size", "SomeSums", "names_of", "read_sizes", "sizes_of", "some_sums")
 
 SomeSums = tuple[tuple[Any, ...], Mapping[str, int | Decimal | None]]
 
@@ -74,38 +71,6 @@ def read_sizes(connection: Connection, query: Query) -> Sequence[Size]:
         for key, (calls, tokens, cost, unpriced, silent) in groups
     )
     return sorted(sizes, key=lambda size: (size.total_tokens is None, -(size.total_tokens or 0), -size.calls))
-
-
-def read_model_sizes(connection: Connection, query: Query, models: Iterable[BreakdownRow]) -> Sequence[Size]:
-    """The models of an answer, each by its provider; most have one provider alone, and are as large as the answer says.
-
-    Args:
-        connection: one that reads.
-        query: what was asked, by model.
-        models: the answer.
-
-    """
-    by_provider = replace(query, by=("provider", "model"))
-    if needs_rows(by_provider):
-        return read_sizes(connection, by_provider)
-    several = _of_several_providers(connection, query)
-    named: list[tuple[Any, BreakdownRow]] = [(row.key["model"], row) for row in models]
-    sizes = [
-        Size(
-            key=(None, name),
-            calls=row.calls,
-            total_tokens=row.total_tokens,
-            cost_usd=row.cost_usd,
-            unpriced_calls=row.unpriced_calls,
-            calls_without_usage=row.calls_without_usage,
-        )
-        for name, row in named
-        if name not in several
-    ]
-    divided = tuple(name for name, _ in named if name in several)
-    if not divided:
-        return sizes
-    return [*sizes, *read_sizes(connection, replace(by_provider, equals={**query.equals, "model": divided}))]
 
 
 def sizes_of(store: UsageStore, query: Query) -> Sequence[Size]:
@@ -156,16 +121,6 @@ def _newest(connection: Connection, query: Query) -> Mapping[str, Sequence[Any]]
     found: dict[str, Sequence[Any]] = dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else {}
     tags = [tags for tags in found.get("tags", ()) if tags]
     return {name: tags if name == "tags" else list(dict.fromkeys(found.get(name, ()))) for name in columns}
-
-
-def _of_several_providers(connection: Connection, query: Query) -> frozenset[Any]:
-    """The models that had several providers in the months of a query."""
-    kept = CUBES["month"].table.c
-    when = [] if query.since is None else [kept.month >= moment_in(query.since, "month")]
-    when += [] if query.until is None else [kept.month <= moment_in(query.until, "month")]
-    pairs = select(kept.model_name, kept.provider).where(*when).distinct()
-    counts = Counter(row.model_name or None for row in connection.execute(pairs))
-    return frozenset(name for name, count in counts.items() if count > 1)
 
 
 def _largest(connection: Connection, name: str, limit: int, query: Query) -> Sequence[Any]:

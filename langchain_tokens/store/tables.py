@@ -24,6 +24,7 @@ __all__ = (
     "IS_MARKED",
     "IS_REMARKABLE",
     "IS_TOLD",
+    "KNOWS_HALF",
     "METADATA",
     "RUNS",
     "STARTS_LATE",
@@ -96,6 +97,9 @@ IS_MARKED = "prompt_mark IS NOT NULL AND status = 'ok' AND superseded IS NOT TRU
 """Answers to questions that can be compared."""
 _MARKED = text(IS_MARKED)
 
+KNOWS_HALF = text("(total_cost IS NULL) <> (total_tokens IS NULL)")
+"""Calls that know their tokens and not their cost, or the other way round."""
+
 
 class LlmCall(_Table, table=True):
     """One request to one model. Counts in tokens; money in integer pico-USD (1e-12 USD); NULL is unknown."""
@@ -111,6 +115,12 @@ class LlmCall(_Table, table=True):
         Index("ix_llm_call_duration_ms", "duration_ms", "started_at"),
         Index("ix_llm_call_user_id", "user_id", "started_at", sqlite_where=_HAS_USER, postgresql_where=_HAS_USER),
         Index("ix_llm_call_remarkable", "started_at", sqlite_where=_REMARKABLE, postgresql_where=_REMARKABLE),
+        Index(
+            "ix_llm_call_knows_half",
+            *("model_name", "started_at", "provider", "total_tokens", "total_cost"),  # again all that is asked for
+            sqlite_where=KNOWS_HALF,
+            postgresql_where=KNOWS_HALF,
+        ),
         Index(
             "ix_llm_call_prompt_mark",
             *("started_at", "prompt_mark", "call_id"),  # all that is asked for, so that no rows have to be read
