@@ -197,3 +197,81 @@ def test_runs_of_a_user_are_found_by_an_index(lasting_database: Database, make_s
         said = str(connection.execute(text(f"{explain} {asked}")).all())
     assert "ix_llm_run_user_id" in said
     assert "TEMP B-TREE" not in said
+
+
+OWN_FILTERS: tuple[dict[str, Any], ...] = (
+    {"status": "error"},
+    {"status": "running"},
+    {"status": "cancelled", "mode": "batch"},
+    {"status": ["error", "running"]},
+    {"status": ["ok", "error"], "mode": ["batch", "(none)"]},
+    {"mode": "batch"},
+    {"mode": "(none)"},
+    {"mode": "no such"},
+    {"mode": "interactive", "status": "ok", "since": NOON - timedelta(hours=30)},
+    {"status": "error", "until": NOON - timedelta(hours=20)},
+    {"status": "error", "session": "s1"},
+    {"mode": "batch", "user": "u1"},
+)
+
+
+def test_runs_of_a_status_or_a_mode_are_in_the_order_of_all(database: Database, make_store: MakeStore) -> None:
+    """The newest first, and those of one moment by their id, whichever index has them."""
+    store, chance = make_store(database), random.Random(11)
+    facts = [
+        make_fact(
+            f"run-{number:03}",
+            started_at=NOON - timedelta(hours=chance.randrange(40)),
+            status=chance.choice(("ok", "ok", "error", "running", "cancelled", "interrupted")),
+            mode=chance.choice(("interactive", "batch", None)),
+            session=chance.choice(("s1", "s2")),
+            user=chance.choice(("u1", None)),
+        )
+        for number in range(200)
+    ]
+    store.add([], facts)
+    for filters in OWN_FILTERS:
+        names = {name: value if isinstance(value, list) else [value] for name, value in filters.items()}
+        right = [
+            fact.run_id
+            for fact in sorted(facts, key=lambda fact: (-fact.started_at.timestamp(), fact.run_id))
+            if all((getattr(fact, name) or "(none)") in names[name] for name in set(names) - {"since", "until"})
+            and fact.started_at >= filters.get("since", fact.started_at)
+            and not ("until" in filters and fact.started_at >= filters["until"])
+        ]
+        for limit, offset in ((7, 0), (10, 5), (500, 0)):
+            found = store.runs(limit=limit, offset=offset, **filters)
+            assert [run.run_id for run in found] == right[offset : offset + limit], (filters, limit)
+
+
+FOUND_BY: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"status": "error"}, "ix_llm_run_status"),
+    ({"status": "running", "mode": "batch", "since": NOON}, "ix_llm_run_status"),
+    ({"mode": "batch"}, "ix_llm_run_mode"),
+    ({"mode": "batch", "status": "ok"}, "ix_llm_run_mode"),
+    ({"mode": "(none)"}, "ix_llm_run_mode"),
+    ({"status": "ok"}, "ix_llm_run_started_at"),
+    ({"status": ["error", "running"]}, "ix_llm_run_started_at"),
+    ({"status": "error", "session": "s"}, "ix_llm_run_session_id"),
+    ({"mode": "batch", "user": "u"}, "ix_llm_run_user_id"),
+)
+
+
+@pytest.mark.parametrize(("filters", "index"), FOUND_BY)
+def test_runs_of_a_status_or_a_mode_are_found_by_an_index(
+    filters: dict[str, Any], index: str, lasting_database: Database, make_store: MakeStore
+) -> None:
+    """Of one mode, and of one status but the usual, an index has the runs in their order; none of the others is read."""
+    store, is_server, sent = make_store(lasting_database), lasting_database.kind == "postgresql", []
+    with store._reading() as connection:
+        if is_server:
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        event.listen(connection, "before_cursor_execute", lambda *told: sent.append(told[2:4]))
+        latestruns.latest_runs(connection, make_query((), filters), 3, 0)
+        ((statement, values),) = sent
+        explain = "EXPLAIN" if is_server else "EXPLAIN QUERY PLAN"
+        said = str(connection.exec_driver_sql(f"{explain} {statement}", values).all())
+    # a server, which knows how many runs have a value, has a choice where several indexes have them
+    assert index in said or (is_server and index not in ("ix_llm_run_status", "ix_llm_run_mode"))
+    assert "TEMP B-TREE FOR ORDER" not in said

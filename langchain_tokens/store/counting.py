@@ -91,7 +91,7 @@ def _count_unknown_runs(connection: Connection, query: Query, name: str) -> int:
     started: ColumnElement[Any] = kept.started_at
     if dialect == "sqlite":  # which would take the other index
         number, started = unindexed(number), unindexed(started)
-    others = run_conditions(replace(query, since=None, until=None), dialect)
+    others = run_conditions(replace(query, since=None, until=None), dialect, is_sought=False)
     where = [kept[name].is_(None), kept.calls > 0, others]
     if query.since is None:
         return _count(connection, *where, *_started(query, kept.started_at))

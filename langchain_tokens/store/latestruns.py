@@ -142,7 +142,7 @@ class _Page:
     def among(self, runs: Iterable[str], own: Query, since: datetime | None) -> Sequence[Row[Any]]:
         """The page, of some runs that one knows, of which a query says what else holds."""
         these = ranges_table("asked_runs", [("run_id", str)], self._dialect)
-        chosen = self._first(select(RUNS), own, since).where(RUNS.c.run_id.in_(select(these.c.run_id)))
+        chosen = self._first(select(RUNS), own, since, is_sought=False).where(RUNS.c.run_id.in_(select(these.c.run_id)))
         return self._read(chosen, {"asked_runs": _runs_value(runs)})
 
     def others(self, since: datetime | None) -> Sequence[str]:
@@ -162,9 +162,11 @@ class _Page:
     def _read(self, statement: Select[Any], values: Mapping[str, str]) -> Sequence[Row[Any]]:
         return self.connection.execute(statement.limit(self.limit).offset(self.offset), values).all()
 
-    def _first(self, columns: Select[Any], query: Query, since: datetime | None) -> Select[Any]:
+    def _first(
+        self, columns: Select[Any], query: Query, since: datetime | None, *, is_sought: bool = True
+    ) -> Select[Any]:
         """A query's runs, of those since a moment, where one is given; the newest first."""
-        chosen = columns.where(run_conditions(query, self._dialect), IS_TOLD)
+        chosen = columns.where(run_conditions(query, self._dialect, is_sought=is_sought), IS_TOLD)
         is_new = [] if since is None else [RUNS.c.started_at >= since]
         return chosen.where(*is_new).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id)
 

@@ -29,7 +29,7 @@ from langchain_tokens.store.measures import call_sums, rollup_sums
 from langchain_tokens.store.rolluptables import ALL, BY_NAME, COUNTS, SUMMED, Rollup
 from langchain_tokens.store.rows import CALL_COLUMNS
 from langchain_tokens.store.settledtables import LOCAL, past_step
-from langchain_tokens.store.tables import CALLS, RUNS
+from langchain_tokens.store.tables import CALLS, IS_NOT_OK, RUNS
 
 __all__ = (
     "SUMS",
@@ -227,20 +227,43 @@ def conditions(query: Query, dialect: str, calls: Any = CALLS.c) -> ColumnElemen
     return and_(*parts)
 
 
-def run_conditions(query: Query, dialect: str) -> ColumnElement[bool]:
-    """The query's filters for runs: `status` is the run's own; agent, chain, model and provider ask for such a call."""
+def run_conditions(query: Query, dialect: str, *, is_sought: bool = True) -> ColumnElement[bool]:
+    """The query's filters for runs: `status` is the run's own; agent, chain, model and provider ask for such a call.
+
+    Args:
+        query: which runs.
+        dialect: the database's.
+        is_sought: whether an index of a status or a mode may find them; not where it is known that another has fewer.
+
+    """
     parts: list[ColumnElement[bool]] = [true()]
     if query.since is not None:
         parts.append(RUNS.c.started_at >= query.since)
     if query.until is not None:
         parts.append(RUNS.c.started_at < query.until)
     of_runs, of_calls = split_run_filters(query)
-    parts += [one_of(_RUN_FILTERS[name], allowed) for name, allowed in of_runs.items()]
+    sought = _sought(of_runs) if is_sought else None
+    parts += [one_of(_run_column(name, sought, dialect), allowed) for name, allowed in of_runs.items()]
     parts += [one_of(tag_value(RUNS.c.tags, key, dialect), allowed) for key, allowed in query.tags.items()]
     if of_calls:
         these = and_(CALLS.c.run_id == RUNS.c.run_id, conditions(Query(equals=of_calls), dialect))
         parts.append(select(CALLS.c.run_id).where(these).exists())
-    return and_(*parts)
+    return and_(*parts, *([IS_NOT_OK] if sought == "status" else []))
+
+
+def _sought(filters: Filters) -> str | None:
+    """The filter whose index has the fewest runs, in the order of time: of one value of it alone."""
+    if set(filters) & {"session", "run", "user"}:
+        return None
+    if len(filters.get("status", ())) == 1 and "ok" not in filters["status"]:
+        return "status"
+    return "mode" if len(filters.get("mode", ())) == 1 else None
+
+
+def _run_column(name: str, sought: str | None, dialect: str) -> ColumnElement[Any]:
+    """A filter's column; SQLite, which does not know how many runs have a value, gets no other index to choose."""
+    column = _RUN_FILTERS[name]
+    return unindexed(column) if dialect == "sqlite" and name in ("status", "mode") and name != sought else column
 
 
 def split_run_filters(query: Query) -> tuple[Filters, Filters]:

@@ -22,6 +22,7 @@ __all__ = (
     "COST_REVISIONS",
     "CUT_OFF",
     "IS_MARKED",
+    "IS_NOT_OK",
     "IS_REMARKABLE",
     "IS_TOLD",
     "KNOWS_HALF",
@@ -86,6 +87,8 @@ STARTS_LATE = text("calls > 0 AND (first_call_at IS NULL OR started_at > first_c
 """Runs that started after one of their calls, by what was told of them, or of which that is not known; few or none, and
 an index has them.
 """
+IS_NOT_OK = text("status <> 'ok'")
+"""Runs that failed, were stopped, or go on: by status, an index has them. A statement has to say it in these words."""
 
 CUT_OFF = ("length", "LENGTH", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length")
 """What providers call it when an answer ended at the limit of tokens."""
@@ -240,6 +243,8 @@ class LlmRun(_Table, table=True):
         Index("ix_llm_run_session_id", "session_id", "started_at"),
         Index("ix_llm_run_user_id", "user_id", "started_at", sqlite_where=_HAS_USER, postgresql_where=_HAS_USER),
         Index("ix_llm_run_starts_late", "started_at", sqlite_where=STARTS_LATE, postgresql_where=STARTS_LATE),
+        Index("ix_llm_run_status", "status", "started_at", sqlite_where=IS_NOT_OK, postgresql_where=IS_NOT_OK),
+        Index("ix_llm_run_mode", "mode", "started_at"),
         Index("ix_llm_run_total_tokens", "total_tokens", "calls", "run_id", "first_call_at", "last_call_at"),
         Index("ix_llm_run_total_cost", "total_cost", "calls", "run_id", "first_call_at", "last_call_at"),
     )

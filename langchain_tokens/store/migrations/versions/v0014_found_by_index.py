@@ -1,4 +1,4 @@
-"""Find the calls that know their tokens and not their cost, or the other way round."""
+"""Find runs by their status or mode, and calls that know their tokens and not their cost, or the other way round."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ down_revision = "0013"
 branch_labels = None
 depends_on = None
 
-_INDEX = "ix_llm_call_knows_half"
-_COLUMNS = ["model_name", "started_at", "provider", "total_tokens", "total_cost"]
-_KNOWS_HALF = "(total_cost IS NULL) <> (total_tokens IS NULL)"
+_INDEXES: dict[str, tuple[str, list[str], str | None]] = {
+    "ix_llm_call_knows_half": (
+        "llm_call",
+        ["model_name", "started_at", "provider", "total_tokens", "total_cost"],
+        "(total_cost IS NULL) <> (total_tokens IS NULL)",
+    ),
+    "ix_llm_run_status": ("llm_run", ["status", "started_at"], "status <> 'ok'"),
+    "ix_llm_run_mode": ("llm_run", ["mode", "started_at"], None),
+}
 
 
 def upgrade(op: Operations) -> None:
     """Apply."""
-    where = sa.text(_KNOWS_HALF)
-    op.create_index(_INDEX, "llm_call", _COLUMNS, sqlite_where=where, postgresql_where=where)
+    for name, (table, columns, condition) in _INDEXES.items():
+        where = None if condition is None else sa.text(condition)
+        op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
 
 
 def downgrade(op: Operations) -> None:
     """Take back."""
-    op.drop_index(_INDEX, "llm_call")
+    for name, (table, _, _) in _INDEXES.items():
+        op.drop_index(name, table)
