@@ -555,7 +555,7 @@ def test_theme_is_kept(page: Page, desk: str) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 18, 25)"
 
 
-PAGES = ("Overview", "Explore", "Models", "Cost", "Runs", "Budgets", "Findings", "Data")
+PAGES = ("Overview", "Explore", "Models", "Cost", "Runs", "Sessions", "Budgets", "Findings", "Data")
 
 
 @pytest.mark.parametrize("page", [{"viewport": {"width": 360, "height": 740}}], indirect=True)

@@ -12,12 +12,13 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from langchain_tokens.breakdown import Breakdown, row_record
+from langchain_tokens.breakdown import Breakdown, BreakdownRow, row_record
 from langchain_tokens.budgetstates import BudgetState
 from langchain_tokens.call import Call, RunFact, plain
 from langchain_tokens.dashboard.kept import Body
 from langchain_tokens.reports import Overview
 from langchain_tokens.reports.means import Means
+from langchain_tokens.reports.sessionlines import SessionLine
 from langchain_tokens.store.paging import RunLine
 from langchain_tokens.usage import TokenUsage
 
@@ -29,6 +30,7 @@ __all__ = (
     "encode",
     "overview_document",
     "run_document",
+    "sessions_document",
 )
 
 _LEAST_COMPRESSED = 1_500
@@ -72,6 +74,15 @@ def breakdown_document(found: Breakdown, means: tuple[Sequence[Means], Means] | 
         rows = [{**row, "means": asdict(each)} for row, each in zip(rows, means[0], strict=True)]
         total = {**total, "means": asdict(means[1])}
     return {"by": list(found.by), "rows": rows, "total": total}
+
+
+def sessions_document(lines: Sequence[SessionLine], total: BreakdownRow, *, has_details: bool) -> dict[str, Any]:
+    """Sessions as a breakdown by session has them; where asked, with when they were used and by which agents."""
+    rows = [row_record(line.row) for line in lines]
+    if has_details:
+        names = ("first_call_at", "last_call_at", "agents")
+        rows = [{**row, **{name: getattr(line, name) for name in names}} for row, line in zip(rows, lines, strict=True)]
+    return {"by": ["session"], "rows": rows, "total": row_record(total)}
 
 
 def overview_document(found: Overview) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _add_routes(app: FastAPI, services: Services) -> None:
     _add(app, "/overview", numbers.overview, shapes.overview)
     _add(app, "/breakdown", numbers.breakdown, shapes.breakdown_with_means)
     _add(app, "/timeline", numbers.timeline, shapes.breakdown)
-    _add(app, "/sessions", numbers.sessions, shapes.breakdown)
+    _add(app, "/sessions", numbers.sessions, shapes.sessions)
     _add(app, "/profile", numbers.profile, Place)
     _add(app, "/dimensions", numbers.dimensions, Dimensions)
     _add(app, "/prices", numbers.prices, Prices)

@@ -10,7 +10,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from langchain_tokens.dashboard.answering import breakdown_document, overview_document
+from langchain_tokens.dashboard.answering import breakdown_document, overview_document, sessions_document
 from langchain_tokens.dashboard.metrics import CONTENT_TYPE, metrics_text
 from langchain_tokens.dashboard.offers import dimensions, status
 from langchain_tokens.dashboard.questions import BreakdownQuestion, Filters, SessionsQuestion, TimelineQuestion
@@ -21,6 +21,7 @@ from langchain_tokens.query import make_query
 from langchain_tokens.reports import html_report, profile
 from langchain_tokens.reports.glance import read_overview
 from langchain_tokens.reports.means import read_means
+from langchain_tokens.reports.sessionlines import NEWEST, read_session_lines
 from langchain_tokens.store.breakdowns import read_breakdown
 from langchain_tokens.store.sizes import sizes_of
 from langchain_tokens.usage import TokenUsage
@@ -75,10 +76,15 @@ class Numbers:
         return await self._answer(request, question, make)
 
     async def sessions(self, request: Request, question: Annotated[SessionsQuestion, Query()]) -> Response:
-        """The largest sessions."""
+        """The largest sessions, or the newest; where asked, when they were used, and by which agents."""
 
         def make() -> dict[str, Any]:
-            return breakdown_document(self._store.sessions(limit=question.limit, **question.filters()))
+            terms: dict[str, Any] = {"order": question.order, "limit": question.limit}
+            if not question.details and question.order != NEWEST:
+                return breakdown_document(self._store.breakdown("session", **terms, **question.filters()))
+            with self._store._reading() as connection:  # one state for all of it
+                found = read_session_lines(connection, question.query(), **terms)
+                return sessions_document(*found, has_details=question.details)
 
         return await self._answer(request, question, make)
 

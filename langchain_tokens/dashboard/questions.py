@@ -92,9 +92,16 @@ class TimelineQuestion(Filters):
 
 
 class SessionsQuestion(Filters):
-    """The largest sessions."""
+    """The largest sessions, or the newest."""
 
     limit: Annotated[int, Field(ge=0, le=_MOST_ROWS)] = 100
+    order: Annotated[
+        Literal["total_tokens", "cost_usd", "calls", "duration_ms", "last_call_at"],
+        Field(description="What makes a session large; `last_call_at` is the newest first."),
+    ] = "total_tokens"
+    details: Annotated[
+        bool, Field(description="Whether rows have `first_call_at`, `last_call_at` and `agents`, too.")
+    ] = False
 
 
 class RunsQuestion(Filters):

@@ -14,7 +14,7 @@ from langchain_tokens.query import Query
 from langchain_tokens.store.sums import conditions
 from langchain_tokens.store.tables import CALLS, IS_TOLD, RUNS
 
-__all__ = ("Span", "latest_sessions", "runs_like")
+__all__ = ("Span", "latest_sessions", "runs_like", "spans_of")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +30,20 @@ class Span:
 
 def latest_sessions(connection: Connection, query: Query, limit: int) -> Sequence[Span]:
     """The sessions of the calls that a query's filters match, the one with the newest call first."""
-    names = tuple(_latest_names(connection, query, limit))
+    return spans_of(connection, query, tuple(_latest_names(connection, query, limit)))
+
+
+def spans_of(connection: Connection, query: Query, names: tuple[str | None, ...]) -> Sequence[Span]:
+    """The same of some sessions, in their order; none of those without such a call."""
     if not names:
         return ()
     session, moment = CALLS.c.session_id, CALLS.c.started_at
     of_them = conditions(replace(query, equals={**query.equals, "session": names}), connection.dialect.name)
     statement = select(session, func.min(moment), func.max(moment)).where(of_them).group_by(session)
     found = {name: (first, last) for name, first, last in connection.execute(statement)}
-    return [Span(session=name, first_call_at=found[name][0], last_call_at=found[name][1]) for name in names]
+    return [
+        Span(session=name, first_call_at=found[name][0], last_call_at=found[name][1]) for name in names if name in found
+    ]
 
 
 def _latest_names(connection: Connection, query: Query, limit: int) -> dict[str | None, None]:

@@ -4,8 +4,8 @@ import { day, is_zone } from "./format.js";
 
 export const RANGES = { current: "Current", "7d": "7 days", "30d": "30 days", all: "All", custom: "Custom\u2026" };
 export const PAGES = {
-  overview: "Overview", explore: "Explore", models: "Models", cost: "Cost", runs: "Runs", budgets: "Budgets",
-  findings: "Findings", data: "Data",
+  overview: "Overview", explore: "Explore", models: "Models", cost: "Cost", runs: "Runs", sessions: "Sessions",
+  budgets: "Budgets", findings: "Findings", data: "Data",
 };
 /** What belongs to one page only, and is left behind with it. */
 export const OWN = ["by", "metric", "order", "call", "kind", "every", "tree", "id"];
