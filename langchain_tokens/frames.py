@@ -96,6 +96,8 @@ class Frame:
     )
 
     explicit_chain: str | None
+    labels: Mapping[str, Mapping[str, Any]]
+    """Those in the metadata: its own, and those around it."""
     lc_agent: str | None
     node: str | None
     namespace: str | None
@@ -124,9 +126,7 @@ class Frame:
         self.agent_nodes: Mapping[str, str] = {}
         """Node name → agent name, for the nodes of the graph that this run is or holds (set by `attach`)."""
         self.explicit: dict[str, str] = {}
-        self.metadata_names, self.explicit_chain = NO_NAMES, None
-        self.labels: Mapping[str, Mapping[str, Any]] = NO_LABELS
-        """Those in the metadata: its own, and those around it."""
+        self.metadata_names, self.labels, self.explicit_chain = NO_NAMES, NO_LABELS, None
         self.scope: Scope | None = None
         self.named: tuple[str, ...] = ()
         """The named runs at or below the innermost node, outermost first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ GOOD: dict[str, Any] = {"cost": "0.1", "agent": "a"}
 FAILED: dict[str, Any] = {"tokens": None, "status": "error"}
 CANCELLED: dict[str, Any] = {"tokens": None, "status": "cancelled"}
 SILENT: dict[str, Any] = {"tokens": None, "streamed": True}
-DOCTOR = "what supplies it: langchain-tokens doctor --last 1000"
+DOCTOR = "what supplies it: langchain-tokens doctor --db DATABASE --last 1000"
+"""DATABASE stands for the one that was asked."""
 NOTHING = "failed or cancelled, so that there is nothing to supply"
 
 
@@ -52,7 +54,7 @@ def test_failed_calls_are_counted_apart(
         said = [line for line in run(*words, "--db", database).out.splitlines() if " calls without " in line]
         assert [bool(line) for line in said] == [True for note in (price, usage) if note is not None]
         for line, note in zip(said, (note for note in (price, usage) if note is not None), strict=True):
-            begin, _, end = note.partition(" … ")
+            begin, _, end = note.replace("DATABASE", shlex.quote(str(database))).partition(" … ")
             assert (line.startswith(begin), line.endswith(end)) == (True, True)
         diagnosis = run("doctor", "--last", "1000", "--db", database, "--json").document
         assert ("doctor" in " ".join(said)) == any(
@@ -79,5 +81,6 @@ def test_where_rows_are_gone_nothing_is_counted_apart(run: Run, lasting_database
     store.prune("2026-11-01")
     store.close()
     said = run("report", "--by", "session", "--session", "s", "--db", lasting_database.url)
-    assert (said.code, f"1 of 1 calls without a price: not in the cost; {DOCTOR}" in said.out) == (0, True)
+    doctor = DOCTOR.replace("DATABASE", shlex.quote(str(parse_target(lasting_database.url))))
+    assert (said.code, f"1 of 1 calls without a price: not in the cost; {doctor}" in said.out) == (0, True)
     assert NOTHING in run("report", "--db", lasting_database.url).out

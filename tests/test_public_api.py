@@ -15,6 +15,7 @@ import langchain_tokens
 from langchain_tokens import Breakdown, Call, PriceBook, Run, TokenUsage, TokenUsageHandler, UsageStore, track
 from langchain_tokens.checking import Check
 from langchain_tokens.repricing import Repricing
+from langchain_tokens.said import ContentFact
 from langchain_tokens.savings import Savings
 from langchain_tokens.store.following import Follower
 from langchain_tokens.store.pruning import Pruned
@@ -170,6 +171,7 @@ def test_types_can_be_read_at_run_time(cls: type) -> None:
         "Savings": Savings,
         "Follower": Follower,
         "Pruned": Pruned,
+        "ContentFact": ContentFact,
     }
     assert all("return" in get_type_hints(value, localns=lazy) for value in functions.values())
 
@@ -177,7 +179,7 @@ def test_types_can_be_read_at_run_time(cls: type) -> None:
 @pytest.mark.parametrize(
     ("function", "parameters"),
     [
-        (TokenUsageHandler, "store session mode agent user tags prices journal"),
+        (TokenUsageHandler, "store session mode agent user tags prices budgets estimate capture_content journal"),
         (
             TokenUsageHandler.record,
             "self usage chain agent model provider session run_id mode status error started_at duration_ms attempt tags",

@@ -102,6 +102,7 @@ def report(
         limit=limit or None,
         last=last,
     )
+    asked.filters()  # what is wrong in them is wrong usage, also where there is no database
     with opened(asked.database) as store:
         found, ended = _of_last(store, wanted, asked) if last is not None else _of_all(store, wanted, asked)
         if shown.json:
