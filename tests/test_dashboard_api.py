@@ -425,7 +425,7 @@ def test_only_the_pages_files_are_served(name: str, reader: TestClient) -> None:
 
 
 def test_no_answer_holds_what_was_said() -> None:
-    """What a handler captured is in no answer of the API that reads, nor in a file that it hands out."""
+    """What a handler captured is in no answer of the API that reads, nor in a file that it hands out, but in one."""
     store = UsageStore(parse_target("sqlite://"))
     call = make_call(run_id="run-1", session="s", started_at=datetime.now(UTC) - timedelta(minutes=1))
     messages = json.dumps([{"role": "human", "text": "where does Ada live"}])
@@ -433,10 +433,10 @@ def test_no_answer_holds_what_was_said() -> None:
     assert store.content(call.call_id) is not None
     client, asked_for = make_client(store), 0
     schema = client.get("/openapi.json").json()
-    for path, ways in schema["paths"].items():
-        if "get" in ways and "live" not in path:
-            response = client.get(path.replace("{run_id}", "run-1").replace("{call_id}", call.call_id))
-            asked_for += response.status_code == 200
-            assert "Ada" not in response.text
+    files = [f"{API}/export?format={kind}" for kind in ("csv", "json", "jsonl")]
+    for path in [*files, *(path for path, ways in schema["paths"].items() if "get" in ways)]:
+        response = client.get(path.replace("{run_id}", "run-1").replace("{call_id}", call.call_id))
+        asked_for += response.status_code == 200
+        assert ("Ada" in response.text) == path.endswith("/content"), path
     assert asked_for > 10
     store._opener._engine.dispose()

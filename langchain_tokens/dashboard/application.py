@@ -23,6 +23,7 @@ from langchain_tokens.dashboard.numbers import Numbers
 from langchain_tokens.dashboard.problems import PROBLEMS, Problem, add_handlers, documented, problem
 from langchain_tokens.dashboard.records import Records
 from langchain_tokens.dashboard.rules import Rules
+from langchain_tokens.dashboard.saying import Said, Saying
 from langchain_tokens.dashboard.services import Services
 from langchain_tokens.dashboard.shapes import Deleted, Dimensions, History, Place, Prices, Shapes, Status, make_shapes
 from langchain_tokens.store.store import UsageStore
@@ -95,6 +96,7 @@ def _add_routes(app: FastAPI, services: Services) -> None:
     records = Records(services)
     _add(app, "/calls", records.calls, shapes.calls)
     _add(app, "/calls/{call_id}", records.call, shapes.call, 404)
+    _add(app, "/calls/{call_id}/content", Saying(services).content, Said, 404)
     _add(app, "/runs", records.runs, shapes.runs)
     _add(app, "/runs/{run_id}", records.run, shapes.run_with_calls, 404)
     _add(app, "/history", records.history, History)

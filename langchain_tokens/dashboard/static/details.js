@@ -32,6 +32,7 @@ export async function show_call(dialog, call_id, { leave_call, link, follow, is_
   replace(dialog,
     h("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, call ? `Call of ${name(call.chain, "chain")}` : "Call"),
     content,
+    call && said_in(call_id, dialog),
     h("div", { class: "actions" },
       call && h("a", { class: "button", href: link({ view: "runs", id: call.run_id, call: undefined }), onclick: leave({ view: "runs", id: call.run_id }) }, "Whole run"),
       call && call.session !== null && h("a", { class: "button", href: link({ view: "explore", call: undefined, filters: { session: [call.session] } }), onclick: leave({ view: "explore", filters: { session: [call.session] } }) }, "Whole session"),
@@ -94,6 +95,28 @@ function facts(call) {
     ["Run", call.run_id],
   ];
   return h("dl", { class: "facts" }, lines.map(([head, text]) => h("div", {}, h("dt", {}, head), h("dd", {}, text))));
+}
+
+/** What was said in a call: asked for when it is opened, as is what shows it, and taken off the page when it is closed. */
+function said_in(call_id, dialog) {
+  const said = h("div", { class: "said" });
+  let asking = new AbortController();
+  const turn = async () => {
+    asking.abort();
+    asking = new AbortController();
+    const { signal } = asking;
+    replace(said);
+    if (!element.open) return;
+    try {
+      const { show_said } = await import("./saying.js");
+      if (!signal.aborted) await show_said(said, call_id, signal);
+    } catch (error) {
+      if (!signal.aborted) replace(said, h("p", { class: "error", role: "alert" }, error.message));
+    }
+  };
+  const element = h("details", { ontoggle: turn }, h("summary", {}, "What was said"), said);
+  dialog.addEventListener("close", () => (element.open = false), { once: true });
+  return element;
 }
 
 /** Choose a name to filter by. */
