@@ -79,12 +79,12 @@ class Server:
         """All of its processes held still: connections stay open, and nobody answers."""
         processes = self._processes()
         for process in processes:
-            os.kill(process, signal.SIGSTOP)
+            _signalled(process, signal.SIGSTOP)
         try:
             yield
         finally:
             for process in processes:
-                os.kill(process, signal.SIGCONT)
+                _signalled(process, signal.SIGCONT)
 
     def close(self) -> None:
         """Stop it for good."""
@@ -165,3 +165,9 @@ def _pass_on(near: ssl.SSLSocket, far: socket.socket) -> None:
             if not data:
                 return
             (far if source is near else near).sendall(data)
+
+
+def _signalled(process: int, number: int) -> None:
+    """Signal a process, which may have ended by itself since it was found."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)

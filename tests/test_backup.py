@@ -252,4 +252,6 @@ def test_command_names_the_database_without_a_password(url: str, shown: str) -> 
     assert "secret" not in command
     assert "p%40ss" not in command
     tables = {word for word in shlex.split(command) if word.startswith("--table=")}
-    assert {f"--table={name}" for name in ("llm_call", "llm_call_content", "llm_run", "langchain_tokens_version")} <= tables
+    assert {
+        f"--table={name}" for name in ("llm_call", "llm_call_content", "llm_run", "langchain_tokens_version")
+    } <= tables

@@ -116,15 +116,7 @@ class Shapes:
         self.breakdown = _made("Breakdown", by=list[str], rows=list[row], total=row)  # type: ignore[valid-type]
         mean = create_model("RowWithMeans", __base__=row, means=(_model("Means", Means), None))
         self.breakdown_with_means = _made("BreakdownWithMeans", by=list[str], rows=list[mean], total=mean)  # type: ignore[valid-type]
-        session = create_model(
-            "SessionRow",
-            __base__=row,
-            session=(str | None, ...),
-            first_call_at=(datetime | None, None),
-            last_call_at=(datetime | None, None),
-            agents=(list[str] | None, None),
-        )
-        self.sessions = _made("Sessions", by=list[str], rows=list[session], total=row)  # type: ignore[valid-type]
+        self.sessions = _made("Sessions", by=list[str], rows=list[_session(row)], total=row)  # type: ignore[misc]
         self.calls = _made("Calls", calls=list[call], next=str | None)  # type: ignore[valid-type]
         self.runs = _made("Runs", runs=list[run], next=str | None)  # type: ignore[valid-type]
         self.run_with_calls = _made("RunWithCalls", run=run, total=row, tree=Place, calls=list[call])  # type: ignore[valid-type]
@@ -149,6 +141,18 @@ class Shapes:
             most_expensive_model=row | None,
             most_used_model=row | None,
         )
+
+
+def _session(row: type[BaseModel]) -> type[BaseModel]:
+    """Numbers of a session, and when it was used and by whom, where that is asked for."""
+    return create_model(
+        "SessionRow",
+        __base__=row,
+        session=(str | None, ...),
+        first_call_at=(datetime | None, None),
+        last_call_at=(datetime | None, None),
+        agents=(list[str] | None, None),
+    )
 
 
 def _budget() -> type[BaseModel]:
