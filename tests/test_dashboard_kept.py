@@ -19,6 +19,7 @@ from langchain_tokens.reports import profile
 from langchain_tokens.store.stamping import Stamps
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
+from langchain_tokens.store.watching import make_watch
 from tests.builders import make_call
 from tests.dashboards import INTENT, make_client
 
@@ -327,3 +328,14 @@ def test_changes_that_follow_each_other_are_told_together() -> None:
         told.append(pace.is_time())
         clock.now += 0.125
     assert told == [False, True, False, False, False, True, False, False, False, True]
+
+
+def test_a_file_that_comes_is_a_change(tmp_path: Path) -> None:
+    """A page that was open before the first call was stored hears of it; the first look tells of nothing."""
+    store = UsageStore(parse_target(tmp_path / "usage.db"))
+    watch = make_watch(store)
+    assert [watch.has_changed(), watch.has_changed()] == [False, False]
+    store.add([make_call()])
+    assert [watch.has_changed(), watch.has_changed()] == [True, False]
+    watch.close()
+    store.close()

@@ -55,13 +55,16 @@ class _FileWatch:
         self._connection: sqlite3.Connection | None = None
         self._opened = 0
         self._seen: tuple[tuple[int, int], int, int] | None = None
+        """None where there is no file, or nobody has looked yet."""
+        self._is_first = True
         before_fork(self.close)
 
     def has_changed(self) -> bool:
         with translated(self._target), self._lock:
             now = self._look()
         before, self._seen = self._seen, now
-        return before is not None and before != now
+        is_first, self._is_first = self._is_first, False
+        return not is_first and before != now
 
     def close(self) -> None:
         with self._lock:
