@@ -16,12 +16,14 @@ from langchain_tokens.query import make_query
 from langchain_tokens.store import keptnames
 from langchain_tokens.store.engine import writing
 from langchain_tokens.store.settledtables import LOCAL, SETTLED, past_step
+from langchain_tokens.store.store import UsageStore
+from langchain_tokens.store.target import parse_target
 from tests.builders import make_call, make_usage
 from tests.test_zone_sums import rows_of
 
 if TYPE_CHECKING:
     from langchain_tokens.call import Call
-    from langchain_tokens.store.store import UsageStore
+    from tests.databases import Database, MakeStore
 
 pytest_plugins = ("tests.databases",)
 
@@ -178,3 +180,19 @@ def test_days_that_are_too_few_are_not_kept(store: UsageStore, monkeypatch: pyte
     store.add(some_calls(Random(5), 60, "c"))
     store.breakdown("user", limit=5, since=NOW - 8 * DAY)
     assert kept(store) == []
+
+
+def test_where_nobody_may_write_days_are_added_up(
+    postgresql_database: Database, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may only read gets the same answer, nothing is kept, and it is not even tried."""
+    store = make_store(postgresql_database)
+    store.add(some_calls(Random(6), 60, "c"))
+    reading = f"{postgresql_database.url}&options=-cdefault_transaction_read_only%3Don"
+    reader, tried = UsageStore(parse_target(reading)), []
+    monkeypatch.setattr(keptnames, "keep_each", lambda *given: tried.append(given))
+    question: dict[str, Any] = {"limit": 4, "since": NOW - 8 * DAY}
+    assert rows_of(reader.breakdown("user", **question)) == rows_of(store.breakdown("user", **question))
+    assert len(tried) == 1
+    assert kept(store) == []
+    reader.close()

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, Text, bindparam, delete, func, insert, literal_column, select
 
 from langchain_tokens.query import Query
-from langchain_tokens.store.keeping import keep_each
+from langchain_tokens.store.keeping import is_read_only, keep_each
 from langchain_tokens.store.largestnames import is_of_names
 from langchain_tokens.store.periods import last_end
 from langchain_tokens.store.plan import Span, ceiling_of, floor_of, moment_in, spans_between
@@ -62,7 +62,8 @@ def unkept(connection: Connection, query: Query, now: datetime | None = None) ->
     values |= {"asked_first": since, "asked_after": until}
     ranges, names, rows = (connection.execute(counted, values).scalar_one() for counted in _counted())
     is_much = rows >= max(_FEWEST_ROWS, names * _PAYS)
-    return span if is_much and names <= _MOST_NAMES and ranges < _MOST_RANGES else None
+    is_wanted = is_much and names <= _MOST_NAMES and ranges < _MOST_RANGES
+    return span if is_wanted and not is_read_only(connection) else None
 
 
 def keep_names(engine: Engine, target: StoreTarget, dimension: str, span: Range) -> None:
