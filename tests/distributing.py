@@ -30,9 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers more than there are cores, since some of them always wait: for a server, a browser, another process."""
+    """One worker more than there are cores, since some of them always wait: for a server, a browser, another process."""
     is_linux = hasattr(os, "sched_getaffinity")
-    return 2 + (len(os.sched_getaffinity(0)) if is_linux else os.cpu_count() or 1)
+    return 1 + (len(os.sched_getaffinity(0)) if is_linux else os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)
