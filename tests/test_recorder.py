@@ -798,10 +798,13 @@ def test_process_that_was_forked_behind_our_back_begins_anew(
             False: 1,
             True: 1,
         }
+        stored = threading.Semaphore(0)
+        add = store.add
+        monkeypatch.setattr(store, "add", lambda *given: (add(*given), stored.release()))
         store.trouble = None
         assert recorder.flush(LONG)
-
-    assert stored_ids(path) == {call.call_id for call in calls}
+        while stored_ids(path) != {call.call_id for call in calls}:
+            assert stored.acquire(timeout=LONG)  # the parent's thread, here too, stores its own when it tries again
 
 
 # Loss of power
