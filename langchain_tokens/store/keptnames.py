@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, Select, Text, bindparam, delete, func
 from langchain_tokens.query import Query
 from langchain_tokens.store.keeping import is_read_only, keep_each
 from langchain_tokens.store.largestnames import is_of_names
+from langchain_tokens.store.localkept import kept_sums
 from langchain_tokens.store.periods import last_end
 from langchain_tokens.store.plan import Span, ceiling_of, floor_of, moment_in, spans_between
 from langchain_tokens.store.prepared import asked, whole_statement
@@ -166,11 +167,7 @@ def _added(connection: Connection, dimension: str, span: Range) -> list[dict[str
     """What the days of each name come to."""
     question = asked(Query(by=(dimension,), since=span[0], until=span[1]), connection.dialect.name)
     found = connection.execute(whole_statement(question.form), question.values)
-    # PostgreSQL's sums of money are numeric
-    return [
-        {"name": name or "", **{of: None if n is None else int(n) for of, n in zip(SUMS, numbers, strict=True)}}
-        for name, *numbers in found
-    ]
+    return [kept_sums(numbers, name) for name, *numbers in found]
 
 
 def _of(dimension: str, since: datetime) -> tuple[Any, ...]:

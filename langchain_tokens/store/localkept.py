@@ -27,7 +27,7 @@ from langchain_tokens.store.settledtables import LOCAL, SETTLED
 from langchain_tokens.store.sums import SUMS
 from langchain_tokens.store.target import StoreTarget
 
-__all__ = ("Kept", "keep", "read_kept", "wrong_local")
+__all__ = ("Kept", "keep", "kept_sums", "read_kept", "wrong_local")
 
 _AT_ONCE = 40
 """Steps that are kept in one transaction, as long as others have to wait."""
@@ -148,7 +148,7 @@ def _keep(dimension: str, connection: Connection, ranges: Sequence[Range]) -> No
         connection.execute(delete(table).where(tuple_(table.c.step, table.c.since).in_(these)))
     found = read_ranges(connection, Query(by=() if dimension == ALL else (dimension,)), ranges)
     rows = [
-        {"step": these[place][0], "since": these[place][1], "name": _written(*key), **_whole(numbers)}
+        {"step": these[place][0], "since": these[place][1], **kept_sums(numbers, *key)}
         for (place, *key), numbers in found.items()
     ]
     if rows:
@@ -159,11 +159,10 @@ def _keep(dimension: str, connection: Connection, ranges: Sequence[Range]) -> No
     connection.execute(insert(SETTLED), noted)
 
 
-def _written(name: object = None) -> str:
-    """A name as the tables of sums write it; an attempt is a number there is, also as 0."""
-    return "" if name is None else str(name)
+def kept_sums(numbers: Sequence[Any], name: object = None) -> dict[str, Any]:
+    """A name and its sums, in the order of `SUMS`, as a row of `usage_local` has them.
 
-
-def _whole(numbers: Sequence[Any]) -> dict[str, int | None]:
-    """Sums by their columns; PostgreSQL's are numeric."""
-    return {name: None if number is None else int(number) for name, number in zip(SUMS, numbers, strict=True)}
+    A missing name is the empty text there; an attempt is a number there is, also as 0. PostgreSQL's sums are numeric.
+    """
+    whole = {of: None if number is None else int(number) for of, number in zip(SUMS, numbers, strict=True)}
+    return {"name": "" if name is None else str(name), **whole}
