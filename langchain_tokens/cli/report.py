@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -102,13 +103,13 @@ def report(
         limit=limit or None,
         last=last,
     )
-    asked.filters()  # what is wrong in them is wrong usage, also where there is no database
+    filters = asked.filters()  # what is wrong in them is wrong usage, also where there is no database
     with opened(asked.database) as store:
-        found, ended = _of_last(store, wanted, asked) if last is not None else _of_all(store, wanted, asked)
+        found, count_ended = (_of_all if last is None else _of_last)(store, wanted, filters)
         if shown.json:
             _say_document(store, found, asked, last)
         elif found.total.calls:
-            _say(store, found, ended, wanted, asked, shown)
+            _say(store, found, count_ended(), wanted, asked, shown)
         if not found.total.calls:
             nothing_found(store, shown)
 
@@ -124,31 +125,33 @@ class _Wanted:
     last: int | None
 
 
-def _of_all(store: UsageStore, wanted: _Wanted, asked: Asked) -> tuple[Breakdown, Unanswered | None]:
-    """The sums over all that match, and which of their calls had no answer."""
+_CountEnded = Callable[[], "Unanswered | None"]
+"""Counts the calls that had no answer, for who shows it."""
+
+
+def _of_all(store: UsageStore, wanted: _Wanted, filters: dict[str, Any]) -> tuple[Breakdown, _CountEnded]:
+    """The sums over all that match, and what counts those of their calls that had no answer."""
     from langchain_tokens.cli.sums import unanswered_in
 
-    filters = asked.filters()
     if wanted.is_timeline:
         step, *by = wanted.by
         found = store.timeline(step, by=by[0] if by else None, **filters)
     else:
         found = store.breakdown(*wanted.by, limit=wanted.limit, order=wanted.order, **filters)
-    return found, unanswered_in(store, found.total, filters)
+    return found, partial(unanswered_in, store, found.total, filters)
 
 
-def _of_last(store: UsageStore, wanted: _Wanted, asked: Asked) -> tuple[Breakdown, Unanswered | None]:
+def _of_last(store: UsageStore, wanted: _Wanted, filters: dict[str, Any]) -> tuple[Breakdown, _CountEnded]:
     """The same over the newest few of them, which are read in one statement, so that none counts twice."""
     from langchain_tokens.breakdown import add_up, aggregate, make_breakdown
     from langchain_tokens.cli.sums import unanswered
     from langchain_tokens.query import make_query
 
-    filters = asked.filters()
     calls = store.calls(limit=wanted.last or 0, **filters)
     groups = add_up(calls, make_query(wanted.by, filters)).items()
     limit = None if wanted.is_timeline else wanted.limit
     found = make_breakdown(wanted.by, groups, in_time_order=wanted.is_timeline, order=wanted.order, limit=limit)
-    return found, unanswered(aggregate(calls, make_query(("status",), filters)))
+    return found, lambda: unanswered(aggregate(calls, make_query(("status",), filters)))
 
 
 def _write_html(file: Path, asked: Asked, *, may_replace: bool) -> None:
