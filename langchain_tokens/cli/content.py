@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from langchain_tokens.cli.beginnings import ENOUGH, beginning, require_one
 from langchain_tokens.cli.figures import moment
 from langchain_tokens.cli.opening import opened
 from langchain_tokens.cli.options import Asked, Database, Json, NoColor, TimeZone
 from langchain_tokens.cli.output import say_document, say_lines
 from langchain_tokens.cli.terminal import Segment, look
-from langchain_tokens.errors import QueryError, TokensError
+from langchain_tokens.errors import TokensError
 from langchain_tokens.zones import zone_name
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ Examples:
   langchain-tokens content
   langchain-tokens content 0199a3f2
   langchain-tokens content 0199a3f2 --json"""
-_SHOWN = 5
-_GOES_ON = "…"
 
 
 def content(
@@ -63,11 +62,9 @@ def _found(store: UsageStore, said: str | None) -> CallContent:
         QueryError: for several.
 
     """
-    start = "" if said is None else said.strip().removesuffix(_GOES_ON)
-    ids = store.calls_said_like(start, limit=_SHOWN + 1 if start else 1)
-    if len(ids) > 1:
-        named = ", ".join(ids[:_SHOWN]) + (" …" if len(ids) > _SHOWN else "")
-        raise QueryError(f"several calls' ids begin with {start!r}: {named}")
+    start = "" if said is None else beginning(said)
+    ids = store.calls_said_like(start, limit=ENOUGH if start else 1)
+    require_one("call", start, ids)
     found = store.content(ids[0]) if ids else None
     if found is None:
         which = f"of a call whose id begins with {start!r}" if start else "of any call"

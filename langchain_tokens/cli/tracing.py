@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langchain_tokens.cli.beginnings import ENOUGH, beginning, require_one
 from langchain_tokens.cli.figures import Cost, costs, count, duration, moment
 from langchain_tokens.cli.opening import opened, why_nothing
 from langchain_tokens.cli.options import Asked, Database, Json, NoColor, TimeZone, Wide
 from langchain_tokens.cli.output import say_document, say_lines
 from langchain_tokens.cli.sheets import Column, sheet, wrapped
 from langchain_tokens.cli.terminal import Segment, Terminal, look
-from langchain_tokens.errors import QueryError, UnknownRunError
+from langchain_tokens.errors import UnknownRunError
 from langchain_tokens.zones import zone_name
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ Examples:
   langchain-tokens run 0199a3f2
   langchain-tokens run 0199a3f2 --json"""
 _LEAST = 20
-_SHOWN = 5
-_GOES_ON = "…"
 
 
 def run(
@@ -72,14 +71,12 @@ def _found(store: UsageStore, said: str | None) -> Run:
         QueryError: for several.
 
     """
-    start = None if said is None else said.strip().removesuffix(_GOES_ON)  # as a narrow table shows it
-    found = store.runs(limit=1) if start is None else store.find_runs(start, limit=_SHOWN + 1)
+    start = None if said is None else beginning(said)
+    found = store.runs(limit=1) if start is None else store.find_runs(start, limit=ENOUGH)
     if not found:
         why = why_nothing(store) if start is None else f"no run's id begins with {start!r}"
         raise UnknownRunError(f"{why}; langchain-tokens runs lists them")
-    if len(found) > 1:
-        ids = ", ".join(run.run_id for run in found[:_SHOWN]) + (" …" if len(found) > _SHOWN else "")
-        raise QueryError(f"several runs' ids begin with {start!r}: {ids}")
+    require_one("run", start, [run.run_id for run in found])
     return found[0]
 
 
