@@ -37,7 +37,7 @@ ROUNDS = 7
 PATIENCE_MS = 10_000.0
 CLIENTS, WRITERS, CALLS_OF_A_WRITER = 20, 4, 250
 SCREENS = 20
-RANGES = {"7d": "since=7d/h", "30d": "since=30d/h", "all": ""}
+RANGES = {"7d": "since=7d", "30d": "since=30d", "all": ""}
 """As the pages ask for them."""
 ZONES = ("Europe/Berlin", "Asia/Tokyo", "America/St_Johns", "Asia/Kolkata", "Asia/Kathmandu")
 OF_A_RANGE = {
@@ -84,10 +84,10 @@ FIRST_PAGE = (
     "static/views/breakdown.js",
     "static/icon.svg",
     "api/v1/status",
-    "api/v1/overview?since=7d/h",
-    "api/v1/timeline?every=day&by=model&since=7d/h",
-    *(f"api/v1/breakdown?by={name}&limit=200&since=7d/h" for name in ("mode", "model", "agent", "chain")),
-    "api/v1/calls?limit=10&since=7d/h",
+    "api/v1/overview?since=7d",
+    "api/v1/timeline?every=day&by=model&since=7d",
+    *(f"api/v1/breakdown?by={name}&limit=200&since=7d" for name in ("mode", "model", "agent", "chain")),
+    "api/v1/calls?limit=10&since=7d",
 )
 _CHANGED = """(before) => new Promise((resolve) => {
   const value = document.querySelector('.card .value');
@@ -228,7 +228,7 @@ def under_load(base: str, url: str, seconds: float) -> tuple[Load, int, int]:
 
 
 def _ask_on(base: str, end: float, load: Load, number: int) -> None:
-    client, paths = Client(base), [path.format("since=7d/h") for path in OF_A_RANGE.values()]
+    client, paths = Client(base), [path.format("since=7d") for path in OF_A_RANGE.values()]
     while time.monotonic() < end:
         path = paths[(number + load.answers) % len(paths)]
         start = time.perf_counter()

@@ -6,7 +6,7 @@ import { h, replace, setText } from "./dom.js";
 import { day, local_day, moment, name, now, own_zone, set_clock, set_zone, zone_name } from "./format.js";
 import { show_call } from "./details.js";
 import { Refreshing } from "./refreshing.js";
-import { span_begin, whole_hours } from "./series.js";
+import { span_begin } from "./series.js";
 
 const STATUS_HOLDS = 60_000;
 const MOST_WAIT = 300;
@@ -61,7 +61,7 @@ export function asked() {
 function range() {
   if (state.range === "all") return {};
   if (state.range === "current") return { since: status.current_since };
-  if (state.range !== "custom") return { since: whole_hours(state.range) };
+  if (state.range !== "custom") return { since: state.range };
   const found = {};
   if (state.from) found.since = state.from;
   if (state.to && state.to < LAST_DAY) found.until = day(Date.parse(state.to) + 86_400_000);
@@ -121,7 +121,7 @@ function update_frame() {
   const current = parts.ranges.querySelector("[value=current]");
   current.title = status ? `Since ${moment(status.current_since).slice(0, 16)} ${zone_name()}: the start of the newest session, or a day ago` : "";
   for (const each of parts.ranges.children) {
-    const begin = span_begin({ since: whole_hours(each.value) });
+    const begin = span_begin({ since: each.value });
     if (begin !== null) each.title = `Since ${moment(new Date(begin).toISOString()).slice(0, 16)} ${zone_name()}, when that hour began`;
   }
   parts.custom.hidden = state.range !== "custom";

@@ -52,12 +52,9 @@ export function tree_of(rows, order, metric, total = {}) {
   return rest > sum * 1e-9 ? [...parts, { name: OTHERS, value: rest, colour: colours.of(order[0], OTHERS) }] : parts;
 }
 
-/** A number of days back, such as "7d", as it is asked for: from a whole hour on, of which the server keeps sums. */
-export const whole_hours = (days) => `${days}/h`;
-
-/** When a range begins that is asked for so, in milliseconds; nothing for other ranges. */
+/** When a range that is so many days back, such as "7d", begins: with a whole hour; in milliseconds. Nothing for others. */
 export function span_begin(filters) {
-  const found = /^(\d+)d\/h$/.exec(filters.since || "");
+  const found = /^(\d+)d$/.exec(filters.since || "");
   return found ? Math.floor((now() - Number(found[1]) * DAY) / HOUR) * HOUR : null;
 }
 
