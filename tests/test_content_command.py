@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,20 +13,9 @@ from langchain_tokens.said import ContentFact
 from langchain_tokens.store.store import UsageStore
 from langchain_tokens.store.target import parse_target
 from tests.builders import NOON, make_call
+from tests.test_cli import Run, Said
 
 WILD = "red \x1b[31m\x07 title \x1b]0;owned\x07\r\nsecond\tline\u202e"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
 
 
 @pytest.fixture
